@@ -1,0 +1,60 @@
+"""Every error the harness raises on purpose.
+
+BenchError
+├── RegistryError            registry.yaml, ids, settings
+├── CheckpointError
+│   ├── CheckpointUnavailable    no source could deliver the file
+│   ├── HashMismatch             the bytes are not the pinned ones
+│   ├── NotACheckpoint           HTML page, LFS pointer, empty, truncated, foreign archive
+│   ├── UnsafePickle             the file asks for code outside the allow-list
+│   └── KeyMismatch              tensors and model do not fit
+├── DataError                data set missing or damaged
+├── ProtocolError            a training, pruning or evaluation request that makes no sense
+└── MetricError              a number cannot be computed or compared
+
+A message says what failed with the actual values, the likely cause, and what to type next.
+"""
+
+
+class BenchError(Exception):
+    """Base of all errors raised on purpose; the message is meant for the user."""
+
+
+class RegistryError(BenchError):
+    """The registry, or a name looked up in it, is wrong."""
+
+
+class CheckpointError(BenchError):
+    """A checkpoint cannot be used."""
+
+
+class CheckpointUnavailable(CheckpointError):
+    """No source delivered the file; it may be obtained another way."""
+
+
+class HashMismatch(CheckpointError):
+    """The bytes differ from the pinned sha256."""
+
+
+class NotACheckpoint(CheckpointError):
+    """What arrived is not a checkpoint at all."""
+
+
+class UnsafePickle(CheckpointError):
+    """The pickle names a global outside the allow-list; nothing was executed."""
+
+
+class KeyMismatch(CheckpointError):
+    """State-dict keys or shapes do not fit the model."""
+
+
+class DataError(BenchError):
+    """A data set is missing, damaged or not what it claims to be."""
+
+
+class ProtocolError(BenchError):
+    """A training, pruning or evaluation request that cannot be carried out."""
+
+
+class MetricError(BenchError):
+    """A metric cannot be computed, or two conventions cannot be compared."""

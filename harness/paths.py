@@ -1,0 +1,79 @@
+"""Where files live. Nobody else joins these names.
+
+Home: $BENCH_HOME, else the clone the code runs from, else the user's data folder.
+Data: --data-root, else $BENCH_DATA_ROOT, else <home>/data.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_CLONE = _PACKAGE.parent
+
+
+def in_clone() -> bool:
+    """True when the code runs from a clone (or an editable install of one)."""
+    return (_CLONE / "registry.yaml").is_file() and (_CLONE / "pyproject.toml").is_file()
+
+
+def home() -> Path:
+    """The folder that holds checkpoints/, reports/, runs/ and mlflow.db."""
+    if os.environ.get("BENCH_HOME"):
+        return Path(os.environ["BENCH_HOME"]).expanduser().resolve()
+    if in_clone():
+        return _CLONE
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("reprune"))
+
+
+def data_root(option: str | Path | None = None) -> Path:
+    """The folder below which data sets are looked for."""
+    if option:
+        return Path(option).expanduser().resolve()
+    if os.environ.get("BENCH_DATA_ROOT"):
+        return Path(os.environ["BENCH_DATA_ROOT"]).expanduser().resolve()
+    return home() / "data"
+
+
+def registry_file() -> Path:
+    """The registry that comes with the code."""
+    return _CLONE / "registry.yaml" if in_clone() else _PACKAGE / "shipped" / "registry.yaml"
+
+
+def shipped_checkpoints() -> Path:
+    """Small checkpoints that come with the code (read-only)."""
+    folder = _CLONE / "checkpoints" / "shipped"
+    return folder if in_clone() else _PACKAGE / "shipped" / "checkpoints"
+
+
+def lock_file() -> Path:
+    """registry.lock: sha256 pinned at the first good download."""
+    return home() / "registry.lock"
+
+
+def checkpoint_store() -> Path:
+    """Local store of downloaded and converted checkpoints."""
+    return home() / "checkpoints"
+
+
+def results_folder() -> Path:
+    """Append-only JSON results, the record."""
+    return home() / "reports" / "results"
+
+
+def runs_folder() -> Path:
+    """Resumable training runs."""
+    return home() / "runs"
+
+
+def cache_folder() -> Path:
+    """Things that can be recomputed: dense MAC profiles, decoded images, distortion curves."""
+    return home() / "cache"
+
+
+def tracking_database() -> Path:
+    """Default MLflow backend."""
+    return home() / "mlflow.db"

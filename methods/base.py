@@ -1,0 +1,139 @@
+"""What a pruning method is: settings, and what it does around each training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+
+class Settings(BaseModel):
+    """Base of every method's settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Length of the run a method is attached to. Epochs and steps count from 0."""
+
+    epochs: int
+    steps_per_epoch: int
+    seed: int = 0  # for the method's own generators
+
+
+class Method:
+    """A pruning method. The defaults do nothing, so a subclass writes only what differs.
+
+    The training loop calls, in this order:
+      attach(model, schedule)                   once, after seeding and loading of start weights
+      parameter_groups(model)                   once; None = one group with every parameter
+      bind(optimizer)                           once
+      begin_epoch(epoch)                        before the first step of an epoch
+      begin_step(step, images, targets)         before forward; step counts over the whole run
+      extra_loss(outputs, targets)              after forward; added to the task loss
+      after_backward()                          gradients exist
+      after_step()                              the optimizer has stepped
+      end_epoch(epoch)                          after the last step of an epoch, before evaluation
+    then finalize(model) returns a plain module.
+    Nothing here may synchronise with the host inside a step.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["static", "dynamic"]] = "static"  # dynamic: MACs depend on the input
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        """Wrap layers or create masks. Deterministic given the model and schedule.seed."""
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]] | None:
+        """Optimizer groups, each {"params": [...]} plus overrides such as "weight_decay", "lr".
+
+        A group with "constant_lr": True keeps its lr while the schedule moves the others.
+        """
+        return None
+
+    def bind(self, optimizer: torch.optim.Optimizer) -> None:
+        """Hand over the optimizer, for methods that reset its state."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first step of `epoch`."""
+
+    def begin_step(
+        self, step: int, images: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Called before the forward pass of `step`."""
+
+    def extra_loss(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """A scalar added to the task loss, or None."""
+        return None
+
+    def after_backward(self) -> None:
+        """Called between backward and optimizer step."""
+
+    def after_step(self) -> None:
+        """Called after the optimizer step."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Called after the last step of `epoch`, before evaluation."""
+
+    def prune(self, model: nn.Module, sparsity: float, images: Tensor | None = None) -> None:
+        """One pruning event to `sparsity` (fraction of prunable weights that are zero afterwards).
+
+        Only for methods used by the prune protocol (magnitude family, rate-distortion).
+        images: calibration batch (N,C,H,W), normalised, or None.
+        """
+        raise TypeError(f"method {self.name!r} prunes while training; it has no one-shot form")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to resume bit for bit: tensors, numbers, strings, lists, dicts."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of state_dict, called after attach."""
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """A plain module with zeros in place (static) or a gated module (dynamic)."""
+        return model
+
+    @staticmethod
+    def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The paper's file (already safely unpickled) -> plain torchvision-like keys. Pure."""
+        raise TypeError("this method has no published file format")
+
+
+def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every Conv2d and Linear in registration order: layer name -> module."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+
+
+def select_layers(
+    model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = ()
+) -> dict[str, nn.Module]:
+    """Prunable layers whose names match `include` (all if empty) and not `exclude`.
+
+    Patterns are shell globs over layer names ("layer1.*", "*downsample*", "fc").
+    Raises ValueError naming a pattern that matches no prunable layer.
+    """
+    from fnmatch import fnmatchcase
+
+    layers = prunable_layers(model)
+    for pattern in (*include, *exclude):
+        if not any(fnmatchcase(name, pattern) for name in layers):
+            known = ", ".join(list(layers)[:6])
+            msg = f"layer pattern {pattern!r} matches no Conv2d or Linear layer; layers: {known}, ..."
+            raise ValueError(msg)
+    wanted = tuple(include) or ("*",)
+    return {
+        name: layer
+        for name, layer in layers.items()
+        if any(fnmatchcase(name, p) for p in wanted)
+        and not any(fnmatchcase(name, p) for p in exclude)
+    }
