@@ -1,0 +1,90 @@
+"""Official downloads, checked by md5 and put in place whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from harness.data.known import Download, Origin
+from harness.errors import DataError
+
+TIMEOUT_S = 30  # without an answer for this long the host counts as unreachable
+
+
+def fetch(origin: Origin, root: Path) -> None:
+    """Bring every official file of `origin` below `root`.
+
+    Archives are unpacked next to it and renamed into place, so a broken download leaves no folder.
+    Raises DataError with the manual way when a file cannot be had or has the wrong md5.
+    """
+    if not origin.downloads:
+        raise DataError(missing(origin, root))
+    for download in origin.downloads:
+        folder = _target(origin, download, root)
+        try:
+            _one(download, folder)
+        except DataError as error:
+            raise DataError(f"{error}\n{missing(origin, root)}") from error
+
+
+def missing(origin: Origin, root: Path) -> str:
+    """One line that says what is absent and how to put it there."""
+    return f"{origin.name}: not found below {root}; {remedy(origin, root)}"
+
+
+def remedy(origin: Origin, root: Path) -> str:
+    """What to do when `origin` is not below `root`: the files to get and the folder to fill."""
+    where = root / origin.folder
+    if origin.downloads:
+        urls = " ".join(d.url for d in origin.downloads)
+        how = f"put the content of {urls} into {where}"
+    else:
+        how = f"get it from {origin.page} and put class folders into {where}/<split>/<class>/"
+    return f"{how}, or point BENCH_DATA_ROOT (or --data-root) at a folder that has it"
+
+
+def _target(origin: Origin, download: Download, root: Path) -> Path:
+    place = root / origin.folder
+    return place.parent if download.unpack == place.name else place
+
+
+def _one(download: Download, folder: Path) -> None:
+    if download.unpack and (folder / download.unpack).is_dir():
+        return
+    name = download.url.rpartition("/")[2]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as work:
+            file = _retrieve(download, name, Path(work))
+            if download.unpack:
+                file = _unpacked(file, download.unpack)
+            target = folder / file.name
+            if not target.exists():
+                shutil.move(file, target)
+    except (OSError, tarfile.TarError, EOFError) as error:
+        msg = f"{download.url}: {type(error).__name__}: {error}"
+        raise DataError(msg) from error
+
+
+def _retrieve(download: Download, name: str, work: Path) -> Path:
+    import pooch
+
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
+    try:
+        got = pooch.retrieve(
+            download.url, f"md5:{download.md5}", fname=name, path=work, downloader=downloader
+        )
+    except ValueError as error:  # pooch's word for a wrong hash
+        raise DataError(f"{download.url}: not the official file: {error}") from error
+    return Path(got)
+
+
+def _unpacked(archive: Path, member: str) -> Path:
+    into = archive.parent / "unpacked"
+    with tarfile.open(archive) as tar:
+        tar.extractall(into, filter="data")
+    if not (into / member).is_dir():
+        raise DataError(f"{archive.name}: holds no folder {member!r}")
+    return into / member
