@@ -2,93 +2,317 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import methods
+from harness import families, paths, plain_yaml
+from harness.entries import (
+    Checkpoint,
+    Entry,
+    Evaluation,
+    Paper,
+    Published,
+    entry_sha256,
+    evaluation_sha256,
+    require_id,
+)
+from harness.errors import RegistryError
+from harness.families import Origin
+from harness.fields import Fault, build, nearest
+from harness.plain_yaml import Document, Map
+from harness.recipes import START_BASELINE, Recipe, recipe_sha256
+
+__all__ = [
+    "Checkpoint",
+    "Entry",
+    "Evaluation",
+    "Paper",
+    "Published",
+    "Recipe",
+    "Registry",
+    "entry_sha256",
+    "evaluation_sha256",
+    "get",
+    "load",
+    "recipe_sha256",
+]
+
+V = TypeVar("V")
+T = TypeVar("T")
+
+VERSION = 1  # the newest form of the file this code reads
+_SECTIONS = (
+    "version",
+    "papers",
+    "external_methods",
+    "evaluations",
+    "recipes",
+    "families",
+    "suites",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Paper:
-    """Where numbers come from and how they were counted."""
+@dataclass(frozen=True)
+class Registry:
+    """Everything the registry files say, checked and cross-referenced."""
 
-    key: str
-    title: str
-    venue: str
-    url: str  # paper page
-    code: str | None  # repository
-    license: str  # of the released code and checkpoints; "none stated" when there is none
-    flops_convention: str  # id understood by harness.verdict; see harness/profile/conventions.py
+    papers: Mapping[str, Paper]
+    evaluations: Mapping[str, Evaluation]
+    recipes: Mapping[str, Recipe]
+    entries: Mapping[str, Entry]  # in the order of the file
+    suites: Mapping[str, tuple[str, ...]]  # name -> entry ids
+    external_methods: Mapping[str, str]  # methods of others, that we only evaluate: what they are
+    aliases: Mapping[str, str]  # former id -> id
+
+    def get(self, id: str) -> Entry:
+        """The entry called `id`, or known under that alias. Raises RegistryError."""
+        found = self.entries.get(self.aliases.get(id, id))
+        if found is None:
+            hint = nearest(id, self.entries)
+            msg = f"no entry is called {id!r}{hint} All ids: bench list"
+            raise RegistryError(msg)
+        return found
+
+    def suite(self, name: str) -> tuple[Entry, ...]:
+        """The entries of a suite, in its order. Raises RegistryError."""
+        if name not in self.suites:
+            msg = f"no suite is called {name!r}{nearest(name, self.suites)}"
+            raise RegistryError(msg)
+        return tuple(self.entries[id] for id in self.suites[name])
+
+    def select(
+        self,
+        dataset: str | None = None,
+        method: str | None = None,
+        model: str | None = None,
+        paper: str | None = None,
+    ) -> tuple[Entry, ...]:
+        """The entries that agree with everything given, in the order of the file."""
+        wanted = {"dataset": dataset, "method": method, "model": model, "paper": paper}
+        given = [(name, value) for name, value in wanted.items() if value is not None]
+        return tuple(
+            entry
+            for entry in self.entries.values()
+            if all(getattr(entry, name) == value for name, value in given)
+        )
+
+    def settings_of(self, entry: Entry) -> dict[str, object]:
+        """Method settings of `entry`: those of its recipe, overridden by its own."""
+        shared = self.recipes[entry.recipe].settings if entry.recipe else {}
+        return {**shared, **entry.settings}
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Versioned preprocessing + metric protocol. Pixels are scaled to [0, scale], then (x-mean)/std."""
+def load(path: Path | None = None, extra: Iterable[Path] = ()) -> Registry:
+    """The registry in `path` (default: the one that comes with the code) and the `extra` files.
 
-    name: str
-    version: int
-    dataset: str
-    split: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: int | None = None  # short side, pixels; None = pictures already have their size
-    crop: int | None = None
-    interpolation: str = "bilinear"  # bilinear | bicubic
-    channels: str = "rgb"  # rgb | bgr | gray
-    scale: float = 1.0  # 1.0: pixels in [0, 1]; 255.0: pixels in [0, 255]
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A published file. Sources are tried in order.
-
-    source forms: http(s)://..., gdrive:ID, data:PATH (below the data root), shipped:NAME (comes with the code).
+    Raises RegistryError with file, line and column: unknown or repeated key, repeated id, dangling
+    reference, wrong type, anything that is not plain YAML.
     """
-
-    sources: tuple[str, ...]
-    format: str  # id understood by harness.checkpoints.formats
-    sha256: str | None = None  # None = never seen; pinned in registry.lock on first good download
-    size_bytes: int | None = None
-    license: str = "none stated"
+    draft = _Draft()
+    for file in (path or paths.registry_file(), *extra):
+        draft.add(plain_yaml.read(Path(file)))
+    return draft.finish()
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One printed number: digits kept as text."""
-
-    text: str  # exactly as printed, without unit: "76.00"
-    source: str  # "README, global magnitude table"
-    suspect: bool = False  # shown, never judged
-    note: str = ""
-    std: str | None = None
-    n_runs: int | None = None
-
-    @property
-    def value(self) -> float:
-        return float(self.text)
-
-    @property
-    def half_unit(self) -> float:
-        """Half a unit of the last printed digit: "75.03" -> 0.005."""
-        _, _, decimals = self.text.partition(".")
-        return 0.5 * 10.0 ** -len(decimals)
+@cache
+def _default() -> Registry:
+    return load()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of the registry: everything needed to reproduce and to dispute it."""
+def get(id: str) -> Entry:
+    """The entry called `id` in the registry that comes with the code. Raises RegistryError."""
+    return _default().get(id)
 
-    id: str
-    paper: str  # key into Registry.papers
-    method: str  # name of a method in `methods`
-    model: str  # name understood by harness.models.build
-    dataset: str
-    evaluation: str  # key into Registry.evaluations
-    recipe: str | None = None  # key into Registry.recipes; None = no training protocol is known
-    settings: Mapping[str, object] = field(default_factory=dict)  # of the method
-    baseline: str | None = None  # id of the dense entry
-    checkpoint: Checkpoint | None = None
-    published: Mapping[str, Published] = field(default_factory=dict)  # metric name -> value
-    prunable_exclude: tuple[str, ...] = ()  # layers outside the paper's sparsity denominator
-    granularity: str = "unstructured"  # unstructured | structured | dynamic | dense
-    suites: tuple[str, ...] = ()
-    note: str = ""
-    aliases: tuple[str, ...] = ()
+
+class _Draft:
+    """Files are added one by one; references are checked when all are there."""
+
+    def __init__(self) -> None:
+        self.papers: dict[str, Paper] = {}
+        self.evaluations: dict[str, Evaluation] = {}
+        self.recipes: dict[str, Recipe] = {}
+        self.external: dict[str, str] = {}
+        self.entries: dict[str, Entry] = {}
+        self.aliases: dict[str, str] = {}
+        self.suites: dict[str, tuple[str, ...]] = {}
+        self.origins: dict[str, Origin] = {}
+        self.starts: list[tuple[Document, str, str]] = []  # recipes that start from an entry
+        self.members: list[tuple[Document, str, tuple[str, ...]]] = []
+
+    def add(self, document: Document) -> None:
+        _check_top(document)
+        for key, value in _section(document, "papers"):
+            place = ("papers", key)
+            paper = _build(document, place, Paper, _named(document, place, value, "key"))
+            _unique(document, place, self.papers)[key] = paper
+        for key, value in _section(document, "evaluations"):
+            place = ("evaluations", key)
+            evaluation = _build(document, place, Evaluation, _named(document, place, value, "name"))
+            _unique(document, place, self.evaluations)[key] = evaluation
+        for key, value in _section(document, "external_methods"):
+            self._add_external(document, key, value)
+        for key, value in _section(document, "recipes"):
+            self._add_recipe(document, key, value)
+        for entry, origin in families.entries(document):
+            self._add_entry(entry, origin)
+        for key, value in _section(document, "suites"):
+            self._add_suite(document, key, value)
+
+    def _add_external(self, document: Document, name: str, text: object) -> None:
+        place = ("external_methods", name)
+        if name in methods.BUILT_IN:
+            raise document.error(place, f"method {name!r} is built in, not external", on_key=True)
+        if not isinstance(text, str):
+            raise document.error(place, f"expected a description, found {text!r}")
+        _unique(document, place, self.external)[name] = text
+
+    def _add_recipe(self, document: Document, name: str, value: object) -> None:
+        place = ("recipes", name)
+        recipe = _build(document, place, Recipe, _named(document, place, value, "name"))
+        _unique(document, place, self.recipes)[name] = recipe
+        if recipe.start is not None and recipe.start != START_BASELINE:
+            self.starts.append((document, name, recipe.start))
+
+    def _add_entry(self, entry: Entry, origin: Origin) -> None:
+        for key, name in (("id", entry.id), *(("aliases", alias) for alias in entry.aliases)):
+            first = self.origins.get(name)
+            if first is not None:
+                where = f"{first.document.name}:{first.mark[0]}"
+                raise origin.error(key, f"id {name!r} is already taken (first at {where})")
+            self.origins[name] = origin
+        self.entries[entry.id] = entry
+        self.aliases |= dict.fromkeys(entry.aliases, entry.id)
+
+    def _add_suite(self, document: Document, name: str, ids: object) -> None:
+        place = ("suites", name)
+        if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+            raise document.error(place, f"expected a list of entry ids, found {ids!r}")
+        for i, id in enumerate(ids):
+            if id in ids[:i]:
+                raise document.error((*place, i), f"{id!r} appears twice in this suite")
+        _unique(document, place, self.suites)[name] = tuple(ids)
+        self.members.append((document, name, tuple(ids)))
+
+    def finish(self) -> Registry:
+        """The registry; raises RegistryError for the first reference that leads nowhere."""
+        for entry in self.entries.values():
+            self._check_references(entry, self.origins[entry.id])
+        for document, name, start in self.starts:
+            if start not in self.entries:
+                msg = f"no entry is called {start!r}{nearest(start, self.entries)}"
+                raise document.error(("recipes", name, "start"), msg)
+        belongs: dict[str, list[str]] = {}
+        for document, name, ids in self.members:
+            for i, id in enumerate(ids):
+                if id not in self.entries:
+                    msg = f"no entry is called {id!r}{nearest(id, self.entries)}"
+                    raise document.error(("suites", name, i), msg)
+                belongs.setdefault(id, []).append(name)
+        entries = {
+            id: replace(entry, suites=tuple(belongs[id])) if id in belongs else entry
+            for id, entry in self.entries.items()
+        }
+        return Registry(
+            papers=self.papers,
+            evaluations=self.evaluations,
+            recipes=self.recipes,
+            entries=entries,
+            suites=self.suites,
+            external_methods=self.external,
+            aliases=self.aliases,
+        )
+
+    def _check_references(self, entry: Entry, origin: Origin) -> None:
+        tables: tuple[tuple[str, str | None, Iterable[str]], ...] = (
+            ("paper", entry.paper, self.papers),
+            ("evaluation", entry.evaluation, self.evaluations),
+            ("recipe", entry.recipe, self.recipes),
+            ("baseline", entry.baseline, self.entries),
+        )
+        for key, name, known in tables:
+            if name is not None and name not in known:
+                word = "entry" if key == "baseline" else key
+                raise origin.error(key, f"no {word} is called {name!r}{nearest(name, known)}")
+        if not self._knows_method(entry.method):
+            known = [*methods.names(), *self.external]
+            msg = f"no method is called {entry.method!r}{nearest(entry.method, known)}"
+            raise origin.error("method", msg)
+        expected = self.evaluations[entry.evaluation].dataset
+        if entry.dataset != expected:
+            msg = (
+                f"dataset {entry.dataset!r}, but evaluation {entry.evaluation!r} is on {expected!r}"
+            )
+            raise origin.error("dataset", msg)
+        if entry.baseline is not None:
+            self._check_baseline(entry, origin)
+        elif entry.recipe and self.recipes[entry.recipe].start == START_BASELINE:
+            msg = f"recipe {entry.recipe!r} starts from the baseline, but there is no `baseline`"
+            raise origin.error("recipe", msg)
+
+    def _knows_method(self, name: str) -> bool:
+        # Installed third-party methods are looked up last: that reads every package's metadata.
+        return name in methods.BUILT_IN or name in self.external or name in methods.names()
+
+    def _check_baseline(self, entry: Entry, origin: Origin) -> None:
+        assert entry.baseline is not None
+        baseline = self.entries[entry.baseline]
+        if baseline.granularity != "dense" or baseline.dataset != entry.dataset:
+            msg = f"baseline {baseline.id!r} is not a dense entry on {entry.dataset!r}"
+            raise origin.error("baseline", msg)
+
+
+def _check_top(document: Document) -> None:
+    for key in document.root:
+        if key not in _SECTIONS:
+            msg = f"unknown section {key!r}{nearest(key, _SECTIONS)}"
+            raise document.error((key,), msg, on_key=True)
+    version = document.root.get("version")
+    if type(version) is not int or version < 1:
+        raise document.error(("version",), f"expected `version: {VERSION}`, found {version!r}")
+    if version > VERSION:
+        msg = f"version {version} is newer than {VERSION}, the newest this program reads; update it"
+        raise document.error(("version",), msg)
+
+
+def _section(document: Document, name: str) -> Iterable[tuple[str, object]]:
+    section = document.root.get(name)
+    if section is None:
+        return ()
+    if not isinstance(section, Map):
+        raise document.error((name,), f"expected a mapping, found {section!r}")
+    return section.items()
+
+
+def _named(
+    document: Document, place: tuple[str, str], value: object, field: str
+) -> dict[str, object]:
+    """The mapping at `place` with its own key as `field`."""
+    if not isinstance(value, Map):
+        raise document.error(place, f"expected a mapping, found {value!r}")
+    if field in value:
+        raise document.error((*place, field), f"`{field}` is the key in front", on_key=True)
+    return {field: place[1], **value}
+
+
+def _unique(document: Document, place: tuple[str, str], known: dict[str, V]) -> dict[str, V]:
+    """`known`, after a check that the last step of `place` is a new, well-formed name."""
+    section, name = place
+    try:
+        require_id(name, name)
+    except Fault as fault:
+        raise document.error(place, fault.problem, on_key=True) from None
+    if name in known:
+        msg = f"{name!r} is already in `{section}` of another file"
+        raise document.error(place, msg, on_key=True)
+    return known
+
+
+def _build(document: Document, place: tuple[str, str], cls: type[T], mapping: object) -> T:
+    try:
+        return build(cls, mapping)
+    except Fault as fault:
+        raise document.error((*place, *fault.path), fault.problem, fault.on_key) from None

@@ -1,0 +1,299 @@
+"""Training and pruning protocols as frozen types, their overrides, and the learning-rate rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness import plain_yaml
+from harness.entries import require_id, require_one_of
+from harness.errors import ProtocolError
+from harness.fields import Fault, build, nearest, plain, sha256
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
+SCHEDULES = ("constant", "cosine", "multistep", "step")
+UNITS = ("epoch", "step")
+INITS = ("default", "kaiming_fan_in", "kaiming_fan_out")
+PRECISIONS = ("fp32", "amp-fp16", "amp-bf16")
+SPECIFIED_BY = ("paper", "assumed")
+START_BASELINE = "baseline"  # Recipe.start: the weights of the entry's own baseline
+_DURATION = re.compile(r"(\d+)(ep|it)\Z")
+
+
+def _at_least(record: object, bound: float, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) < bound:
+            raise Fault((name,), f"{getattr(record, name)} is below {bound:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of training: whole epochs ("160ep") or optimizer steps ("50000it")."""
+
+    count: int
+    unit: str  # epoch | step
+
+    @classmethod
+    def parse(cls, text: object) -> Duration:
+        """The duration written as `text`. Raises Fault for anything but "160ep" or "500it"."""
+        match = _DURATION.match(text) if isinstance(text, str) else None
+        if match is None:
+            raise Fault((), f'expected a duration such as "160ep" or "500it", found {text!r}')
+        return cls(int(match[1]), "epoch" if match[2] == "ep" else "step")
+
+    def to_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps."""
+        return self.count * steps_per_epoch if self.unit == "epoch" else self.count
+
+    def to_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs, the last one possibly incomplete."""
+        return self.count if self.unit == "epoch" else math.ceil(self.count / steps_per_epoch)
+
+    def as_text(self) -> str:
+        """Inverse of parse."""
+        return f"{self.count}{'ep' if self.unit == 'epoch' else 'it'}"
+
+    __str__ = as_text
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """An optimizer of torch.optim and its numbers; each ignores those that are not its own."""
+
+    name: str  # sgd | adam | adamw | adadelta
+    lr: float
+    momentum: float = 0.0  # sgd
+    nesterov: bool = False  # sgd
+    weight_decay: float = 0.0  # on every parameter, normalisation and biases included
+    betas: tuple[float, float] = (0.9, 0.999)  # adam, adamw
+    eps: float = 1e-8  # adam, adamw, adadelta
+    rho: float = 0.9  # adadelta
+
+    def __post_init__(self) -> None:
+        require_one_of("name", self.name, OPTIMIZERS)
+        _at_least(self, 0.0, "lr", "weight_decay", "eps")
+        for name in ("momentum", "rho"):
+            if not 0 <= getattr(self, name) < 1:
+                raise Fault((name,), f"{getattr(self, name)} is outside [0, 1)")
+        if self.nesterov and self.momentum == 0:
+            raise Fault(("nesterov",), "Nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class LrSchedule:
+    """How the learning rate moves. Positions count from 0, in `unit`s.
+
+    constant   the base rate
+    cosine     0.5 (1 + cos(pi (p-w)/(T-w))) of the base rate, T = t_max or the run's length
+    multistep  x gamma at each milestone: the first position that has the lower rate
+    step       x gamma every `every`
+    Warm-up of w: (p+1)/w of the base rate at position p < w.
+    """
+
+    kind: str = "constant"
+    unit: str = "epoch"  # epoch | step: what the rate changes with
+    warmup: int = 0  # units
+    milestones: tuple[int, ...] = ()
+    every: int | None = None
+    gamma: float = 0.1
+    t_max: int | None = None  # units
+
+    def __post_init__(self) -> None:
+        require_one_of("kind", self.kind, SCHEDULES)
+        require_one_of("unit", self.unit, UNITS)
+        _at_least(self, 0, "warmup", "gamma")
+        if (self.kind == "multistep") != bool(self.milestones):
+            raise Fault(("milestones",), "milestones belong to kind multistep, which needs them")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise Fault(("milestones",), f"{list(self.milestones)} does not ascend")
+        if (self.kind == "step") != (self.every is not None):
+            raise Fault(("every",), "`every` belongs to kind step, which needs it")
+        if self.every is not None and self.every < 1:
+            raise Fault(("every",), f"{self.every} is below 1")
+        if self.t_max is not None and (self.kind != "cosine" or self.t_max <= self.warmup):
+            raise Fault(("t_max",), "t_max belongs to kind cosine and is longer than its warm-up")
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What happens to training pictures, in this order."""
+
+    random_resized_crop: int | None = None  # side in pixels; scale 0.08-1, ratio 3/4-4/3, bilinear
+    flip: bool = False  # horizontal, one half of the pictures
+    crop_padding: int = 0  # random crop of the picture's own size after zero padding, pixels
+    cutout: int = 0  # side of one zeroed square, pixels
+    rotation_degrees: tuple[float, float] | None = None  # uniform between the two, zero fill
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "crop_padding", "cutout")
+
+
+@dataclass(frozen=True, slots=True)
+class PruneRounds:
+    """Rounds of pruning, each followed by fine-tuning with a fresh optimizer and schedule."""
+
+    count: int
+    amount: float  # fraction of what is still there that each round removes
+    finetune: Duration  # after each round
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise Fault(("count",), f"{self.count} rounds; at least 1 is needed")
+        if not 0 < self.amount < 1:
+            raise Fault(("amount",), f"{self.amount} is outside (0, 1)")
+
+    @property
+    def targets(self) -> tuple[float, ...]:
+        """Sparsity after each round."""
+        return tuple(1 - (1 - self.amount) ** t for t in range(1, self.count + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named, versioned protocol.
+
+    With `prune`, `length` is the training before the first round: "0ep" when weights are loaded.
+    """
+
+    name: str
+    version: int
+    length: Duration
+    batch: int  # over all processes
+    optimizer: Optimizer
+    specified_by: str  # paper: every number is from the paper or its code | assumed: see note
+    schedule: LrSchedule = LrSchedule()
+    label_smoothing: float = 0.0
+    augmentation: Augmentation = Augmentation()
+    drop_last: bool = False  # leave out an incomplete last batch
+    validation_frac: float = 0.0  # random part of the training set held back
+    init: str = "default"
+    start: str | None = None  # registry id whose weights the run starts from, or "baseline"
+    prune: PruneRounds | None = None
+    precision: str = "fp32"
+    settings: Mapping[str, object] = field(default_factory=dict)  # of the method; entries override
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        require_id("name", self.name)
+        require_one_of("specified_by", self.specified_by, SPECIFIED_BY)
+        require_one_of("init", self.init, INITS)
+        require_one_of("precision", self.precision, PRECISIONS)
+        _at_least(self, 1, "version", "batch")
+        for name in ("label_smoothing", "validation_frac"):
+            if not 0 <= getattr(self, name) < 1:
+                raise Fault((name,), f"{getattr(self, name)} is outside [0, 1)")
+        if self.specified_by == "assumed" and not self.note:
+            raise Fault(("note",), "an assumed recipe needs a note that says what is assumed")
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One changed value of a recipe, as it is recorded next to the run."""
+
+    key: str  # dotted: "optimizer.lr"
+    value: object
+    was: object
+    source: str  # "command line"
+
+
+def from_mapping(name: str, mapping: Mapping[str, object]) -> Recipe:
+    """The recipe described by `mapping`. Raises Fault with the path to what does not fit."""
+    if "name" in mapping:
+        raise Fault(("name",), "a recipe is named by its key", on_key=True)
+    return build(Recipe, {"name": name, **mapping})
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """Hash of the protocol without its note."""
+    return sha256(recipe, without=("note",))
+
+
+def with_overrides(
+    recipe: Recipe, overrides: Mapping[str, object], source: str = "command line"
+) -> tuple[Recipe, tuple[Override, ...]]:
+    """The recipe with dotted keys replaced, and what was replaced, in the order given.
+
+    Values are typed, or text as typed by a user ("0.05", "true", "[30, 60]"). "epochs" and "steps"
+    set the length. Raises ProtocolError naming the closest known key or the value that is wrong.
+    """
+    mapping = _mutable(plain(recipe))
+    recorded = []
+    for key, given in overrides.items():
+        value = plain_yaml.parse(given, key) if isinstance(given, str) else given
+        path = key.split(".")
+        if key in ("epochs", "steps"):
+            path, value = ["length"], f"{value}{'ep' if key == 'epochs' else 'it'}"
+        _check_key(key, path)
+        recorded.append(Override(".".join(path), plain(value), _put(mapping, path, value), source))
+    try:
+        return build(Recipe, mapping), tuple(recorded)
+    except Fault as fault:
+        msg = f"recipe {recipe.name}: cannot set {fault}"
+        raise ProtocolError(msg) from None
+
+
+def learning_rate(
+    schedule: LrSchedule, base_lr: float, step: int, steps_per_epoch: int, total_steps: int
+) -> float:
+    """Learning rate of optimizer step `step`, counted from 0 over the whole run.
+
+    base_lr: the recipe's rate. With unit "epoch" the rate is constant within an epoch.
+    """
+    by_epoch = schedule.unit == "epoch"
+    position = step // steps_per_epoch if by_epoch else step
+    if position < schedule.warmup:
+        return base_lr * (position + 1) / schedule.warmup
+    if schedule.kind == "cosine":
+        length = math.ceil(total_steps / steps_per_epoch) if by_epoch else total_steps
+        end = length if schedule.t_max is None else schedule.t_max
+        done = (position - schedule.warmup) / max(1, end - schedule.warmup)
+        return base_lr * 0.5 * (1 + math.cos(math.pi * done))
+    if schedule.kind == "multistep":
+        return base_lr * schedule.gamma ** sum(position >= m for m in schedule.milestones)
+    if schedule.kind == "step":
+        assert schedule.every is not None
+        return base_lr * schedule.gamma ** (position // schedule.every)
+    return base_lr
+
+
+def _known_keys() -> tuple[str, ...]:
+    """Every key that can be overridden, parts of a recipe as "part.key"."""
+    parts = {
+        "optimizer": Optimizer,
+        "schedule": LrSchedule,
+        "augmentation": Augmentation,
+        "prune": PruneRounds,
+    }
+    fixed = ("name", "version", "specified_by", "note", "settings", *parts)
+    keys = ["epochs", "steps"]
+    keys += [item.name for item in dataclasses.fields(Recipe) if item.name not in fixed]
+    for part, kind in parts.items():
+        keys += [f"{part}.{item.name}" for item in dataclasses.fields(kind)]
+    return tuple(keys)
+
+
+def _check_key(key: str, path: list[str]) -> None:
+    known = _known_keys()
+    if ".".join(path) in known or (path[0] == "settings" and len(path) == 2):
+        return
+    msg = f"unknown recipe key {key!r}{nearest(key, [*known, 'settings.NAME'])}"
+    raise ProtocolError(msg)
+
+
+def _mutable(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _put(mapping: dict[str, object], path: list[str], value: object) -> object:
+    """Replace the value at `path` and return the one that was there."""
+    for step in path[:-1]:
+        if mapping.get(step) is None:
+            mapping[step] = {}
+        mapping = _mutable(mapping[step])
+    was = mapping.get(path[-1])
+    mapping[path[-1]] = value
+    return was
