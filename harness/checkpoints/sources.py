@@ -1,0 +1,171 @@
+"""One good file out of an entry's sources, tried in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from harness import paths
+from harness.entries import Checkpoint
+from harness.errors import (
+    CheckpointError,
+    CheckpointUnavailable,
+    HashMismatch,
+    NotACheckpoint,
+    RegistryError,
+)
+
+if TYPE_CHECKING:
+    from harness.checkpoints.download import Policy, Report
+    from harness.progress import Progress
+
+ERROR_PAGE_BYTES = 1024 * 1024  # room for a host's error page where the file itself is smaller
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Bytes that are what they should be, not yet opened."""
+
+    path: Path
+    source: str  # as the registry spells it, or file:NAME
+    sha256: str
+    size_bytes: int
+    last_modified: str | None = None  # as the host stated it
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to fetch and under which terms."""
+
+    checkpoint: Checkpoint
+    folder: Path  # for downloads; exists
+    data_root: Path
+    offline: bool
+    policy: Policy
+    progress: Progress | None
+    accept: Callable[[Path], tuple[str, int]]  # sniffed, measured, hashed; raises if wrong
+
+
+def deliver(request: Request) -> Delivered:
+    """The first source's file that passes `request.accept`.
+
+    One source: its own error is raised. Several: HashMismatch or NotACheckpoint if one of them sent
+    wrong bytes, else CheckpointUnavailable; the message tells what each answered.
+    """
+    failures: list[tuple[str, CheckpointError]] = []
+    for source in request.checkpoint.sources:
+        try:
+            return _fetch(source, request)
+        except CheckpointError as error:
+            failures.append((label(source), error))
+    answers = "; ".join(f"{name}: {str(error).rstrip('.')}" for name, error in failures)
+    for kind in (HashMismatch, NotACheckpoint):
+        if any(isinstance(error, kind) for _, error in failures):
+            raise kind(f"{answers}.")
+    wanted = f"a file of format {request.checkpoint.format!r}"
+    if request.checkpoint.size_bytes:
+        wanted += f" ({request.checkpoint.size_bytes} bytes)"
+    raise CheckpointUnavailable(f"{wanted} is missing. {answers}.")
+
+
+def from_user(path: Path, accept: Callable[[Path], tuple[str, int]]) -> Delivered:
+    """A file the user hands over, held to the same rules."""
+    if not path.is_file():
+        raise CheckpointUnavailable(f"there is no file {str(path)!r}.")
+    sha256, size = accept(path)
+    return Delivered(path, f"file:{path.name}", sha256, size)
+
+
+def local_path(source: str, data_root: Path) -> Path | None:
+    """Where a data: or shipped: source lies, whether or not it exists; None for links.
+
+    Raises RegistryError if the source points outside its root.
+    """
+    scheme, _, name = source.partition(":")
+    if scheme == "data":
+        return _below(data_root, name, source)
+    if scheme == "shipped":
+        return _below(paths.shipped_checkpoints(), name, source)
+    return None
+
+
+def label(source: str) -> str:
+    """How a source is called in messages: host names only, no whole URLs."""
+    scheme, _, rest = source.partition(":")
+    if scheme in ("http", "https"):
+        return urlsplit(source).hostname or scheme
+    return {"gdrive": "drive.google.com", "shipped": f"shipped {rest}"}.get(scheme, source)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(source: str, request: Request) -> Delivered:
+    local = local_path(source, request.data_root)
+    if local is not None:
+        if not local.is_file():
+            hint = (
+                "set --data-root or BENCH_DATA_ROOT" if source.startswith("data:") else "reinstall"
+            )
+            raise CheckpointUnavailable(f"no such file; {hint}")
+        sha256, size = request.accept(local)
+        return Delivered(local, source, sha256, size)
+    if request.offline:
+        raise CheckpointUnavailable("not asked (offline)")
+    part = request.folder / f"{hashlib.sha256(source.encode()).hexdigest()[:8]}.part"
+    last_modified = _receive(source, part, request)
+    try:
+        sha256, size = request.accept(part)
+    except CheckpointError:
+        part.unlink()
+        part.with_name(part.name + ".json").unlink(missing_ok=True)
+        raise
+    return Delivered(part, source, sha256, size, last_modified)
+
+
+def _receive(source: str, part: Path, request: Request) -> str | None:
+    from harness.checkpoints.download import download, download_from_drive
+
+    size = request.checkpoint.size_bytes
+    limit = request.policy.max_bytes if size is None else max(size, ERROR_PAGE_BYTES)
+    report = _reporter(request.progress, f"download from {label(source)}")
+    if source.startswith("gdrive:"):
+        download_from_drive(source.removeprefix("gdrive:"), part, limit, report)
+        return None
+    return download(source, part, request.policy, limit, report)
+
+
+def _reporter(progress: Progress | None, text: str) -> Report | None:
+    """Bytes done so far -> steps of a progress bar; a download that starts over, starts a bar."""
+    if progress is None:
+        return None
+    seen = 0
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal seen
+        if seen == 0 or done < seen:
+            progress.stage(text, total)
+            seen = 0
+        progress.advance(done - seen)
+        seen = done
+
+    return report
+
+
+def _below(root: Path, name: str, source: str) -> Path:
+    # Links inside the root may lead elsewhere: that is how people keep data on another disk.
+    relative = PurePosixPath(name)
+    if not name or relative.is_absolute() or ".." in relative.parts or "\\" in name or ":" in name:
+        msg = (
+            f"checkpoint source {source!r} leaves the folder it is relative to. "
+            "Correct the entry's sources in registry.yaml."
+        )
+        raise RegistryError(msg)
+    return root / relative
