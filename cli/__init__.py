@@ -1,0 +1,97 @@
+"""The `bench` command: parse, call the harness, print, exit. One file per verb.
+
+stdout carries the result, stderr progress and logs. Exit codes: 0 fine, 1 unexpected, 2 usage or
+registry, 3 a verdict failed or drifted, 4 something cannot be checked (file or data missing),
+5 stopped by SIGTERM after saving (run the same command to continue).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from harness.errors import (
+    BenchError,
+    CheckpointError,
+    DataError,
+    Preempted,
+    ProtocolError,
+    RegistryError,
+)
+
+UNEXPECTED, USAGE, VERDICT, CANNOT_CHECK, PREEMPTED = 1, 2, 3, 4, 5
+
+_EXIT_CODES: tuple[tuple[type[BenchError], int], ...] = (
+    (RegistryError, USAGE),
+    (ProtocolError, USAGE),
+    (CheckpointError, CANNOT_CHECK),
+    (DataError, CANNOT_CHECK),
+    (Preempted, PREEMPTED),
+    (BenchError, UNEXPECTED),
+)
+
+_VERBS = {
+    "list": "entries",
+    "show": "show",
+    "pull": "pull",
+    "reproduce": "reproduce",
+    "eval": "evaluate",
+    "profile": "profile",
+    "table": "table",
+    "registry": "registry",
+    "doctor": "doctor",
+    "sync": "sync",
+    "ui": "ui",
+    "completion": "completion",
+}
+
+
+class Bench(click.Group):
+    """Loads a verb's module when it is asked for, and turns errors into one line and a code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"cli.{_VERBS[cmd_name]}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " Try: bench --help"
+            ctx.fail(f"no command is called {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            click.echo(f"bench: {error}", err=True)
+            ctx.exit(exit_code(error))
+
+
+def exit_code(error: BenchError) -> int:
+    """The documented exit code of an error."""
+    return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+
+
+@click.group(
+    cls=Bench,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start here:  bench reproduce --suite quickstart",
+)
+@click.version_option(package_name="reprune", prog_name="bench")
+def main() -> None:
+    """Published pruning results, measured again: numbers, verdicts, reasons."""
+    # A closed pipe (bench list | head) ends quietly instead of with a traceback.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]

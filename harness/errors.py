@@ -10,7 +10,8 @@ BenchError
 │   └── KeyMismatch              tensors and model do not fit
 ├── DataError                data set missing or damaged
 ├── ProtocolError            a training, pruning or evaluation request that makes no sense
-└── MetricError              a number cannot be computed or compared
+├── MetricError              a number cannot be computed or compared
+└── Preempted                a signal stopped the run after saving; run the same command to go on
 
 A message says what failed with the actual values, the likely cause, and what to type next.
 """
@@ -58,3 +59,7 @@ class ProtocolError(BenchError):
 
 class MetricError(BenchError):
     """A metric cannot be computed, or two conventions cannot be compared."""
+
+
+class Preempted(BenchError):
+    """A signal asked the program to stop; the state is saved, the same command continues."""

@@ -1,4 +1,4 @@
-"""A library of pruning methods. Imports torch only when a method is used, and nothing of harness."""
+"""A library of pruning methods. Torch is imported only when a method is used."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""Options shared by several verbs, and the objects they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from harness.registry import Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def as_json(command: F) -> F:
+    """--json: one JSON document on stdout and nothing else."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def extra_registries(command: F) -> F:
+    """--registry FILE: more entries, next to those that come with the code."""
+    return click.option(
+        "--registry",
+        "registries",
+        type=click.Path(path_type=Path, dir_okay=False),
+        multiple=True,
+        help="Another registry file to add (repeatable).",
+    )(command)
+
+
+def data_root(command: F) -> F:
+    """--data-root DIR."""
+    return click.option(
+        "--data-root",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the data sets (default: $BENCH_DATA_ROOT, else <home>/data).",
+    )(command)
+
+
+def device(command: F) -> F:
+    """--device D."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
+    )(command)
+
+
+def tracking(command: F) -> F:
+    """--tracking-uri URI and --no-tracking."""
+    command = click.option("--no-tracking", is_flag=True, help="Do not mirror into MLflow.")(
+        command
+    )
+    return click.option(
+        "--tracking-uri", help="MLflow store (default: sqlite file in the home folder)."
+    )(command)
+
+
+def load_registry(registries: tuple[Path, ...]) -> Registry:
+    """The shipped registry plus the user's files."""
+    from harness.registry import load
+
+    return load(extra=registries)
+
+
+def pick_device(name: str) -> str:
+    """The torch device to use. Raises ProtocolError if it is not there."""
+    import torch
+
+    from harness.errors import ProtocolError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"device {name!r} is not usable: {reason}. Try: --device cpu"
+        raise ProtocolError(msg) from error
+    return name

@@ -1,0 +1,144 @@
+"""bench reproduce"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import CANNOT_CHECK, VERDICT, exit_code, options
+from cli.output import Bars, Lines, print_json, print_rich, progress
+from harness.errors import BenchError, CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from harness.registry import Entry, Registry
+    from harness.reproduce import Options
+    from harness.results import Result
+
+
+@click.command(
+    "reproduce",
+    epilog="Example:  bench reproduce --suite quickstart      (offline, under a minute)",
+)
+@click.argument("entry_ids", metavar="[ID]...", nargs=-1)
+@click.option("--suite", help="All entries of a suite (quickstart, nightly, ...).")
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Checkpoint file downloaded by hand (one ID only).",
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N images: a smoke run.")
+@click.option("--on", "stand_in", help="Evaluate on a stand-in data set: a smoke run.")
+@click.option("--offline", is_flag=True, help="Use only files that are here already.")
+@options.device
+@options.data_root
+@options.tracking
+@options.extra_registries
+@options.as_json
+def command(
+    entry_ids: tuple[str, ...],
+    suite: str | None,
+    from_file: Path | None,
+    limit: int | None,
+    stand_in: str | None,
+    offline: bool,
+    device: str,
+    data_root: Path | None,
+    tracking_uri: str | None,
+    no_tracking: bool,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Published against measured, with a verdict and its reason."""
+    registry = options.load_registry(registries)
+    entries = _entries(registry, entry_ids, suite)
+    if from_file is not None and len(entries) > 1:
+        raise click.UsageError("--from gives one file; name one ID")
+    from harness.reproduce import Options
+
+    torch_device = options.pick_device(device)
+    done: list[Result] = []
+    failed: list[tuple[Entry, BenchError]] = []
+    with progress() as bars:
+        chosen = Options(
+            device=torch_device,
+            data_root=data_root,
+            from_file=from_file,
+            limit=limit,
+            offline=offline,
+            dataset=stand_in,
+            progress=bars,
+        )
+        for entry in entries:
+            _reproduce_one(entry, registry, chosen, done, failed)
+        if not no_tracking:
+            _mirror(done, tracking_uri, bars)
+    _report(done, failed, as_json)
+    raise SystemExit(_exit_status(done, failed))
+
+
+def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
+    if not ids and suite is None:
+        raise click.UsageError("name at least one ID, or --suite quickstart")
+    chosen = [registry.get(entry_id) for entry_id in ids]
+    return chosen + (list(registry.suite(suite)) if suite else [])
+
+
+def _reproduce_one(
+    entry: Entry,
+    registry: Registry,
+    chosen: Options,
+    done: list[Result],
+    failed: list[tuple[Entry, BenchError]],
+) -> None:
+    """One entry; a failing one does not stop the others."""
+    from harness.reproduce import reproduce_by_evaluation
+
+    try:
+        done.append(reproduce_by_evaluation(entry, registry, chosen))
+    except (CheckpointError, DataError) as error:
+        failed.append((entry, error))
+
+
+def _mirror(results: list[Result], uri: str | None, bars: Bars | Lines) -> None:
+    from harness.tracking import mirror
+
+    for result in results:
+        problem = mirror(result, uri)
+        if problem:
+            bars.note(problem)
+            return
+
+
+def _report(done: list[Result], failed: list[tuple[Entry, BenchError]], as_json: bool) -> None:
+    if as_json:
+        documents: list[dict[str, Any]] = [r.model_dump(mode="json") for r in done]
+        documents += [_cannot_check(entry, error) for entry, error in failed]
+        print_json(documents)
+        return
+    from harness.reports.tables import verdict_table
+
+    if done:
+        print_rich(verdict_table(done))
+    for _, error in failed:
+        click.echo(f"bench: cannot check: {error}", err=True)
+
+
+def _cannot_check(entry: Entry, error: BenchError) -> dict[str, Any]:
+    return {
+        "entry": entry.id,
+        "verdict": {"status": "cannot check", "reason": str(error)},
+        "error": type(error).__name__,
+    }
+
+
+def _exit_status(done: list[Result], failed: list[tuple[Entry, BenchError]]) -> int:
+    from harness.verdict import failed as is_failure
+
+    if any(is_failure(result.verdict.status) for result in done):
+        return VERDICT
+    if any(result.verdict.status == "cannot check" for result in done):
+        return CANNOT_CHECK
+    return max((exit_code(error) for _, error in failed), default=0)

@@ -1,0 +1,126 @@
+"""bench show"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options
+from cli.output import MISSING, print_json, print_rich, styled
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.registry import Entry, Registry
+
+
+@click.command("show", epilog="Example:  bench show str-resnet50-81")
+@click.argument("entry_id", metavar="ID")
+@options.extra_registries
+@options.as_json
+def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
+    """Everything about one entry: paper, links, protocol, published numbers, last results."""
+    registry = options.load_registry(registries)
+    entry = registry.get(entry_id)
+    if as_json:
+        print_json(_document(entry, registry))
+        return
+    print_rich(_facts(entry, registry))
+    if entry.published:
+        print_rich(_published(entry))
+    _print_history(entry)
+
+
+def _document(entry: Entry, registry: Registry) -> dict[str, object]:
+    return {
+        **asdict(entry),
+        "paper": asdict(registry.papers[entry.paper]),
+        "evaluation": asdict(registry.evaluations[entry.evaluation]),
+        "results": [result.model_dump(mode="json") for result in _results(entry)],
+    }
+
+
+def _results(entry: Entry) -> list:  # type: ignore[type-arg]
+    from harness.results import load_all
+
+    return [result for result in load_all() if result.entry == entry.id]
+
+
+def _facts(entry: Entry, registry: Registry) -> Table:
+    from rich.table import Table
+
+    from harness.checkpoints import status
+
+    paper = registry.papers[entry.paper]
+    evaluation = registry.evaluations[entry.evaluation]
+    table = Table(box=None, show_header=False, pad_edge=False, title=entry.id, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = [
+        ("paper", f"{paper.title} ({paper.venue})"),
+        ("", paper.url),
+        ("code", paper.code or MISSING),
+        ("licence", paper.license),
+        ("method", f"{entry.method}, {entry.granularity}"),
+        ("model", f"{entry.model} on {entry.dataset}"),
+        ("evaluation", f"{evaluation.name} v{evaluation.version}"),
+        ("recipe", entry.recipe or "none: no training protocol is known"),
+        ("settings", ", ".join(f"{k}={v}" for k, v in entry.settings.items()) or MISSING),
+        ("FLOPs unit", paper.flops_convention),
+        ("baseline", entry.baseline or MISSING),
+        ("checkpoint", status(entry)),
+    ]
+    if entry.checkpoint:
+        rows += [("", source) for source in entry.checkpoint.sources]
+        rows.append(("", f"sha256 {entry.checkpoint.sha256 or 'not pinned yet'}"))
+        rows.append(("", f"licence of the file: {entry.checkpoint.license}"))
+    if entry.note:
+        rows.append(("note", entry.note))
+    for label, text in rows:
+        table.add_row(label, text)
+    return table
+
+
+def _published(entry: Entry) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("published", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for name, value in entry.published.items():
+        spread = f" ± {value.std}" if value.std else ""
+        doubt = (
+            f" (suspect: {value.note})" if value.suspect else f" ({value.note})" * bool(value.note)
+        )
+        table.add_row(name, f"{value.text}{spread}", value.source + doubt)
+    return table
+
+
+def _print_history(entry: Entry) -> None:
+    results = _results(entry)
+    if not results:
+        click.echo(f"No result yet. Measure it: bench reproduce {entry.id}")
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("result", "mode", "top-1 %", "Δ", "verdict", "reason"):
+        table.add_column(
+            name, overflow="fold", justify="right" if name in ("top-1 %", "Δ") else "left"
+        )
+    for result in results:
+        top1 = result.metrics["top1_pct"]
+        delta = MISSING if top1.delta is None else f"{top1.delta:+.2f}"
+        table.add_row(
+            result.created[:10],
+            result.mode,
+            f"{top1.measured:.2f}",
+            delta,
+            styled(result.verdict.status),
+            result.verdict.reason,
+        )
+    print_rich(table)

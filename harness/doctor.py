@@ -1,0 +1,76 @@
+"""What can go wrong on this machine, found before it costs an afternoon."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import paths, provenance
+from harness.data.datasets import describe
+from harness.data.facts import FACTS
+
+REQUIRED = ("torch", "torchvision", "timm", "fvcore", "mlflow", "pandas", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    ok: bool
+    text: str
+    required: bool = False  # a required finding that is not ok makes the command exit with 1
+
+
+def examine(data_root: Path | None = None) -> list[Finding]:
+    """Look at packages, device, disk, folders and data sets."""
+    return [*_packages(), *_machine(), *_data(data_root)]
+
+
+def _packages() -> Iterator[Finding]:
+    """A real import of each: metadata says yes even for a package that is broken."""
+    found = provenance.versions()
+    yield Finding("python", True, found["python"])
+    for name in REQUIRED:
+        try:
+            module = __import__(name)
+        except (ImportError, RuntimeError, AttributeError, OSError) as error:
+            yield Finding(name, False, _broken(name, error), required=True)
+        else:
+            yield Finding(name, True, str(getattr(module, "__version__", "present")), required=True)
+
+
+def _broken(name: str, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "torchvision::nms" in reason:
+        found = provenance.versions()
+        return (
+            f"torchvision {found.get('torchvision')} was built for another torch than "
+            f"{found.get('torch')}. Reinstall the pair: pip install -U torch torchvision"
+        )
+    return f"cannot be imported: {reason}. Reinstall: pip install -U {name}"
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    facts = provenance.hardware("cpu")
+    yield Finding(
+        "cpu", True, f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads"
+    )
+    gpu = torch.cuda.is_available()
+    text = torch.cuda.get_device_name() if gpu else "none: everything runs on the CPU"
+    yield Finding("accelerator", True, text)
+    home = paths.home()
+    free = shutil.disk_usage(home if home.exists() else home.parent).free / 2**30
+    yield Finding("disk", free > 2, f"{free:.0f} GiB free at the home folder")
+    yield Finding("home", True, f"{home} (set BENCH_HOME to move it)")
+
+
+def _data(data_root: Path | None) -> Iterator[Finding]:
+    root = paths.data_root(data_root)
+    for name in FACTS:
+        text = describe(name, root)
+        yield Finding(name, not text.startswith("missing"), text)

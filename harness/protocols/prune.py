@@ -1,0 +1,112 @@
+"""The standardized pruning procedure: prune, fine-tune, repeat; one round is the one-shot case.
+
+Optional dense training comes first (`recipe.length`), then `recipe.prune.count` rounds. Each round
+asks the method for the next target and trains with a fresh optimizer and schedule. Resumable
+between rounds and inside every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from harness.errors import ProtocolError
+from harness.profile.sparsity import sparsity
+from harness.protocols.state import RunFolder
+from harness.protocols.train import Job, Trained, train
+from harness.recipes import Duration, PruneRounds
+from methods.base import Schedule
+from methods.dense import Dense, Settings
+
+Calibration = Callable[[], Tensor | None]
+
+
+def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
+    """Run every round that is left and hand over the network after the last one.
+
+    calibration: called once per round, for methods that look at data: images (N,C,H,W), normalised.
+    Raises ProtocolError if the recipe has no rounds or a target cannot be reached.
+    """
+    rounds = job.recipe.prune
+    if rounds is None:
+        msg = f"recipe {job.recipe.name} has no pruning rounds. Add: --set prune.count=1"
+        raise ProtocolError(msg)
+    job.method.attach(job.model, Schedule(0, len(job.batches), job.seed))
+    history = _resume(job)
+    if not history:
+        history = [_dense(job)]
+        _save(job, history)
+    trained = None
+    for number in range(len(history), rounds.count + 1):
+        trained = _round(job, rounds, number, calibration)
+        history.append(_row(trained, number))
+        _save(job, history)
+    if trained is None:  # every round was finished before: only the last look is missing
+        trained = _finetune(job, Duration(0, "step"), rounds.count)
+    return replace(trained, history=tuple(history))
+
+
+def _resume(job: Job) -> list[dict[str, float]]:
+    """Rows of the finished rounds (0 = dense), weights and masks restored; [] at the start."""
+    state = job.folder.load_state()
+    if state is None:
+        return []
+    job.model.load_state_dict(state["model"])
+    job.method.load_state_dict(state["method"])
+    job.progress.note(f"resumed after round {len(state['history']) - 1}")
+    return list(state["history"])
+
+
+def _dense(job: Job) -> dict[str, float]:
+    """Train the network that will be pruned, when the recipe trains its own; its row."""
+    dense = replace(job.recipe, prune=None)
+    folder = RunFolder(_folder(job, 0), job.folder.key)
+    return _row(train(replace(job, recipe=dense, method=Dense(Settings()), folder=folder)), 0)
+
+
+def _row(trained: Trained, number: int) -> dict[str, float]:
+    counts = trained.last.counts
+    zeros = sparsity(trained.model).sparsity()
+    return {
+        "round": float(number),
+        "top1_pct": counts.top1_pct,
+        "test_loss": counts.loss,
+        "sparsity_pct": 100.0 * zeros,
+    }
+
+
+def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> Trained:
+    """Prune to the round's target, unless it was interrupted after that, then fine-tune."""
+    if RunFolder(_folder(job, number), job.folder.key).load_state() is None:
+        target = rounds.targets[number - 1]
+        job.progress.stage(f"round {number}/{rounds.count}: prune to {100 * target:.2f} %")
+        try:
+            job.method.prune(job.model, target, calibration())
+        except (ValueError, IndexError, TypeError) as error:
+            msg = f"round {number}, target {100 * target:.2f} %: {error}"
+            raise ProtocolError(msg) from error
+    return _finetune(job, rounds.finetune, number)
+
+
+def _finetune(job: Job, length: Duration, number: int) -> Trained:
+    recipe = replace(job.recipe, prune=None, length=length)
+    folder = RunFolder(_folder(job, number), job.folder.key)
+    return train(replace(job, recipe=recipe, folder=folder, attach=False))
+
+
+def _save(job: Job, history: list[dict[str, float]]) -> None:
+    job.folder.save_state(
+        {
+            "history": history,
+            "model": job.model.state_dict(),
+            "method": job.method.state_dict(),
+        }
+    )
+    RunFolder(_folder(job, len(history) - 1), job.folder.key).clear()
+
+
+def _folder(job: Job, number: int) -> Path:
+    return job.folder.path / f"round{number:02d}"

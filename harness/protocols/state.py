@@ -1,0 +1,92 @@
+"""The folder of one training run: atomic state for resuming, final weights, proof of completion.
+
+state.pt              everything needed to continue, replaced atomically
+weights.safetensors   the finished network, plain keys
+done.json             written last: a run that has it is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import ProtocolError
+
+
+class RunFolder:
+    """Where one seed of one configuration keeps its state. `key` hashes the configuration."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        self.key = key
+
+    @property
+    def weights(self) -> Path:
+        """The finished network."""
+        return self.path / "weights.safetensors"
+
+    def clear(self) -> None:
+        """Forget everything, so that the run starts afresh."""
+        for name in ("done.json", "state.pt", "weights.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Replace the state; a kill at any moment leaves the old or the new one, whole."""
+        self._replace("state.pt", lambda file: torch.save({"key": self.key, **state}, file))
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The saved state, or None. Raises ProtocolError if it belongs to another run."""
+        file = self.path / "state.pt"
+        if not file.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        except Exception as error:  # damaged by a full disk: any of torch's, zipfile's errors
+            msg = (
+                f"{file.name} of this run cannot be read ({type(error).__name__}); the disk may "
+                "have been full. Start again with --fresh"
+            )
+            raise ProtocolError(msg) from error
+        if state["key"] != self.key:
+            msg = (
+                f"{file.parent.name} holds a run with other settings ({state['key'][:12]}, now "
+                f"{self.key[:12]}). Start again with --fresh"
+            )
+            raise ProtocolError(msg)
+        return state
+
+    def finish(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write the final weights, then done.json; the state is no longer needed."""
+        from safetensors.torch import save
+
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        self._replace("weights.safetensors", lambda file: file.write(save(plain)))
+        text = json.dumps({"key": self.key, **facts}, indent=1)
+        self._replace("done.json", lambda file: file.write(text.encode()))
+        (self.path / "state.pt").unlink(missing_ok=True)
+
+    def finished(self) -> dict[str, Any] | None:
+        """What done.json says, or None while the run is not finished."""
+        file = self.path / "done.json"
+        if not file.exists():
+            return None
+        facts: dict[str, Any] = json.loads(file.read_text())
+        return facts if facts["key"] == self.key else None
+
+    def _replace(self, name: str, write: Any) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        part = self.path / f".{name}.{os.getpid()}.part"
+        try:
+            with open(part, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path / name)
+        finally:
+            part.unlink(missing_ok=True)

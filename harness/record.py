@@ -1,0 +1,127 @@
+"""Assemble a Result: the one place where entry, measurement and provenance meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness import provenance
+from harness.data.facts import facts
+from harness.judge import Measured, judge
+from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
+from harness.results import CheckpointFacts, DataFacts, Protocol, Result, Run, new_id
+from harness.verdict import overall
+
+if TYPE_CHECKING:
+    from harness.checkpoints import Obtained
+    from harness.data.evaluation import EvaluationBatches
+
+LOCAL = "local"  # paper of a user's own run: nothing published, MACs counted our way
+
+# Fixed, because the order of float sums depends on it; part of the evaluation protocol.
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """How the weights came to be: mode, and everything that was chosen on the way."""
+
+    mode: str  # evaluated | trained | pruned
+    recipe: Protocol | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: CheckpointFacts | None = None
+    runs: tuple[Run, ...] = ()
+    precision: str = "float32"
+    notes: tuple[str, ...] = ()
+
+
+def make_result(
+    entry: Entry,
+    evaluation: Evaluation,
+    data: DataFacts,
+    measured: Measured,
+    procedure: Procedure,
+    device: str,
+    wall_s: float,
+) -> Result:
+    """Judge what was measured and put it on record (not yet saved)."""
+    metrics = judge(entry, measured)
+    result_id, created = new_id()
+    return Result(
+        result_id=result_id,
+        created=created,
+        entry=entry.id,
+        entry_sha256=None if entry.paper == LOCAL else entry_sha256(entry),
+        paper=None if entry.paper == LOCAL else entry.paper,
+        method=entry.method,
+        model=entry.model,
+        dataset=entry.dataset,
+        granularity=entry.granularity,
+        mode=procedure.mode,  # type: ignore[arg-type]  # pydantic validates the literal
+        smoke=measured.smoke,
+        protocol=Protocol(
+            name=evaluation.name, version=evaluation.version, sha256=evaluation_sha256(evaluation)
+        ),
+        recipe=procedure.recipe,
+        settings=dict(procedure.settings),
+        overrides=dict(procedure.overrides),
+        checkpoint=procedure.checkpoint,
+        data=data,
+        counts=measured.counts,
+        runs=procedure.runs,
+        cost=measured.cost,
+        metrics=metrics,
+        verdict=overall(metrics, measured.smoke),
+        precision=procedure.precision,
+        batch_size=EVALUATION_BATCH,
+        wall_s=wall_s,
+        versions=provenance.versions(),
+        hardware=provenance.hardware(device),
+        code=provenance.code_version(),
+        notes=procedure.notes,
+    )
+
+
+def smoke_reason(evaluation: Evaluation, batches: EvaluationBatches) -> str:
+    """Why an evaluation over `batches` is no full one; "" if it is."""
+    stand_in = facts(evaluation.dataset).stand_in
+    if stand_in:
+        return stand_in
+    if batches.n < batches.n_total:
+        return f"{batches.n} of {batches.n_total} images, evenly spread"
+    return ""
+
+
+def data_facts(evaluation: Evaluation, batches: EvaluationBatches) -> DataFacts:
+    """The images that were used, named by content."""
+    return DataFacts(
+        dataset=evaluation.dataset,
+        split=evaluation.split,
+        fingerprint=batches.fingerprint,
+        copy_name=batches.copy_name,
+        n=batches.n,
+        n_total=batches.n_total,
+        approximate_images=batches.approximate_images,
+    )
+
+
+def checkpoint_facts(obtained: Obtained) -> CheckpointFacts:
+    """The bytes that were loaded."""
+    return CheckpointFacts(
+        sha256=obtained.sha256,
+        source=obtained.source,
+        format=obtained.format,
+        size_bytes=obtained.size_bytes,
+        license=obtained.license,
+        stated=dict(obtained.stated),
+    )
+
+
+def input_shape(evaluation: Evaluation) -> tuple[int, int, int]:
+    """(C,H,W) of one preprocessed image."""
+    shape = facts(evaluation.dataset)
+    side = evaluation.crop or evaluation.resize or shape.side
+    channels = 1 if evaluation.channels == "gray" else shape.channels
+    return channels, side, side

@@ -1,0 +1,269 @@
+"""Tables from results only: no model, no torch.
+
+A re-evaluated and a retrained number never share a column. Missing values are a dash, not a zero.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from harness.results import Result
+from harness.verdict import Comparison, failed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MISSING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the leaderboard; numbers unrounded."""
+
+    entry: str
+    paper: str | None
+    method: str
+    model: str
+    dataset: str
+    published_top1_pct: str | None  # digits as printed
+    evaluated_top1_pct: float | None
+    retrained_top1_pct: float | None  # mean over seeds
+    retrained_std_pp: float | None  # ddof 1
+    n_seeds: int | None
+    delta_pp: float | None
+    sparsity_pct: float  # all conv + linear weights
+    macs_effective: int
+    macs_dense: int
+    n_images: int
+    verdict: str
+    reason: str
+    note: str  # "" or what a reader must know: smoke, short schedule, approximate images
+    protocol: str
+    date: str
+    result_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How one column is headed and printed; `priority` 0 is dropped last on a narrow terminal."""
+
+    head: str
+    text: Callable[[Row], str]
+    right: bool = False
+    priority: int = 0
+
+
+COLUMNS = (
+    Column("entry", lambda r: r.entry),
+    Column("sparsity %", lambda r: f"{r.sparsity_pct:.2f}", True, 1),
+    Column("MACs (M)", lambda r: f"{r.macs_effective / 1e6:.2f}", True, 2),
+    Column("published", lambda r: r.published_top1_pct or MISSING, True),
+    Column("evaluated", lambda r: _number(r.evaluated_top1_pct), True),
+    Column("retrained", lambda r: _mean(r), True, 1),
+    Column("Δ pp", lambda r: _signed(r.delta_pp), True),
+    Column("verdict", lambda r: r.verdict),
+    Column("n", lambda r: f"{r.n_images:,}", True, 3),
+    Column("date", lambda r: r.date, False, 4),
+)
+LEGEND = (
+    "top-1 in %; evaluated = published checkpoint measured by us; retrained = mean ± std over "
+    "seeds (ddof 1); Δ = measured - published in points; sparsity over all conv+linear weights; "
+    "MACs of one image, density applied; n = images."
+)
+
+_SORTS: dict[str, Callable[[Row], tuple[float, str]]] = {
+    "entry": lambda r: (0.0, r.entry),
+    "top1": lambda r: (-(r.evaluated_top1_pct or r.retrained_top1_pct or 0.0), r.entry),
+    "sparsity": lambda r: (-r.sparsity_pct, r.entry),
+    "macs": lambda r: (float(r.macs_effective), r.entry),
+    "date": lambda r: (0.0, r.date),
+}
+
+
+def leaderboard(
+    results: Iterable[Result],
+    *,
+    paper: str | None = None,
+    method: str | None = None,
+    model: str | None = None,
+    dataset: str | None = None,
+    sort: str = "entry",
+) -> list[Row]:
+    """Rows of the results that match every given filter, sorted."""
+    wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
+    rows = [
+        row(result)
+        for result in results
+        if all(value is None or getattr(result, name) == value for name, value in wanted.items())
+    ]
+    return sorted(rows, key=_SORTS[sort])
+
+
+def row(result: Result) -> Row:
+    """One result as a line of the table."""
+    top1 = result.metrics["top1_pct"]
+    evaluated = result.mode == "evaluated"
+    seeds = [run.counts.top1_pct for run in result.runs]
+    return Row(
+        entry=result.entry,
+        paper=result.paper,
+        method=result.method,
+        model=result.model,
+        dataset=result.dataset,
+        published_top1_pct=top1.published,
+        evaluated_top1_pct=top1.measured if evaluated else None,
+        retrained_top1_pct=None if evaluated else top1.measured,
+        retrained_std_pp=_std(seeds),
+        n_seeds=len(seeds) or None,
+        delta_pp=top1.delta,
+        sparsity_pct=result.cost.sparsity_pct,
+        macs_effective=result.cost.macs_effective,
+        macs_dense=result.cost.macs_dense,
+        n_images=result.data.n,
+        verdict=result.verdict.status,
+        reason=result.verdict.reason,
+        note=_note(result),
+        protocol=f"{result.protocol.name} v{result.protocol.version}",
+        date=result.created[:10],
+        result_id=result.result_id,
+    )
+
+
+def _note(result: Result) -> str:
+    parts = [result.smoke] if result.smoke else []
+    if result.data.approximate_images:
+        parts.append(f"{result.data.approximate_images} approximate images")
+    return "; ".join([*parts, *result.notes])
+
+
+def _std(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def rich_table(rows: Sequence[Row], width: int) -> Table:
+    """The leaderboard for a terminal of `width` columns; less important columns go first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = _fitting(rows, width)
+    notes = sorted({r.note for r in rows if r.note})
+    marks = {note: str(i + 1) for i, note in enumerate(notes)}
+    caption = "\n".join([LEGEND, *(f"[{marks[note]}] {note}" for note in notes)])
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=Text(caption))
+    table.caption_justify = "left"
+    for column in columns:
+        table.add_column(
+            column.head,
+            justify="right" if column.right else "left",
+            overflow="fold",
+            no_wrap=column.right,
+        )
+    for r in rows:
+        cells = [Text(c.text(r), style=_style(c, r)) for c in columns]
+        if r.note:
+            cells[0].append(f" [{marks[r.note]}]", style="dim")
+        table.add_row(*cells)
+    return table
+
+
+def _style(column: Column, r: Row) -> str:
+    if column.head != "verdict":
+        return ""
+    if failed(r.verdict):
+        return "red"
+    return "green" if r.verdict in ("exact", "match", "consistent") else "yellow"
+
+
+def _fitting(rows: Sequence[Row], width: int) -> list[Column]:
+    """All columns if they fit, else without those of the highest priority number, and so on."""
+    longest_entry = 28  # the first column may fold; it needs this much to stay readable
+    for limit in (4, 3, 2, 1, 0):
+        chosen = [c for c in COLUMNS if c.priority <= limit]
+        widths = [max([len(c.head), *(len(c.text(r)) for r in rows)]) for c in chosen[1:]]
+        if longest_entry + sum(widths) + 2 * len(chosen) <= width:
+            return chosen
+    return [c for c in COLUMNS if c.priority == 0]
+
+
+def render(rows: Sequence[Row], style: str) -> str:
+    """The leaderboard as markdown, csv or json text; csv and json carry unrounded numbers."""
+    return {"markdown": _markdown, "csv": _csv, "json": _json}[style](rows)
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    head = "| " + " | ".join(c.head for c in COLUMNS) + " |"
+    rule = "| " + " | ".join("---:" if c.right else "---" for c in COLUMNS) + " |"
+    body = ["| " + " | ".join(c.text(r) for c in COLUMNS) + " |" for r in rows]
+    return "\n".join([head, rule, *body])
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(Row.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(r) for r in rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return json.dumps([asdict(r) for r in rows], indent=1, ensure_ascii=False)
+
+
+def verdict_table(results: Sequence[Result]) -> Table:
+    """What `bench reproduce` prints: every judged metric of every result, and the reasons."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("entry", overflow="fold")
+    table.add_column("metric", no_wrap=True)
+    for head in ("published", "measured", "Δ"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("verdict and reason", overflow="fold")
+    for result in results:
+        shown = [(n, c) for n, c in result.metrics.items() if n == "top1_pct" or c.published]
+        for index, (name, comparison) in enumerate(shown):
+            table.add_row(
+                result.entry if index == 0 else "",
+                name,
+                comparison.published or MISSING,
+                _measured(comparison),
+                _signed(comparison.delta),
+                Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
+            )
+        overall = f"{result.verdict.status} (n={result.data.n:,} images, {result.mode})"
+        style = "red" if failed(result.verdict.status) else "green"
+        table.add_row("", "overall", "", "", "", Text(overall, style=style), end_section=True)
+    return table
+
+
+def _measured(comparison: Comparison) -> str:
+    """As many decimals as printed, at least two."""
+    if comparison.measured is None:
+        return MISSING
+    digits = len((comparison.published or "").partition(".")[2])
+    return f"{comparison.measured:.{max(2, digits)}f}"
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return MISSING if value is None else f"{value:+.2f}"
+
+
+def _mean(r: Row) -> str:
+    if r.retrained_top1_pct is None:
+        return MISSING
+    spread = "" if r.retrained_std_pp is None else f" ± {r.retrained_std_pp:.2f}"
+    return f"{r.retrained_top1_pct:.2f}{spread}"

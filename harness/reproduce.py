@@ -1,0 +1,120 @@
+"""One entry from the registry to a result: the story of the program, top to bottom."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.checkpoints import Obtained, load_into, obtain
+from harness.cost import measure_cost
+from harness.data.evaluation import evaluation_batches
+from harness.data.facts import facts
+from harness.errors import ProtocolError
+from harness.judge import Measured
+from harness.models import build
+from harness.progress import Progress, Silent
+from harness.record import (
+    EVALUATION_BATCH,
+    Procedure,
+    checkpoint_facts,
+    data_facts,
+    input_shape,
+    make_result,
+    smoke_reason,
+)
+from harness.registry import Entry, Evaluation, Registry
+from harness.results import Result, save
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller may choose about a run; none of it moves the number of a full run."""
+
+    device: str = "cpu"
+    data_root: Path | None = None
+    from_file: Path | None = None  # evaluate these bytes instead of the published link
+    limit: int | None = None  # evaluate only the first images: a smoke run
+    offline: bool = False
+    dataset: str | None = None  # evaluate on a stand-in such as imagenet-sample: a smoke run
+    progress: Progress = field(default_factory=Silent)
+
+
+def build_model(entry: Entry) -> nn.Module:
+    """The entry's network with fresh weights, for its data set's classes and channels."""
+    shape = facts(entry.dataset)
+    return build(entry.model, num_classes=shape.classes, in_channels=shape.channels)
+
+
+def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
+    """The entry's network with its published weights, in eval mode, and where they came from.
+
+    Raises CheckpointError (unavailable, wrong bytes, unsafe, keys that do not fit).
+    """
+    options.progress.stage(f"{entry.id}: checkpoint")
+    obtained = obtain(
+        entry,
+        from_file=options.from_file,
+        data_root=options.data_root,
+        offline=options.offline,
+        progress=options.progress,
+    )
+    model = build_model(entry)
+    load_into(model, obtained.tensors(), entry.id)
+    return model.eval().to(options.device), obtained
+
+
+def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) -> Result:
+    """Evaluate the published checkpoint by its stated protocol; judge, save and return the result.
+
+    Raises CheckpointError, DataError or MetricError; nothing is saved then.
+    """
+    from harness.protocols.evaluate import evaluate
+
+    started = time.perf_counter()
+    evaluation = _evaluation(entry, registry, options.dataset)
+    model, obtained = load_model(entry, options)
+    batches = evaluation_batches(
+        evaluation, options.data_root, options.device, EVALUATION_BATCH, limit=options.limit
+    )
+    options.progress.stage(f"{entry.id}: evaluate on {evaluation.dataset}", total=batches.n)
+    evaluated = evaluate(model, batches, options.progress.advance)
+    measured = Measured(
+        counts=evaluated.counts,
+        cost=measure_cost(
+            model,
+            input_shape(evaluation),
+            registry.papers[entry.paper].flops_convention,
+            entry.prunable_exclude,
+        ),
+        n_total=batches.n_total,
+        approximate_images=batches.approximate_images,
+        smoke=smoke_reason(evaluation, batches),
+    )
+    result = make_result(
+        entry,
+        evaluation,
+        data_facts(evaluation, batches),
+        measured,
+        Procedure("evaluated", settings=entry.settings, checkpoint=checkpoint_facts(obtained)),
+        options.device,
+        time.perf_counter() - started,
+    )
+    save(result, evaluated.predictions)
+    return result
+
+
+def _evaluation(entry: Entry, registry: Registry, stand_in: str | None) -> Evaluation:
+    """The entry's own protocol, or the same preprocessing on a stand-in data set."""
+    own = registry.evaluations[entry.evaluation]
+    if stand_in is None:
+        return own
+    here, there = facts(own.dataset), facts(stand_in)
+    if not there.stand_in or (here.classes, here.channels) != (there.classes, there.channels):
+        msg = f"{stand_in} cannot stand in for {own.dataset}; imagenet-sample can for imagenet"
+        raise ProtocolError(msg)
+    return replace(own, dataset=stand_in, split="val")

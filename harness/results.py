@@ -1,0 +1,256 @@
+"""The record: one JSON file per result, append-only, full provenance, no absolute path.
+
+Layout below the results folder:  <entry id>/<UTC time>-<8 hex>.json  and, next to it, the per-image
+predictions as <same name>.npz. A file is written once, under its final name, and never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness import paths
+from harness.errors import MetricError
+from harness.verdict import Comparison, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA_VERSION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataFacts(_Model):
+    """Which images were used, named by content."""
+
+    dataset: str
+    split: str
+    fingerprint: str
+    copy_name: str  # "official", or how the copy differs
+    n: int  # images evaluated
+    n_total: int  # images in the split
+    approximate_images: int | None = 0  # None: unknown copy
+
+
+class CheckpointFacts(_Model):
+    """Which bytes were loaded."""
+
+    sha256: str
+    source: str  # as in the registry: URL, data:..., shipped:..., or "file"
+    format: str
+    size_bytes: int
+    license: str
+    stated: dict[str, Any] = Field(default_factory=dict)  # what the file says about itself
+
+
+class Counts(_Model):
+    """Integer counts over the whole split; divided once, here."""
+
+    n: int
+    top1: int
+    top3: int
+    top5: int
+    loss_sum: float
+
+    @property
+    def top1_pct(self) -> float:
+        return 100.0 * self.top1 / self.n
+
+    @property
+    def top3_pct(self) -> float:
+        return 100.0 * self.top3 / self.n
+
+    @property
+    def top5_pct(self) -> float:
+        return 100.0 * self.top5 / self.n
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.n
+
+
+class LayerRow(_Model):
+    """Per-layer counts."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    total: int
+    nnz: int
+    macs_dense: int
+    macs_effective: int
+
+
+class Cost(_Model):
+    """What the network costs. sparsity = 1 - nnz/total over all conv and linear weights."""
+
+    params: int
+    nnz: int
+    total: int
+    macs_dense: int
+    macs_effective: int
+    fvcore_total: int
+    prunable_nnz: int  # in the paper's denominator
+    prunable_total: int
+    layers: tuple[LayerRow, ...] = ()
+    extra: dict[str, float] = Field(default_factory=dict)  # dynamic methods: reported, strict, ...
+
+    @property
+    def sparsity_pct(self) -> float:
+        return 100.0 * (1.0 - self.nnz / self.total)
+
+    @property
+    def collapsed(self) -> tuple[str, ...]:
+        return tuple(x.name for x in self.layers if x.nnz == 0)
+
+
+class Run(_Model):
+    """One seed of a trained result."""
+
+    seed: int
+    counts: Counts  # last epoch: the number
+    best_top1_pct: float | None = None  # best epoch on the test set, kept apart
+    best_epoch: int | None = None
+    epochs: float
+    steps: int
+    wall_s: float
+    history: tuple[dict[str, float], ...] = ()
+    nnz: int | None = None
+
+
+class Protocol(_Model):
+    """Named, versioned, hashed procedure."""
+
+    name: str
+    version: int
+    sha256: str
+
+
+class Result(_Model):
+    """Everything one run of `reproduce`, `eval`, `train` or `prune` found out."""
+
+    schema_version: int = SCHEMA_VERSION
+    result_id: str
+    created: str  # UTC, ISO 8601
+    entry: str  # registry id, or the user's own name
+    entry_sha256: str | None
+    paper: str | None
+    method: str
+    model: str
+    dataset: str
+    granularity: str
+    mode: Literal["evaluated", "trained", "pruned"]
+    smoke: str = ""  # why this is not a full evaluation; "" = full
+    protocol: Protocol  # evaluation
+    recipe: Protocol | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)  # merged, of method and recipe
+    overrides: dict[str, str] = Field(default_factory=dict)  # what the user changed, with source
+    checkpoint: CheckpointFacts | None = None
+    data: DataFacts
+    counts: Counts  # of the evaluated model; the first seed's for trained results
+    runs: tuple[Run, ...] = ()
+    cost: Cost
+    metrics: dict[str, Comparison]
+    verdict: Verdict
+    predictions_sha256: str | None = None
+    precision: str = "float32"
+    batch_size: int
+    wall_s: float
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    code: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def new_id(now: datetime | None = None) -> tuple[str, str]:
+    """(result id, creation time): sortable by time, unique without coordination."""
+    moment = now or datetime.now(UTC)
+    return (
+        f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+def save(result: Result, predictions: np.ndarray | None = None, folder: Path | None = None) -> Path:
+    """Write `result` (and predictions) under its final name; the path of the JSON file."""
+    base = (folder or paths.results_folder()) / result.entry
+    base.mkdir(parents=True, exist_ok=True)
+    if predictions is not None:
+        import numpy as np
+
+        _publish(
+            base / f"{result.result_id}.npz",
+            lambda file: np.savez_compressed(file, predictions=predictions.astype(np.uint16)),
+        )
+    target = base / f"{result.result_id}.json"
+    text = result.model_dump_json(indent=1)
+    _publish(target, lambda file: file.write(text.encode() + b"\n"))
+    return target
+
+
+def _publish(target: Path, write: Any) -> None:
+    """Write to a temporary name and rename: a reader never sees half a file."""
+    if target.exists():
+        msg = f"{target.name} exists already; results are append-only"
+        raise MetricError(msg)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(file: Path) -> Result:
+    """One result. Raises MetricError naming the file and the first wrong field."""
+    try:
+        return Result.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        msg = f"{file.name}: not a result of schema {SCHEMA_VERSION}: {where}: {first['msg']}"
+        raise MetricError(msg) from error
+
+
+def load_all(folder: Path | None = None) -> Iterator[Result]:
+    """Every stored result, oldest first."""
+    base = folder or paths.results_folder()
+    for file in sorted(base.glob("*/*.json"), key=lambda path: path.name):
+        yield load(file)
+
+
+def latest(results: Iterable[Result]) -> dict[tuple[str, str], Result]:
+    """Newest result per (entry, mode); a full evaluation beats a newer smoke run."""
+    chosen: dict[tuple[str, str], Result] = {}
+    for result in results:
+        key = (result.entry, result.mode)
+        held = chosen.get(key)
+        if held is None or _rank(result) >= _rank(held):
+            chosen[key] = result
+    return chosen
+
+
+def _rank(result: Result) -> tuple[bool, str]:
+    return (not result.smoke, result.result_id)
+
+
+def last_verdicts(folder: Path | None = None) -> dict[str, str]:
+    """Entry id -> status of its newest result, reading as little as possible."""
+    base = folder or paths.results_folder()
+    found: dict[str, str] = {}
+    for file in sorted(base.glob("*/*.json"), key=lambda path: path.name):
+        found[file.parent.name] = json.loads(file.read_bytes())["verdict"]["status"]
+    return found

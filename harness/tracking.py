@@ -1,0 +1,198 @@
+"""Mirror of the results in MLflow. The JSON files are the record; a lost mirror loses nothing.
+
+One run per result, named after the entry and tagged with the result id, so that `sync` can be
+repeated. Metrics come in groups that line up in MLflow's compare view: measured/..., published/...,
+delta/...; trained results get one child run per seed with its learning curve.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness import paths
+from harness.results import Result, Run
+
+EXPERIMENT = "reprune"
+ID_TAG = "reprune.result_id"
+
+
+def default_uri() -> str:
+    """$MLFLOW_TRACKING_URI, else the sqlite file in the home folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.tracking_database()}"
+
+
+def mirror(result: Result, uri: str | None = None) -> str:
+    """Log one saved result; "" on success, else one line that says why and what to type.
+
+    Never raises for a tracking problem: the result is on disk already.
+    """
+    try:
+        sync([result], uri)
+    except ImportError as error:
+        return f"MLflow is not usable ({error}); the result is saved. Later: bench sync"
+    except Exception as error:  # any store: sqlite, http, PostgreSQL, each with its own errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"MLflow at {uri or default_uri()}: {reason}; the result is saved. Later: bench sync"
+    return ""
+
+
+def sync(results: Iterable[Result], uri: str | None = None) -> int:
+    """Log every result that the store does not hold yet; how many were logged."""
+    logged = 0
+    with _client(uri) as (client, experiment):
+        known = _known(client, experiment)
+        for result in results:
+            if result.result_id not in known:
+                _log(client, experiment, result)
+                logged += 1
+    return logged
+
+
+def experiment_id(uri: str | None = None) -> str:
+    """Id of our experiment, created on first use; for the address of its run table."""
+    with _client(uri) as (_, experiment):
+        return experiment
+
+
+@contextmanager
+def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
+    # Before the first import: no telemetry, no migration chatter on the user's terminal.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri or default_uri())
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        yield client, found.experiment_id
+        return
+    local = (uri or default_uri()).startswith("sqlite:")
+    location = (paths.home() / "mlartifacts").as_uri() if local else None
+    yield client, client.create_experiment(EXPERIMENT, artifact_location=location)
+
+
+def _known(client: Any, experiment: str) -> set[str]:
+    known: set[str] = set()
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        known.update(run.data.tags[ID_TAG] for run in page if ID_TAG in run.data.tags)
+        token = page.token
+        if not token:
+            return known
+
+
+def _log(client: Any, experiment: str, result: Result) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    stamp = _milliseconds(result)
+    run = client.create_run(experiment, run_name=result.entry, start_time=stamp)
+    run_id = run.info.run_id
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, stamp, 0) for name, value in _metrics(result).items()],
+        params=[Param(name, str(value)[:500]) for name, value in _params(result).items()],
+        tags=[RunTag(name, str(value)) for name, value in _tags(result).items() if value],
+    )
+    client.log_text(run_id, result.model_dump_json(indent=1), "result.json")
+    client.log_text(run_id, _layer_csv(result), "layers.csv")
+    for seed in result.runs:
+        _log_seed(client, experiment, run_id, result, seed)
+    # The id goes last: an interrupted mirror is repeated, never mistaken for a whole one.
+    client.set_tag(run_id, ID_TAG, result.result_id)
+    client.set_terminated(run_id, end_time=stamp + int(1000 * result.wall_s))
+
+
+def _log_seed(client: Any, experiment: str, parent: str, result: Result, seed: Run) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    stamp = _milliseconds(result)
+    run = client.create_run(
+        experiment, run_name=f"{result.entry} seed {seed.seed}", start_time=stamp
+    )
+    points = [
+        Metric(name, value, stamp, int(row.get("epoch", step)))
+        for step, row in enumerate(seed.history)
+        for name, value in row.items()
+        if name != "epoch"
+    ]
+    points.append(Metric("measured/top1_pct", seed.counts.top1_pct, stamp, 0))
+    for start in range(0, len(points), 1000):  # MLflow's limit per call
+        client.log_batch(run.info.run_id, metrics=points[start : start + 1000])
+    client.log_batch(
+        run.info.run_id,
+        params=[Param("seed", str(seed.seed)), Param("steps", str(seed.steps))],
+        tags=[RunTag("mlflow.parentRunId", parent), RunTag("reprune.entry", result.entry)],
+    )
+    client.set_terminated(run.info.run_id, end_time=stamp + int(1000 * seed.wall_s))
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, comparison in result.metrics.items():
+        if comparison.measured is not None:
+            values[f"measured/{name}"] = comparison.measured
+        if comparison.published is not None:
+            values[f"published/{name}"] = float(comparison.published)
+        if comparison.delta is not None:
+            values[f"delta/{name}"] = comparison.delta
+    cost = result.cost
+    values |= {
+        "cost/nnz": cost.nnz,
+        "cost/params": cost.params,
+        "cost/macs_dense": cost.macs_dense,
+        "cost/macs_effective": cost.macs_effective,
+    }
+    return values
+
+
+def _params(result: Result) -> dict[str, Any]:
+    chosen = {
+        "method": result.method,
+        "model": result.model,
+        "dataset": result.dataset,
+        "mode": result.mode,
+        "protocol": f"{result.protocol.name} v{result.protocol.version}",
+        "recipe": f"{result.recipe.name} v{result.recipe.version}" if result.recipe else None,
+        "n_images": result.data.n,
+        "seeds": len(result.runs) or None,
+    }
+    flat = {f"settings.{name}": value for name, value in result.settings.items()}
+    return {name: value for name, value in {**chosen, **flat}.items() if value is not None}
+
+
+def _tags(result: Result) -> dict[str, Any]:
+    return {
+        "reprune.entry": result.entry,
+        "reprune.paper": result.paper,
+        "reprune.verdict": result.verdict.status,
+        "reprune.reason": result.verdict.reason,
+        "reprune.granularity": result.granularity,
+        "reprune.smoke": result.smoke,
+        "reprune.data": f"{result.data.copy_name}, {result.data.fingerprint[:12]}",
+        "reprune.checkpoint_sha256": result.checkpoint.sha256 if result.checkpoint else "",
+        "reprune.machine": result.hardware.get("machine", ""),
+        "mlflow.source.git.commit": result.code.get("commit") or "",
+    }
+
+
+def _layer_csv(result: Result) -> str:
+    head = "layer,kind,shape,total,nnz,macs_dense,macs_effective"
+    rows = (
+        f"{x.name},{x.kind},{json.dumps(x.shape)!r},{x.total},{x.nnz},"
+        f"{x.macs_dense},{x.macs_effective}"
+        for x in result.cost.layers
+    )
+    return "\n".join([head, *rows]) + "\n"
+
+
+def _milliseconds(result: Result) -> int:
+    from datetime import datetime
+
+    return int(1000 * datetime.fromisoformat(result.created).timestamp())

@@ -1,0 +1,219 @@
+"""Published against measured: convention first, then tolerance, then a status with its reason.
+
+Statuses, from best to worst:
+  exact                          within half a unit of the last printed digit + 0.01 points
+  match                          within 0.10 points
+  near                           within 0.30 points
+  consistent                     retrained: the means agree within two standard errors
+  reported                       nothing was published to compare with
+  smoke                          subset or stand-in data: a number, never a judgement
+  cannot check                   something needed is missing
+  suspect                        the published cell is doubtful: shown, not judged
+  published figure inconsistent  the paper's own numbers contradict each other
+  inconsistent                   retrained: the means differ
+  mismatch                       re-evaluated: further away than any tolerance
+  claim contradicted             the file does not hold what it claims (e.g. no zeros)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.registry import Published
+
+STATUSES = (
+    "exact",
+    "match",
+    "near",
+    "consistent",
+    "reported",
+    "smoke",
+    "cannot check",
+    "suspect",
+    "published figure inconsistent",
+    "inconsistent",
+    "mismatch",
+    "claim contradicted",
+)
+FAILURES = STATUSES[STATUSES.index("published figure inconsistent") :]
+
+ROUNDING_SLACK_PP = 0.01  # evaluation noise between library versions, on top of printed rounding
+MATCH_PP = 0.10
+NEAR_PP = 0.30
+STD_FLOOR_PP = 0.20  # s is floored here: few seeds underestimate the spread
+CLAIM_SLACK_PP = 1.0  # zeros missing beyond this contradict a sparsity claim
+
+ACCURACY = ("top1_pct", "top3_pct", "top5_pct")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric: what was printed, what was measured, and what follows."""
+
+    status: str
+    published: str | None = None  # digits as printed
+    source: str | None = None
+    measured: float | None = None
+    delta: float | None = None  # measured - published, in the metric's own unit
+    tolerance: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The overall judgement of a result."""
+
+    status: str
+    reason: str
+
+
+def judge_accuracy(
+    published: Published, measured_pct: float, n_total: int, approximate_images: int | None = 0
+) -> Comparison:
+    """Compare a re-evaluated accuracy (percent) on a full split with the printed one.
+
+    A copy of the data that differs from the official one in k of n images can move the accuracy by
+    at most 100*k/n points; `match` and `near` widen by that much and say so. `exact` never widens.
+    approximate_images: k, or None for a copy of unknown quality; n_total: n, images in the split.
+    """
+    if approximate_images is None:
+        reason = "the data set is an unknown copy; its distance from the official one is unknown"
+        return _compared(published, measured_pct, None, "cannot check", reason)
+    widen = 100.0 * approximate_images / n_total
+    exact = published.half_unit + ROUNDING_SLACK_PP
+    delta = abs(measured_pct - published.value)
+    suffix = (
+        f", widened by {widen:.2f} pp for {approximate_images} approximate images"
+        if approximate_images
+        else ""
+    )
+    for status, limit in (("exact", exact), ("match", MATCH_PP + widen), ("near", NEAR_PP + widen)):
+        if _within(delta, limit):
+            note = suffix if status != "exact" else ""
+            return _compared(published, measured_pct, limit, status, f"|Δ| <= {limit:.3g} pp{note}")
+    limit = NEAR_PP + widen
+    reason = f"|Δ| = {delta:.2f} pp > {limit:.3g} pp{suffix}"
+    return _compared(published, measured_pct, limit, "mismatch", reason)
+
+
+def judge_retrained(published: Published, measured: Sequence[float]) -> Comparison:
+    """Compare the mean over seeds with the printed mean: consistent if |Δ| <= 2 standard errors.
+
+    Standard deviations use ddof = 1 and are floored at 0.2 pp; an unknown number of published runs
+    counts as one.
+    """
+    n = len(measured)
+    mean = math.fsum(measured) / n
+    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in measured) / (n - 1)) if n > 1 else 0.0
+    s = max(spread, STD_FLOOR_PP)
+    s_published = max(float(published.std or 0.0), STD_FLOOR_PP)
+    n_published = published.n_runs or 1
+    limit = 2.0 * math.sqrt(s_published**2 / n_published + s**2 / n)
+    delta = abs(mean - published.value)
+    agrees = _within(delta, limit)
+    status = "consistent" if agrees else "inconsistent"
+    sign = "<=" if agrees else ">"
+    reason = f"|Δ| = {delta:.2f} pp {sign} 2 standard errors = {limit:.2f} pp (n={n} seeds)"
+    return _compared(published, mean, limit, status, reason)
+
+
+def judge_count(published: Published, measured: float) -> Comparison:
+    """Compare exact arithmetic: round `measured` to the printed digits, then compare."""
+    digits = len(published.text.partition(".")[2])
+    rounded = f"{measured:.{digits}f}"
+    if float(rounded) == published.value:
+        return _compared(
+            published, measured, published.half_unit, "exact", f"rounds to {rounded} as printed"
+        )
+    one_unit = 2 * published.half_unit
+    delta = abs(measured - published.value)
+    if _within(delta, one_unit):
+        reason = f"rounds to {rounded}, one unit of the last digit away"
+        return _compared(published, measured, one_unit, "near", reason)
+    reason = f"rounds to {rounded}, printed {published.text}"
+    return _compared(published, measured, one_unit, "mismatch", reason)
+
+
+def judge_sparsity(published: Published, nnz: int, total: int) -> Comparison:
+    """Compare the share of exact zeros (percent of prunable weights) with the claim."""
+    measured = 100.0 * (total - nnz) / total
+    if published.value - measured > CLAIM_SLACK_PP:
+        reason = (
+            f"{published.text} % zeros claimed, {measured:.2f} % found ({nnz}/{total} non-zero)"
+        )
+        return _compared(published, measured, CLAIM_SLACK_PP, "claim contradicted", reason)
+    return judge_count(published, measured)
+
+
+def check_figures(published: Mapping[str, Published], prunable_total: int) -> dict[str, Comparison]:
+    """Contradictions among the paper's own numbers: non-zero parameters against sparsity.
+
+    prunable_total: dense count of the weights the sparsity refers to. A pair is consistent if some
+    values that round to the printed digits satisfy params = (1 - sparsity) * total.
+    """
+    params, claim = published.get("params_millions"), published.get("sparsity_pct")
+    if params is None or claim is None or params.suspect or claim.suspect:
+        return {}
+    low = prunable_total * (1 - (claim.value + claim.half_unit) / 100) / 1e6
+    high = prunable_total * (1 - (claim.value - claim.half_unit) / 100) / 1e6
+    if low - params.half_unit <= params.value <= high + params.half_unit:
+        return {}
+    implied = prunable_total * (1 - claim.value / 100) / 1e6
+    digits = len(params.text.partition(".")[2])
+    reason = (
+        f"{claim.text} % sparsity of {prunable_total:,} weights leaves "
+        f"{implied:.{digits}f} M, printed {params.text} M"
+    )
+    status = "published figure inconsistent"
+    return {"params_millions": _compared(params, implied, params.half_unit, status, reason)}
+
+
+def overall(metrics: Mapping[str, Comparison], smoke: str = "") -> Verdict:
+    """The worst status of all metrics, with the reasons of the metrics that have it."""
+    if smoke:
+        return Verdict(status="smoke", reason=smoke)
+    judged = {k: c for k, c in metrics.items() if c.status not in ("reported", "suspect")}
+    if not judged:
+        suspect = [k for k, c in metrics.items() if c.status == "suspect"]
+        if suspect:
+            return Verdict(status="suspect", reason=f"doubtful in the source: {', '.join(suspect)}")
+        return Verdict(status="reported", reason="nothing published to compare with")
+    worst = max((c.status for c in judged.values()), key=STATUSES.index)
+    reasons = [f"{k}: {c.reason}" for k, c in judged.items() if c.status == worst]
+    return Verdict(status=worst, reason="; ".join(reasons))
+
+
+def failed(status: str) -> bool:
+    """True for statuses that make `bench reproduce` exit with 3."""
+    return status in FAILURES
+
+
+def reported(measured: float, reason: str = "not published") -> Comparison:
+    """A measured number without a published one."""
+    return Comparison(measured=measured, status="reported", reason=reason)
+
+
+def not_judged(published: Published, measured: float | None, status: str, why: str) -> Comparison:
+    """A published number that is shown but not judged (suspect, smoke, cannot check)."""
+    return _compared(published, measured, None, status, why)
+
+
+def _within(delta: float, limit: float) -> bool:
+    # Decimal inputs such as 91.73 - 91.68 carry binary rounding far below any tolerance.
+    return delta <= limit + 1e-9
+
+
+def _compared(
+    published: Published, measured: float | None, limit: float | None, status: str, reason: str
+) -> Comparison:
+    return Comparison(
+        published=published.text,
+        source=published.source,
+        measured=measured,
+        delta=None if measured is None else measured - published.value,
+        tolerance=limit,
+        status=status,
+        reason=reason,
+    )
