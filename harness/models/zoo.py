@@ -60,13 +60,13 @@ def register(
     """
 
     def remember(builder: Builder) -> Builder:
-        for name, fixed in variants.items():
-            if name in _OWN:
-                raise RegistryError(
-                    f"model name {name!r} is registered twice; two builders cannot share a name, "
-                    "choose another one for the second"
-                )
-            _OWN[name] = Architecture(builder, data_format, fixed)
+        taken = sorted(_OWN.keys() & variants.keys())
+        if taken:
+            raise RegistryError(
+                f"model name {', '.join(map(repr, taken))} is registered twice; two builders "
+                "cannot share a name, choose another one for the second"
+            )
+        _OWN.update((n, Architecture(builder, data_format, fixed)) for n, fixed in variants.items())
         return builder
 
     return remember
