@@ -44,7 +44,7 @@ class Augment:
     crop_padding: pixels of zeros on each side (black, before normalisation, as torchvision's
     RandomCrop does), then a crop of the original size at a uniform place. 0 = off.
     flip: mirrored left to right with probability 1/2.
-    rotation: (low, high) degrees, angle uniform in between, counter-clockwise about the centre,
+    rotation_degrees: (low, high), angle uniform in between, counter-clockwise about the centre,
     nearest neighbour, black outside: torchvision's RandomRotation defaults on tensors.
     cutout: side in pixels of a square set to 0 after normalisation, its centre uniform over the
     image, clipped at the border (DeVries and Taylor 2017). 0 = off.
@@ -53,21 +53,21 @@ class Augment:
     crop_padding: int = 0
     flip: bool = False
     cutout: int = 0
-    rotation: tuple[float, float] | None = None
+    rotation_degrees: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0 or self.cutout < 0:
             msg = f"crop_padding {self.crop_padding} and cutout {self.cutout} are pixels"
             raise ProtocolError(f"{msg} and cannot be negative; 0 switches them off")
-        if self.rotation is not None and self.rotation[0] > self.rotation[1]:
-            raise ProtocolError(f"rotation {self.rotation}: give (low, high) in degrees")
+        if self.rotation_degrees and self.rotation_degrees[0] > self.rotation_degrees[1]:
+            raise ProtocolError(f"rotation_degrees {self.rotation_degrees}: give (low, high)")
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Draws:
         """The draws for `count` images; `generator` lives on the CPU.
 
         Every kind is drawn whether used or not, so switching one on leaves the others as they were.
         """
-        low, high = self.rotation or (0.0, 0.0)
+        low, high = self.rotation_degrees or (0.0, 0.0)
         offsets = torch.randint(2 * self.crop_padding + 1, (2, count), generator=generator)
         flipped = torch.rand(count, generator=generator) < 0.5
         degrees = low + (high - low) * torch.rand(count, generator=generator)
@@ -88,13 +88,13 @@ class Augment:
 
     def moved(self, images: Tensor, draws: Draws) -> Tensor:
         """Cropped, flipped and rotated images, still uint8: one gather for all three."""
-        if not (self.crop_padding or self.flip or self.rotation):
+        if not (self.crop_padding or self.flip or self.rotation_degrees):
             return images
         count, channels, height, width = images.shape
         pad = self.crop_padding
         padded = F.pad(images, (pad, pad, pad, pad))
         inside = None
-        if self.rotation is None:
+        if self.rotation_degrees is None:
             rows = torch.arange(height, device=images.device).expand(count, -1)[:, :, None]
             columns = torch.arange(width, device=images.device).expand(count, -1)[:, None, :]
         else:

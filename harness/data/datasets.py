@@ -135,7 +135,7 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
 
 
 def describe(name: str, root: Path | str | None = None) -> str:
-    """ "found at ...", or "missing: ..." with the way to get it. Looks for folders only."""
+    """Either "found ...", or "missing: ..." with the way to get it. Looks for folders only."""
     origin = _origin(name)
     place = paths.data_root(root)
     if name == "digits":

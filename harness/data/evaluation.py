@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.data.datasets import ImageSet, PictureSet, find_pictures, load
-from harness.data.imagenet import FILTERS, decode, ordered_map
+from harness.data.imagenet import decode, ordered_map
 from harness.data.known import STREAMED
 from harness.data.pixels import Normalise, in_channels
 from harness.errors import ProtocolError
@@ -121,9 +121,9 @@ def _streamed(
     batch_size: int,
     limit: int | None,
 ) -> EvaluationBatches:
-    if evaluation.crop is None or evaluation.interpolation not in FILTERS:
-        msg = f"crop {evaluation.crop}, interpolation {evaluation.interpolation!r}"
-        raise ProtocolError(f"{evaluation.name}: {msg}; pictures need a crop and a known filter")
+    if evaluation.crop is None:
+        msg = f"{evaluation.name}: no crop, but pictures of {source.name} differ in shape"
+        raise ProtocolError(f"{msg}; give `crop`, the side of the centre square in pixels")
     total = len(source.pictures.files)
     rows = range(total) if limit is None else _spread(total, limit).tolist()
     normalise = Normalise(evaluation.mean, evaluation.std, evaluation.scale, device)

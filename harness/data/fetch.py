@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import shutil
 import tarfile
 import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from harness.data.known import Download, Origin
 from harness.errors import DataError
 
 TIMEOUT_S = 30  # without an answer for this long the host counts as unreachable
+BLOCK_BYTES = 1 << 20
 
 
 def fetch(origin: Origin, root: Path) -> None:
@@ -63,22 +68,23 @@ def _one(download: Download, folder: Path) -> None:
             target = folder / file.name
             if not target.exists():
                 shutil.move(file, target)
-    except (OSError, tarfile.TarError, EOFError) as error:
-        msg = f"{download.url}: {type(error).__name__}: {error}"
-        raise DataError(msg) from error
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise DataError(f"{download.url}: the host answers {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
+        raise DataError(f"{download.url}: {type(error).__name__}: {error}") from error
 
 
 def _retrieve(download: Download, name: str, work: Path) -> Path:
-    import pooch
-
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
-    try:
-        got = pooch.retrieve(
-            download.url, f"md5:{download.md5}", fname=name, path=work, downloader=downloader
-        )
-    except ValueError as error:  # pooch's word for a wrong hash
-        raise DataError(f"{download.url}: not the official file: {error}") from error
-    return Path(got)
+    file, digest = work / name, hashlib.md5()
+    with urllib.request.urlopen(download.url, timeout=TIMEOUT_S) as answer, file.open("wb") as out:
+        while block := answer.read(BLOCK_BYTES):
+            out.write(block)
+            digest.update(block)
+    if digest.hexdigest() != download.md5:
+        msg = f"{download.url}: not the official file: expected md5 {download.md5}"
+        raise DataError(f"{msg}, got {digest.hexdigest()} over {file.stat().st_size} bytes")
+    return file
 
 
 def _unpacked(archive: Path, member: str) -> Path:

@@ -1,0 +1,62 @@
+"""The real sets, recognised for what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.data import evaluation_batches, find_pictures, load
+from harness.registry import Evaluation
+
+pytestmark = pytest.mark.realdata
+Real = Callable[[str], Path]
+
+
+@pytest.mark.parametrize(("split", "count", "approximate"), [("test", 10_000, 20)])
+def test_cifar10_is_recognised_as_the_reassembled_copy(
+    real: Real, split: str, count: int, approximate: int
+) -> None:
+    got = load("cifar10", split, real("cifar-10-batches-py"), download=False)
+    assert len(got) == count and got.labels.bincount().tolist() == [count // 10] * 10
+    assert got.approximate_images == approximate and not got.official
+    assert got.copy_name == f"reassembled copy, {approximate} approximate {split} images"
+
+
+@pytest.mark.slow
+def test_cifar10_train_is_recognised_as_the_reassembled_copy(real: Real) -> None:
+    got = load("cifar10", "train", real("cifar-10-batches-py"), download=False)
+    assert got.labels.bincount().tolist() == [5000] * 10
+    assert got.approximate_images == 73 and not got.official
+    # The means every CIFAR-10 paper normalises with, to their four digits.
+    means = (got.images.sum((0, 2, 3)) / (255 * 50_000 * 1024)).tolist()
+    assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=5.1e-5)
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 60_000), ("test", 10_000)])
+def test_fashion_mnist_is_official(real: Real, split: str, count: int) -> None:
+    got = load("fashion-mnist", split, real("FashionMNIST/raw"), download=False)
+    assert got.images.shape == (count, 1, 28, 28)
+    assert got.labels.bincount().tolist() == [count // 10] * 10
+    assert got.official and got.approximate_images == 0
+
+
+def test_imagenet_sample_has_one_picture_of_each_class(real: Real) -> None:
+    root = real("imagenet-sample/val")
+    found = find_pictures("imagenet-sample", "val", root)
+    assert found.pictures.labels == tuple(range(1000))
+    assert found.pictures.classes[0] == "n01440764" and found.pictures.classes[999] == "n15075141"
+    assert (found.official, found.approximate_images) == (False, None)
+    assert "not the validation set" in found.copy_name
+
+
+def test_imagenet_sample_is_streamed_normalised(real: Real) -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    evaluation = Evaluation("s", 1, "imagenet-sample", "val", mean, std, resize=256, crop=224)
+    batches = evaluation_batches(evaluation, real("imagenet-sample/val"), "cpu", 32, limit=64)
+    images = torch.cat([images for images, _ in batches])
+    assert images.shape == (64, 3, 224, 224)
+    # Photographs have roughly the mean and spread they are normalised with.
+    assert abs(float(images.mean())) < 0.3 and 0.7 < float(images.std()) < 1.4
