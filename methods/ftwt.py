@@ -1,0 +1,179 @@
+"""FTWT: each layer learns to predict, per image, which of its filters will fire.
+
+Elkerdawy et al., "Fire Together Wire Together", CVPR 2022. One small head per convolution is
+trained as a binary classifier against a mask made from the layer's own output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods import base
+from methods.base import Method, Schedule
+from methods.ftwt_accounting import EffectiveMacs, MacTally, gated_costs
+from methods.ftwt_files import backbone_from_paper
+from methods.ftwt_gates import GateOptions, Gates, attach_gates, gates_of, ground_truth_mask
+from methods.ftwt_layers import GatedLayer, describe, select
+
+__all__ = ["FTWT", "FTWTSettings", "ground_truth_mask", "warm_heads"]
+
+WARM_UP_BATCHES = 501  # of the official code
+
+
+class FTWTSettings(base.Settings):
+    """Settings of FTWT; the defaults are those of the official code."""
+
+    mass: float = Field(default=0.9, le=1.0)  # r, shared by all layers; pruned share if uniform
+    ground_truth: Literal["mass", "uniform"] = "mass"
+    mode: Literal["decoupled", "joint"] = "decoupled"
+    head_pool: Literal["avg", "max"] = "avg"
+    softmax: bool = True
+    embedding: int = -1
+    cooldown: float = Field(default=0.5, ge=0.0, le=1.0)  # share of epochs with a mask loss
+    head_lr: float = Field(default=0.1, gt=0.0)
+    after_block: bool = False  # residual blocks: mask the activated sum, not the branch
+    include: tuple[str, ...] = ()  # globs over convolution names; empty = all
+    exclude: tuple[str, ...] = ()
+
+    def gate_options(self) -> GateOptions:
+        """The part of the settings that a gate needs."""
+        return GateOptions(
+            mass=self.mass,
+            ground_truth=self.ground_truth,
+            mode=self.mode,
+            head_pool=self.head_pool,
+            softmax=self.softmax,
+            embedding=self.embedding,
+        )
+
+
+class FTWT(Method):
+    """Dynamic filter pruning. `attach` hangs the heads below the model as its child `ftwt`.
+
+    The heads are parameters of the model, so its state dict holds them. `layers`, if given,
+    replaces the gated layers read from the model.
+    """
+
+    name: ClassVar[str] = "ftwt"
+    kind: ClassVar[Literal["static", "dynamic"]] = "dynamic"
+    Settings: ClassVar[type[base.Settings]] = FTWTSettings
+
+    def __init__(self, settings: Any, layers: tuple[GatedLayer, ...] | None = None) -> None:
+        super().__init__(settings)
+        self.layers = layers
+        self.mask_loss_weight = 1.0
+        self._epochs = 0
+        self._gates: Gates | None = None
+
+    @property
+    def gates(self) -> Gates:
+        """The attached gates. Raises RuntimeError before `attach`."""
+        if self._gates is None:
+            raise RuntimeError("ftwt has no gates yet; call attach(model, schedule) first")
+        return self._gates
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        """Add a gate to every described layer; heads drawn from schedule.seed."""
+        found = describe(model, self.settings.after_block) if self.layers is None else self.layers
+        layers = select(found, self.settings.include, self.settings.exclude)
+        generator = torch.Generator().manual_seed(schedule.seed)
+        self._gates = attach_gates(model, layers, self.settings.gate_options(), generator)
+        self._epochs = schedule.epochs
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Backbone with the optimizer's values; heads with a constant lr and no decay."""
+        heads = list(self.gates.parameters())
+        of_heads = {id(p) for p in heads}
+        return [
+            {"params": [p for p in model.parameters() if id(p) not in of_heads]},
+            {
+                "params": heads,
+                "lr": self.settings.head_lr,
+                "weight_decay": 0.0,
+                "constant_lr": True,
+            },
+        ]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the weight of the mask loss: 1 in the first `cooldown` of the epochs, then 0."""
+        self.mask_loss_weight = float(epoch < int(self.settings.cooldown * self._epochs))
+
+    def extra_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The weighted mask loss of the forward pass just made.
+
+        With weight 0 it still has zero gradients: the heads' momentum fades out, as in the
+        official code, instead of stopping dead.
+        """
+        return self.mask_loss_weight * self.gates.loss()
+
+    def end_epoch(self, epoch: int) -> None:
+        """Let go of the last step's graph."""
+        self.gates.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weight of the mask loss; the heads are in the model's own state dict."""
+        return {"mask_loss_weight": self.mask_loss_weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of state_dict."""
+        self.mask_loss_weight = float(state["mask_loss_weight"])
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """The gated model itself, without records of a past forward pass."""
+        gates_of(model).forget()
+        return model
+
+    @staticmethod
+    def effective_macs(model: nn.Module, batches: Iterable[Tensor]) -> EffectiveMacs:
+        """What the gated `model` really computes per image, over batches of images (N,C,H,W).
+
+        Raises ValueError if the model has no gates, is in training mode, or there is no batch.
+        """
+        if model.training:
+            raise ValueError("effective MACs are defined for evaluation; call model.eval() first")
+        gates = gates_of(model)
+        tally: MacTally | None = None
+        with torch.inference_mode():
+            for images in batches:
+                tally = tally or MacTally(gated_costs(model, images[:1]))
+                model(images)
+                tally.update(gates.active())
+        gates.forget()
+        if tally is None:
+            raise ValueError("no images were given, so there is nothing to count")
+        return tally.result()
+
+    @staticmethod
+    def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The paper's file -> plain keys of the backbone; heads are left out."""
+        return backbone_from_paper(raw)
+
+
+def warm_heads(model: nn.Module, batches: Iterable[Tensor], lr: float = 0.1) -> int:
+    """Train the heads of a gated model towards "keep everything"; returns the batches used.
+
+    The official code's alternative to random heads: at most 501 batches of images (N,C,H,W), mask
+    loss only against all ones, SGD with momentum 0.9 on the heads, the model in training mode so
+    that its batch normalisation statistics move. Leaves the model in training mode.
+    """
+    gates = gates_of(model)
+    optimizer = torch.optim.SGD(gates.parameters(), lr=lr, momentum=0.9)
+    model.train()
+    used = 0
+    for images in islice(batches, WARM_UP_BATCHES):
+        model(images)
+        for gate in gates:
+            assert gate.logits is not None  # the forward pass just made
+            gate.truth = torch.ones_like(gate.logits, dtype=torch.bool)
+        gates.loss().backward()
+        optimizer.step()
+        model.zero_grad()  # in joint mode the backbone has gradients too
+        used += 1
+    gates.forget()
+    return used
