@@ -128,6 +128,12 @@ class Evaluation:
         if self.crop is not None and self.resize is not None and self.crop > self.resize:
             raise Fault(("crop",), f"{self.crop} is larger than resize {self.resize}")
 
+    @property
+    def preprocessing(self) -> tuple[object, ...]:
+        """What happens to a picture, whatever data set it is from."""
+        geometry = (self.resize, self.crop, self.interpolation, self.squash)
+        return (*geometry, self.channels, self.scale, self.mean, self.std)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

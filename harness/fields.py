@@ -61,9 +61,11 @@ def build(cls: type[T], mapping: object, path: Path = ()) -> T:
                 (*path, key), f"unknown key {key!r}{nearest(str(key), schema)}", on_key=True
             )
     values: dict[str, object] = {}
-    for name, (hint, required) in schema.items():
+    for name, (hint, optional, required) in schema.items():
         if name in mapping:
-            values[name] = convert(mapping[name], hint, (*path, name))
+            value = mapping[name]
+            empty = value is None and optional
+            values[name] = None if empty else convert(value, hint, (*path, name))
         elif required:
             raise Fault(path, f"key {name!r} is missing")
     try:
@@ -73,18 +75,13 @@ def build(cls: type[T], mapping: object, path: Path = ()) -> T:
 
 
 def convert(value: object, hint: object, path: Path) -> object:
-    """`value` as the type `hint`. Raises Fault at `path`."""
-    origin = typing.get_origin(hint)
-    if hint is object:
-        return plain(value)
-    if origin in (types.UnionType, typing.Union):
-        inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
-        return None if value is None else convert(value, inner[0], path)
-    if origin is typing.Literal:
-        known = typing.get_args(hint)
-        if value not in known:
-            raise Fault(path, f"{value!r} is not one of its values{nearest(str(value), known)}")
+    """`value` as the type `hint`: str, int, float, bool, a dataclass, a tuple or a mapping of them.
+
+    Raises Fault at `path`.
+    """
+    if type(value) is hint and hint is not float:  # the most frequent case by far
         return value
+    origin = typing.get_origin(hint)
     if origin is tuple:
         return _convert_tuple(value, typing.get_args(hint), path)
     if origin is not None:  # Mapping[str, object]
@@ -128,18 +125,19 @@ def sha256(value: object, without: tuple[str, ...] = ()) -> str:
 
 
 @cache
-def _schema(cls: type) -> dict[str, tuple[object, bool]]:
-    """Field name -> (type, is it mandatory)."""
+def _schema(cls: type) -> dict[str, tuple[object, bool, bool]]:
+    """Field name -> (type without None, may it be None, is it mandatory)."""
     hints = typing.get_type_hints(cls)
     missing = dataclasses.MISSING
-    return {
-        field.name: (
-            hints[field.name],
-            field.default is missing and field.default_factory is missing,
-        )
-        for field in dataclasses.fields(cls)
-        if field.init
-    }
+    schema = {}
+    for field in dataclasses.fields(cls):
+        hint, optional = hints[field.name], False
+        if typing.get_origin(hint) is types.UnionType:
+            (hint,) = (arm for arm in typing.get_args(hint) if arm is not type(None))
+            optional = True
+        required = field.default is missing and field.default_factory is missing
+        schema[field.name] = (hint, optional, required)
+    return schema
 
 
 def _convert_tuple(value: object, arms: tuple[object, ...], path: Path) -> tuple[object, ...]:

@@ -73,7 +73,7 @@ class Registry:
         found = self.entries.get(self.aliases.get(id, id))
         if found is None:
             hint = nearest(id, self.entries)
-            msg = f"no entry is called {id!r}{hint} All ids: bench list"
+            msg = f"no entry is called {id!r}{hint} See: bench list"
             raise RegistryError(msg)
         return found
 
@@ -99,6 +99,24 @@ class Registry:
             for entry in self.entries.values()
             if all(getattr(entry, name) == value for name, value in given)
         )
+
+    def evaluation(self, entry: Entry, on: str | None = None) -> Evaluation:
+        """The evaluation of `entry`, or the same preprocessing on the data set `on`.
+
+        Raises RegistryError when no evaluation on `on` prepares pictures in the same way.
+        """
+        own = self.evaluations[entry.evaluation]
+        if on is None or on == own.dataset:
+            return own
+        there = [other for other in self.evaluations.values() if other.dataset == on]
+        for other in there:
+            if other.preprocessing == own.preprocessing:
+                return other
+        known = {other.dataset for other in self.evaluations.values()}
+        names = ", ".join(other.name for other in there)
+        hint = f"; evaluations there: {names}" if there else nearest(on, known)
+        msg = f"{entry.id}: nothing on data set {on!r} prepares pictures as {own.name!r} does{hint}"
+        raise RegistryError(msg)
 
     def settings_of(self, entry: Entry) -> dict[str, object]:
         """Method settings of `entry`: those of its recipe, overridden by its own."""
