@@ -15,6 +15,7 @@ import torch
 from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
+from methods import published_formats
 from methods.base import Schedule
 from methods.masked import LayerSettings, MaskedMethod, Sparsity
 from methods.masks import Masks, kept_count, kth_largest, n_of_m
@@ -192,8 +193,6 @@ class ACDC(MaskedMethod):
     @staticmethod
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """A published AC/DC checkpoint -> plain torchvision-like keys, masks multiplied in."""
-        from methods import published_formats
-
         return published_formats.acdc(raw)
 
     def _compress_now(self) -> None:

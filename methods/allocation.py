@@ -68,7 +68,6 @@ def erk(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], amount: floa
 
     A layer whose share exceeds what it has stays as it is, and the rest is shared again; layers
     are fixed one at a time, the most over-full first, the earlier one on ties.
-    Raises ValueError when the layers left as they are already exceed the budget.
     """
     _check(weights, masks, amount)
     alive = survivors(masks)
@@ -76,12 +75,8 @@ def erk(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], amount: floa
     budget = (1 - amount) * sum(alive.values())
     untouched: set[str] = set()
     while len(untouched) < len(alive):
+        # Never negative: an over-full layer's share, a part of the rest, exceeded what it has.
         rest = budget - sum(alive[name] for name in untouched)
-        if rest < 0:
-            raise ValueError(
-                f"amount {amount} is infeasible for erk: the layers left as they are hold more "
-                f"than the {budget:.0f} weights to keep; lower the amount or use another allocation"
-            )
         open_layers = [name for name in alive if name not in untouched]
         scale = rest / sum(share[name] for name in open_layers)
         kept = {name: round(scale * share[name]) for name in open_layers}

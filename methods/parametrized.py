@@ -33,6 +33,11 @@ class ParametrizedMethod(Method):
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         self.layers = chosen_layers(model, self.settings)
         for name, layer in self.layers.items():
+            if parametrize.is_parametrized(layer):
+                raise ValueError(
+                    f"layer {name!r} is parametrized already; finalize the model, or remove its "
+                    "parametrizations, before attaching another method"
+                )
             assert isinstance(layer.weight, Tensor)
             rule = self.rule(name, layer.weight)
             parametrize.register_parametrization(layer, "weight", rule, unsafe=True)
@@ -44,25 +49,34 @@ class ParametrizedMethod(Method):
     def finalize(self, model: nn.Module) -> nn.Module:
         """`model`, the attached one or a copy of it, as plain layers that store what they used."""
         for layer in list(model.modules()):
-            if _rule_of(layer) is not None:
-                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-                _restore_order(layer)
+            if _is_ours(layer):
+                _bake(layer)
         return model
 
 
-def _rule_of(layer: nn.Module) -> WeightRule | None:
+def _is_ours(layer: nn.Module) -> bool:
     if not parametrize.is_parametrized(layer, "weight"):
-        return None
-    rule = layer.parametrizations["weight"][0]  # type: ignore[index]
-    return rule if isinstance(rule, WeightRule) else None
+        return False
+    return isinstance(layer.parametrizations["weight"][0], WeightRule)  # type: ignore[index]
 
 
-def _restore_order(layer: nn.Module) -> None:
-    """Put weight back in front of bias, where a layer that was never parametrized has it."""
-    bias = layer.bias
-    assert bias is None or isinstance(bias, nn.Parameter)
-    del layer.bias
-    layer.register_parameter("bias", bias)
+def _bake(layer: nn.Module) -> None:
+    """Make the weight in use the stored one, under its plain name and again the first parameter.
+
+    Not `remove_parametrizations`: a copied model shares its injected classes with the original,
+    and that function strips the class, which would break the model still in training.
+    """
+    held = layer.parametrizations["weight"].original  # type: ignore[index,union-attr]
+    assert isinstance(held, nn.Parameter)
+    assert isinstance(layer.weight, Tensor)
+    held.data = layer.weight.detach()
+    layer.__class__ = type(layer).__bases__[0]  # the class the injected one derives from
+    del layer.parametrizations
+    others = list(layer.named_parameters(recurse=False))
+    for name, _ in others:
+        delattr(layer, name)
+    for name, parameter in (("weight", held), *others):
+        layer.register_parameter(name, parameter)
 
 
 class KeepLargest(WeightRule):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from methods import published_formats
 from methods.base import Schedule
 from methods.masked import LayerSettings
 from methods.parametrized import ParametrizedMethod, WeightRule
@@ -134,6 +135,4 @@ class STR(ParametrizedMethod):
     @staticmethod
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """A published STR checkpoint, native or converted -> plain torchvision-like keys."""
-        from methods import published_formats
-
         return published_formats.str_(raw)

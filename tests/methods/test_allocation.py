@@ -1,0 +1,199 @@
+"""Layer-wise counts against the official ones, and exact repair of totals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from methods import allocation
+from methods.masks import keep_largest
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "rd_prune"
+PROFILE = settings(deadline=None, max_examples=50, derandomize=True)
+RULES = {
+    "unif": allocation.uniform,
+    "unifplus": allocation.uniform_plus,
+    "erk": allocation.erk,
+    "glob": allocation.global_magnitude,
+    "lamp": allocation.lamp,
+}
+RTOL_FLOAT32_SCORES = 1e-4  # the stored LAMP scores come from float32 differences of sums
+ONE_WEIGHT = 1  # float32 amounts times millions of weights move the official counts by one
+
+
+def _read(name):
+    return json.loads((FIXTURES / name).read_text())
+
+
+def _tiny(name):
+    arrays = np.load(FIXTURES / f"{name}.npz")
+    layers = _read(f"{name}.json")["layer_names"]
+    return {layer: torch.from_numpy(arrays[f"w/{layer}.weight"]) for layer in layers}
+
+
+def _formula_weights():
+    weights = {}
+    for position, row in enumerate(_read("layer_tables.json")["resnet32_cifar"]["layers"]):
+        name, shape = row[0], row[1]
+        index = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64)
+        hashed = index * np.uint64(2654435761) + np.uint64(12345 * (position + 1))
+        unit = (hashed % np.uint64(2**32)).astype(np.float64) / 2**32
+        values = (2 * unit - 1) * np.sqrt(2 / np.prod(shape[1:]))
+        weights[name] = torch.from_numpy(values.astype(np.float32).reshape(shape))
+    return weights
+
+
+NETS = {"tiny_a": _tiny("tiny_a"), "tiny_c": _tiny("tiny_c"), "formula": _formula_weights()}
+REFERENCE = {
+    "tiny_a": _read("tiny_a.json")["baselines"],
+    "tiny_c": _read("tiny_c.json")["baselines"],
+    "formula": _read("formula_resnet32_cifar.json"),
+}
+
+
+def _all_true(weights):
+    return {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}
+
+
+ONE_SHOT = [
+    (net, rule, amount)
+    for net, reference in REFERENCE.items()
+    for rule, levels in reference["one_shot"].items()
+    for amount in levels
+]
+
+
+@pytest.mark.parametrize(("net", "rule", "amount"), ONE_SHOT)
+def test_one_shot_survivors_equal_the_official_ones(net, rule, amount):
+    weights, expected = NETS[net], REFERENCE[net]["one_shot"][rule][amount]
+    if "error" in expected:
+        with pytest.raises(ValueError, match=r"infeasible for uniform\+"):
+            RULES[rule](weights, _all_true(weights), float(amount))
+    else:
+        kept = RULES[rule](weights, _all_true(weights), float(amount))
+        assert list(kept.values()) == expected["survivors"]
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("rule", RULES)
+def test_iterative_survivors_equal_the_official_ones(net, rule):
+    weights = NETS[net]
+    masks = _all_true(weights)
+    trace = REFERENCE[net]["iterative"][rule]
+    for expected in trace if isinstance(trace, list) else trace["trace"]:
+        if "error" in expected:
+            with pytest.raises(ValueError, match="infeasible"):
+                RULES[rule](weights, masks, 0.2)
+            return
+        kept = RULES[rule](weights, masks, 0.2)
+        assert list(kept.values()) == expected["survivors"]
+        masks = {
+            name: keep_largest(allocation.magnitude(weights[name], masks[name]), kept[name])
+            for name in masks
+        }
+
+
+@pytest.mark.parametrize("model", ["resnet32_cifar", "densenet121_k12_cifar", "resnet50_imagenet"])
+@pytest.mark.parametrize("rule", ["erk", "unifplus"])
+def test_shapes_alone_give_the_official_survivors(model, rule):
+    layers = _read("layer_tables.json")[model]["layers"]
+    weights = {row[0]: torch.zeros(1).expand(row[1]) for row in layers}
+    masks = {name: torch.ones(1, dtype=torch.bool).expand(w.shape) for name, w in weights.items()}
+    for amount, expected in _read(f"shapes_{model}.json")["one_shot"][rule].items():
+        kept = list(RULES[rule](weights, masks, float(amount)).values())
+        difference = np.abs(np.subtract(kept, expected["survivors"]))
+        assert difference.max() <= ONE_WEIGHT
+        whole = [i for i, w in enumerate(weights.values()) if kept[i] == w.numel()]
+        assert whole == expected["dense_layers"]
+
+
+@pytest.mark.parametrize("net", ["tiny_a", "tiny_c"])
+def test_lamp_scores_equal_the_official_ones(net):
+    arrays = np.load(FIXTURES / f"{net}.npz")
+    for name, weight in NETS[net].items():
+        scores = allocation.lamp_scores(weight, torch.ones_like(weight, dtype=torch.bool))
+        expected = arrays[f"lamp_score/{name}"]
+        np.testing.assert_allclose(scores.numpy(), expected, rtol=RTOL_FLOAT32_SCORES)
+
+
+def test_largest_weight_of_a_layer_scores_exactly_one():
+    weight = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    scores = allocation.lamp_scores(weight, torch.ones_like(weight, dtype=torch.bool))
+    assert scores.max() == 1.0
+    assert scores.argmax() == weight.abs().argmax()
+
+
+def test_lamp_scores_of_masked_and_zero_weights_are_zero():
+    weight = torch.tensor([[3.0, 0.0, 4.0]])
+    scores = allocation.lamp_scores(weight, torch.tensor([[True, True, False]]))
+    assert scores.tolist() == [[1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("net", ["tiny_a", "tiny_c"])
+@pytest.mark.parametrize("rule", ["lamp", "glob"])
+def test_counts_with_magnitude_inside_layers_give_the_official_masks(net, rule):
+    weights = NETS[net]
+    arrays = np.load(FIXTURES / f"{net}.npz")
+    kept = RULES[rule](weights, _all_true(weights), 0.8)
+    for name, weight in weights.items():
+        mask = keep_largest(weight.abs(), kept[name]).numpy()
+        np.testing.assert_array_equal(mask, arrays[f"mask_{rule}_0.8/{name}"].astype(bool))
+
+
+layer_shapes = st.lists(
+    st.tuples(st.integers(1, 40), st.integers(1, 12), st.floats(0, 1)), min_size=1, max_size=6
+)
+
+
+@PROFILE
+@given(layer_shapes, st.floats(0, 1))
+def test_erk_stays_within_the_layers_and_near_the_budget(shapes, amount):
+    weights = {str(i): torch.zeros(o, n) for i, (o, n, _) in enumerate(shapes)}
+    masks = {}
+    for (name, weight), (_, _, share) in zip(weights.items(), shapes, strict=True):
+        alive = round(share * weight.numel())
+        masks[name] = keep_largest(torch.zeros(weight.shape), alive)
+    alive = allocation.survivors(masks)
+    kept = allocation.erk(weights, masks, amount)
+    assert all(0 <= kept[name] <= alive[name] for name in alive)
+    budget = (1 - amount) * sum(alive.values())
+    assert abs(sum(kept.values()) - budget) <= len(shapes) / 2 + 1e-6  # each layer rounds once
+
+
+def test_allocations_refuse_an_amount_that_is_no_fraction():
+    weights = NETS["tiny_a"]
+    for rule in allocation.ALLOCATIONS.values():
+        with pytest.raises(ValueError, match=r"amount 1\.5 is not a fraction"):
+            rule(weights, _all_true(weights), 1.5)
+
+
+layer_counts = st.lists(
+    st.integers(0, 50).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    min_size=1,
+    max_size=8,
+)
+
+
+@PROFILE
+@given(layer_counts, st.data())
+def test_exact_meets_the_total_within_every_layers_bounds(layers, data):
+    kept = {str(i): k for i, (k, _) in enumerate(layers)}
+    alive = {str(i): n for i, (_, n) in enumerate(layers)}
+    total = data.draw(st.integers(0, sum(alive.values())))
+    repaired = allocation.exact(kept, alive, total)
+    assert sum(repaired.values()) == total
+    assert list(repaired) == list(kept)
+    assert all(0 <= repaired[name] <= alive[name] for name in alive)
+
+
+def test_exact_spares_untouched_and_empty_layers_while_it_can():
+    kept = {"dense": 10, "big": 60, "small": 5, "empty": 0}
+    alive = {"dense": 10, "big": 100, "small": 50, "empty": 9}
+    assert allocation.exact(kept, alive, 78) == {"dense": 10, "big": 62, "small": 6, "empty": 0}
+    assert allocation.exact(kept, alive, 73) == {"dense": 10, "big": 59, "small": 4, "empty": 0}
