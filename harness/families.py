@@ -217,6 +217,9 @@ def _check_keys(document: Document, mapping: Map, known: tuple[str, ...], path: 
 
 
 def _check_shape(document: Document, family: Map, path: Path) -> None:
+    for key in _MERGED:
+        if family.get(key) is not None and not isinstance(family[key], Map):
+            raise document.error((*path, key), f"expected a mapping, found {family[key]!r}")
     if not isinstance(family.get("rows", []), list):
         raise document.error((*path, "rows"), f"expected a list of rows, found {family['rows']!r}")
     if "table" not in family:

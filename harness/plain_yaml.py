@@ -20,7 +20,7 @@ MAX_DEPTH = 12  # the deepest place of the registry is at 7
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
+_FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 Mark = tuple[int, int]  # line and column, from 1
@@ -119,8 +119,11 @@ def parse(text: str, name: str = "text") -> object:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise RegistryError(f"{name}:{line}:{column}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise RegistryError(f"{name}:1:1: not YAML: {error}") from error
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        problem = f"character U+{error.character:04X}: {error.reason}"
+        raise RegistryError(f"{name}:{line}:{column}: not YAML: {problem}") from error
     return builder.root
 
 

@@ -80,7 +80,7 @@ def test_phases_equal_those_of_the_original_acdc_code(config: str, name: str) ->
 
 
 def test_150_epoch_phases_follow_the_stated_ranges() -> None:
-    # The fixtures hold no sparse 150-epoch run; start, frequency, end as the configuration has them.
+    # The fixtures hold no sparse 150-epoch run; start, frequency, end as in its configuration.
     recipe = registry.load().recipes["acdc-imagenet-150ep"]
     assert recipe.settings["compress"] == [*range(10, 121, 10), *range(135, 150, 20)]
     assert recipe.settings["decompress"] == [*range(15, 116, 10), *range(125, 134, 20)]
@@ -182,7 +182,11 @@ BAD_RECIPES = [
         "momentum",
     ),
     ({"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 1}}, ("optimizer", "momentum"), "[0, 1)"),
-    ({"optimizer": {"name": "adam", "lr": 0.1, "betas": [0.9]}}, ("optimizer", "betas"), "2 values"),
+    (
+        {"optimizer": {"name": "adam", "lr": 0.1, "betas": [0.9]}},
+        ("optimizer", "betas"),
+        "2 values",
+    ),
     ({"length": "10 epochs"}, ("length",), "'10 epochs'"),
     ({"batch": 0}, ("batch",), "0 is below 1"),
     ({"batch": 12.5}, ("batch",), "a whole number"),
