@@ -1,0 +1,401 @@
+"""IPruning and EDropout: whole filters searched by differential evolution while training.
+
+A population of binary states, one bit per filter and classifier input, evolves by one generation
+per batch; the state of lowest energy masks the network for that batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods.base import Method, Schedule
+from methods.base import Settings as BaseSettings
+from methods.ipruning_energy import (
+    Interaction,
+    activity_rows,
+    classification_margin,
+    ising_energy,
+    margin_energy,
+    redundancy_blocks,
+)
+from methods.ipruning_layout import (
+    Layout,
+    apply_state_,
+    describe,
+    kept_coefficients,
+    pack_bits,
+    unpack_bits,
+)
+from methods.ipruning_masks import (
+    CutParameters,
+    MaskedParameters,
+    WornState,
+    candidate_logits,
+    evaluating,
+    mean_activations,
+)
+from methods.ipruning_released import (
+    ED06_FIRST_BATCH,
+    ED06_WINDOW,
+    IP_FIRST_GENERATION,
+    IP_WINDOW,
+    InPlaceMasks,
+    final_state,
+    has_converged,
+)
+from methods.ipruning_search import draw_parents, evolve, select
+from methods.residual_channels import skeleton_of
+from methods.shrink import ShrunkResNet, shrink
+
+__all__ = [
+    "EDropout",
+    "IPruning",
+    "classification_margin",
+    "draw_parents",
+    "evolve",
+    "ising_energy",
+    "margin_energy",
+    "select",
+]
+
+MIN_CANDIDATES = 4  # a slot and three other parents
+
+
+class SearchSettings(BaseSettings):
+    """Settings of both searches.
+
+    variant: "intended" = the algorithm as described; "released" = what the public code computes.
+    candidates: population size. p_init: chance of a one at the start.
+    early_epoch: from this epoch on the search may stop (EDropout) or stops (IPruning).
+    patience: generations without a change of the best state after which "intended" stops.
+    live_costs: evaluate parents and trials on the same batch; None = only in "intended".
+    evaluate_images: only the first so many images of a batch; evaluate_every: only every so many
+    batches. Both change the search and are off by default.
+    batches_per_epoch: batches an epoch has before convergence; the training loop asks for it.
+    """
+
+    variant: Literal["intended", "released"] = "intended"
+    candidates: int = Field(default=8, ge=MIN_CANDIDATES)
+    p_init: float = Field(default=0.5, gt=0, lt=1)
+    early_epoch: int = Field(default=100, ge=0)
+    patience: int = Field(default=IP_WINDOW, ge=1)
+    live_costs: bool | None = None
+    evaluate_images: int | None = Field(default=None, ge=1)
+    evaluate_every: int = Field(default=1, ge=1)
+    batches_per_epoch: int | None = Field(default=None, ge=1)
+
+
+class IPruningSettings(SearchSettings):
+    """Settings of IPruning. keep_rate: kept ratio below which a state is penalised."""
+
+    keep_rate: float = Field(default=0.1, ge=0, le=1)
+
+
+class EDropoutSettings(SearchSettings):
+    """Settings of EDropout. layout: None = "ip" if intended, "ed06" if released.
+
+    Layout "ed06" leaves batch-norm biases of dead filters on, so its result cannot be shrunk.
+    """
+
+    patience: int = Field(default=ED06_WINDOW, ge=1)
+    layout: Literal["ip", "ed06"] | None = None
+
+
+class _FilterSearch(Method, ABC):
+    """What both methods share: population, generations, masks, stopping, final networks."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.converged = False
+        self.epoch = 0
+        self._best_costs: list[float] = []  # of this epoch; filled by "released" only
+        self._costs: Tensor | None = None
+
+    @property
+    def released(self) -> bool:
+        """Whether the public code is followed instead of the described algorithm."""
+        return bool(self.settings.variant == "released")
+
+    @property
+    def live_costs(self) -> bool:
+        """Whether parents are evaluated again beside their trials."""
+        chosen = self.settings.live_costs
+        return not self.released if chosen is None else bool(chosen)
+
+    @property
+    def batch_limit(self) -> int | None:
+        """Batches the current epoch should have, None = all; asked by the training loop."""
+        return None if self.converged else self.settings.batches_per_epoch
+
+    def rule(self) -> Literal["ip", "ed06"]:
+        """The layout rule in force."""
+        return "ip"
+
+    @abstractmethod
+    def costs_of(self, states: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Energies float (n,) of states (n,D) on one batch."""
+
+    @abstractmethod
+    def stops(self) -> bool:
+        """Whether the search is over, asked at the start of an epoch after the first."""
+
+    @abstractmethod
+    def stops_released(self, batch: int) -> bool:
+        """The released stop test, asked after every generation; `batch` counts in the epoch."""
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        """Describe the model, draw the first population, hook the masks on."""
+        self.model = model
+        self.layout: Layout = describe(model, self.rule())
+        device = next(model.parameters()).device
+        self.generator = torch.Generator(device).manual_seed(schedule.seed)
+        shape = (self.settings.candidates, self.layout.size)
+        draws = torch.rand(shape, generator=self.generator, device=device)
+        self.population = (draws < self.settings.p_init).to(torch.uint8)
+        if self.layout.always_on:
+            self.population[:, -self.layout.always_on :] = 1
+        self.best = self.population[0].clone()
+        self.unchanged = torch.zeros((), dtype=torch.int64, device=device)
+        self.generations = 0
+        self._epoch_batches = 0
+        self._worn = None if self.released else WornState(model, self.layout)
+        self._in_place = InPlaceMasks(model, self.layout) if self.released else None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Take the evaluation mask off and decide whether the search goes on."""
+        self.epoch = epoch
+        self._epoch_batches = 0
+        self._best_costs = []
+        if self._worn is not None:
+            self._worn.state = None
+            self.converged = self.converged or self.stops()
+
+    def begin_step(
+        self, step: int, images: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """One generation on this batch, then the best state is worn for the forward pass.
+
+        Raises ValueError if the batch is not handed over.
+        """
+        if images is None or targets is None:
+            msg = (
+                f"method {self.name!r} evaluates its candidates on the batch, but begin_step got "
+                "no images or targets; pass both from the training loop"
+            )
+            raise ValueError(msg)
+        if self._worn is not None:
+            self._worn.state = None
+        if not self.converged and step % self.settings.evaluate_every == 0:
+            limit = self.settings.evaluate_images
+            self._next_generation(images[:limit], targets[:limit])
+            if self._in_place is not None:
+                self._in_place.frozen = self.converged = self.stops_released(self._epoch_batches)
+        self._epoch_batches += 1
+        if self._worn is not None:
+            self._worn.state = self.best
+        elif self._in_place is not None:
+            self._in_place.put_on(self.best)
+
+    def after_backward(self) -> None:
+        """Gradients are aligned already ("intended"), or masked as the public code does."""
+        if self._in_place is not None:
+            self._in_place.after_backward()
+
+    def after_step(self) -> None:
+        """The forward mask comes off; stored weights never held it ("intended")."""
+        if self._worn is not None:
+            self._worn.state = None
+
+    def end_epoch(self, epoch: int) -> None:
+        """Evaluation sees the pruned network.
+
+        "intended" wears the mask until the next epoch; "released" destroys the masked weights.
+        """
+        if self._worn is not None:
+            self._worn.state = self.best
+        else:
+            apply_state_(self.model, self.layout, self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Population and best state as packed bits, the layout as JSON, and the counters."""
+        return {
+            "layout": self.layout.to_json(),
+            "population": pack_bits(self.population).cpu(),
+            "best": pack_bits(self.best).cpu(),
+            "costs": None if self._costs is None else self._costs.cpu(),
+            "unchanged": self.unchanged.cpu(),
+            "generations": self.generations,
+            "converged": self.converged,
+            "generator": self.generator.get_state(),
+            "backup": {} if self._in_place is None else self._in_place.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of state_dict. Raises ValueError if the stored layout is another one."""
+        if Layout.from_json(state["layout"]) != self.layout:
+            msg = (
+                f"the stored {self.name} state has another layout than {type(self.model).__name__}"
+                " has now; resume with the model and settings of the stored run"
+            )
+            raise ValueError(msg)
+        device = self.population.device
+        self.population = unpack_bits(state["population"], self.layout.size).to(device)
+        self.best = unpack_bits(state["best"], self.layout.size).to(device)
+        self._costs = None if state["costs"] is None else state["costs"].to(device)
+        self.unchanged = state["unchanged"].to(device)
+        self.generations = int(state["generations"])
+        self.converged = bool(state["converged"])
+        self.generator.set_state(state["generator"])
+        if self._in_place is not None:
+            self._in_place.frozen = self.converged
+            self._in_place.load_state_dict(state["backup"])
+
+    def final_state(self) -> Tensor:
+        """The state (D,) of network (P)."""
+        if not self.released:
+            return self.best
+        classes = self.layout.groups[-1].parameters[0].shape[0]
+        return final_state(self.layout, self.best, classes)
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """Network (P): `model` itself, without hooks, the best state's zeros in place."""
+        if self._worn is not None:
+            self._worn.remove()
+            self._worn = None
+        apply_state_(model, self.layout, self.final_state())
+        return model
+
+    def full_network(self, model: nn.Module) -> nn.Module:
+        """Network (F): a copy of `model` with all filters on, without hooks. Before finalize."""
+        worn, self._worn = self._worn, None
+        if worn is not None:
+            worn.remove()
+        full = copy.deepcopy(model)
+        self._worn = None if worn is None else WornState(model, self.layout)
+        return full
+
+    def shrunk_network(self, model: nn.Module) -> ShrunkResNet:
+        """Network (P) with its dead channels removed; `model` before or after finalize.
+
+        Raises ValueError where the channels cannot be removed exactly; see `shrink`.
+        """
+        return shrink(model, self.layout, self.final_state())
+
+    @torch.no_grad()
+    def _next_generation(self, images: Tensor, targets: Tensor) -> None:
+        population, device = self.population, self.population.device
+        parents = draw_parents(len(population), self.generator, device)
+        draws = torch.rand((2, *population.shape), generator=self.generator, device=device)
+        trial = evolve(population, parents, draws[0], draws[1], self.layout.always_on)
+        if self.live_costs or self._costs is None:
+            costs = self.costs_of(torch.cat([population, trial]), images, targets)
+            old_costs, trial_costs = costs.chunk(2)
+        else:
+            old_costs, trial_costs = self._costs, self.costs_of(trial, images, targets)
+        self.population, self._costs, index = select(population, trial, old_costs, trial_costs)
+        best = self.population.index_select(0, index[None]).squeeze(0)
+        self.unchanged = torch.where((best == self.best).all(), self.unchanged + 1, 0)
+        self.best = best
+        self.generations += 1
+        if self.released:  # a reference, not meant to be fast: its stop rule reads every cost
+            self._best_costs.append(float(self._costs.amin()))
+
+    def _batch_norm_mode(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.released else evaluating(self.model)
+
+
+class IPruning(_FilterSearch):
+    """Ising energy: pairs of filters interact by divergence, layers by their entropy."""
+
+    name: ClassVar[str] = "ipruning"
+    Settings: ClassVar[type[BaseSettings]] = IPruningSettings
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        """Also prepare the kept-ratio coefficients of the penalty."""
+        super().attach(model, schedule)
+        self._kept = kept_coefficients(self.layout, self.population.device)
+
+    def interaction(self, images: Tensor) -> Interaction:
+        """The interaction from the current weights and one unmasked forward of `images`."""
+        convs = [group.name for group in self.layout.of_kind("filters")]
+        with self._batch_norm_mode():
+            maps = mean_activations(self.model, convs, images)
+        weights = dict(self.model.named_parameters())
+        reading: Literal["filters", "reshaped"] = "reshaped" if self.released else "filters"
+        blocks = redundancy_blocks(self.layout, weights, reading)
+        return Interaction(self.layout.size, blocks, activity_rows(self.layout, maps))
+
+    def costs_of(self, states: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Ising energies float64 (n,) of states (n,D); one forward pass, whatever n is."""
+        return ising_energy(
+            states,
+            self.interaction(images),
+            states.double() @ self._kept,
+            keep_rate=self.settings.keep_rate,
+            scrambled=self.released,
+        )
+
+    def stops(self) -> bool:
+        """From early_epoch on always; before, if the best state has stood for `patience`."""
+        if self.epoch >= self.settings.early_epoch:
+            return True
+        settled = self.generations >= IP_FIRST_GENERATION
+        return settled and int(self.unchanged) >= self.settings.patience
+
+    def stops_released(self, batch: int) -> bool:
+        """As the public code, which however fails on the first batch after an epoch's end.
+
+        Deviation: there the cost list is empty and nothing is tested.
+        """
+        if self.epoch >= self.settings.early_epoch:
+            return True
+        enough = self.generations >= IP_FIRST_GENERATION and len(self._best_costs) > 1
+        return enough and has_converged(self._best_costs, IP_WINDOW)
+
+
+class EDropout(_FilterSearch):
+    """Margin energy (EDropout, EPruning): candidates are judged by their logits on the batch."""
+
+    name: ClassVar[str] = "edropout"
+    Settings: ClassVar[type[BaseSettings]] = EDropoutSettings
+
+    def rule(self) -> Literal["ip", "ed06"]:
+        """The layout asked for, else the variant's own."""
+        own: Literal["ip", "ed06"] = "ed06" if self.released else "ip"
+        return self.settings.layout or own
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        """Also choose how candidates run: cut where that is exact and sizes cost no round trip."""
+        super().attach(model, schedule)
+        self._stand_ins: MaskedParameters | CutParameters = MaskedParameters(model, self.layout)
+        on_host = self.population.device.type == "cpu"
+        if on_host and not self.released and self.layout.rule == "ip":
+            try:
+                self._stand_ins = CutParameters(model, self.layout, skeleton_of(model))
+            except ValueError:  # not a ResNet: its candidates run masked, with the same output
+                return
+
+    def costs_of(self, states: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Margin energies (n,) of states (n,D); one forward pass for each state."""
+        with self._batch_norm_mode():
+            return margin_energy(
+                candidate_logits(self.model, states, self._stand_ins, images), targets
+            )
+
+    def stops(self) -> bool:
+        """From early_epoch on, once the best state has stood for `patience` generations."""
+        late = self.epoch >= self.settings.early_epoch
+        return late and int(self.unchanged) >= self.settings.patience
+
+    def stops_released(self, batch: int) -> bool:
+        """As the public code: any repeated best cost among the last ten, late in the run."""
+        late = self.epoch >= self.settings.early_epoch and batch > ED06_FIRST_BATCH
+        return late and has_converged(self._best_costs, ED06_WINDOW)
