@@ -192,6 +192,10 @@ class Gates(nn.ModuleList):
     def __iter__(self) -> Iterator[Gate]:
         return cast("Iterator[Gate]", super().__iter__())
 
+    def forward(self, features: Tensor) -> Tensor:
+        """`features` as they are: a Sequential runs every child, this one too."""
+        return features
+
     @property
     def layers(self) -> tuple[GatedLayer, ...]:
         """Descriptions of the gated layers."""

@@ -23,8 +23,9 @@ def skip_filters(model: nn.Module) -> nn.Module:
 
     Same outputs as the gated model in evaluation mode up to rounding: batch normalisation is
     folded into the weights, rows whose gate is off are never computed, and input channels that
-    arrive as zeros are not read. The copy has nothing to train and is in evaluation mode. A single image gains most; in a batch, layers with large
-    maps are gathered per image, the others computed once for the filters that any image needs.
+    arrive as zeros are not read. The copy has nothing to train and is in evaluation mode.
+    A single image gains most; in a batch, layers with large maps are gathered per image, the
+    others computed once for the filters that any image needs.
     Raises ValueError if the model has no gates or a gated layer cannot be folded.
     """
     model = copy.deepcopy(model).eval()
