@@ -174,6 +174,7 @@ BAD_RECIPES = [
     ({"optimiser": {}}, ("optimiser",), "did you mean 'optimizer'"),
     ({"optimizer": {"name": "sgdd", "lr": 0.1}}, ("optimizer", "name"), "did you mean 'sgd'"),
     ({"optimizer": {"name": "sgd", "lr": -1}}, ("optimizer", "lr"), "-1.0 is below 0"),
+    ({"optimizer": {"name": "sgd", "lr": True}}, ("optimizer", "lr"), "found True"),
     ({"optimizer": {"name": "sgd"}}, ("optimizer",), "'lr' is missing"),
     ({"optimizer": {"name": "sgd", "lr": float("nan")}}, ("optimizer", "lr"), "a number"),
     (

@@ -98,6 +98,16 @@ def test_the_unchanged_file_is_read(tmp_path: Path) -> None:
     assert loaded.get("dense-a").settings == {"allocation": "global"}
 
 
+def test_a_row_overrides_its_family_key_by_key(tmp_path: Path) -> None:
+    text = changed("settings: {sparsity: 0.9}", "settings: {sparsity: 0.9, allocation: lamp}")
+    text = changed('{top1_pct: "97.50"}', '{top1_pct: "97.50", source: poster}', text)
+    text = changed("sha256: null}", "format: rd}", text)
+    entry = registry.load(write(tmp_path, text)[0]).get("magnitude-a-90")
+    assert entry.settings == {"allocation": "lamp", "sparsity": 0.9}
+    assert entry.published["top1_pct"].source == "poster"
+    assert entry.checkpoint is not None and entry.checkpoint.format == "rd"
+
+
 def test_the_unchanged_table_is_read(tmp_path: Path) -> None:
     loaded = registry.load(write(tmp_path, TOP + TABLE)[0])
     first, second = loaded.get("a-1"), loaded.get("a-2")
