@@ -39,6 +39,8 @@ _VERBS = {
     "pull": "pull",
     "reproduce": "reproduce",
     "eval": "evaluate",
+    "train": "train",
+    "prune": "prune",
     "profile": "profile",
     "table": "table",
     "registry": "registry",

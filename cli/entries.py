@@ -86,17 +86,15 @@ def _print_table(rows: list[tuple[Entry, str]], verdicts: dict[str, str]) -> Non
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("id", overflow="fold", ratio=3)
-    table.add_column("dataset", overflow="fold")
+    table.add_column("id", no_wrap=True)
     table.add_column("top-1 %", justify="right", no_wrap=True)
-    table.add_column("sparsity %", justify="right", no_wrap=True)
-    table.add_column("checkpoint", no_wrap=True)
+    table.add_column("sparse %", justify="right", no_wrap=True)
+    table.add_column("file", no_wrap=True)
     table.add_column("last verdict", overflow="fold")
     for entry, state in rows:
         last = verdicts.get(entry.id)
         table.add_row(
             entry.id,
-            entry.dataset,
             _cell(entry, "top1_pct"),
             _cell(entry, "sparsity_pct"),
             state,

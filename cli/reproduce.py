@@ -9,12 +9,15 @@ import click
 
 from cli import CANNOT_CHECK, VERDICT, exit_code, options
 from cli.output import Bars, Lines, print_json, print_rich, progress
-from harness.errors import BenchError, CheckpointError, DataError
+from cli.schedule import announce, chosen_training, overrides_from, training_options
+from harness.errors import BenchError, CheckpointError, DataError, ProtocolError
 
 if TYPE_CHECKING:
+    from harness.recipes import Override, Recipe
     from harness.registry import Entry, Registry
     from harness.reproduce import Options
     from harness.results import Result
+    from harness.training import Training
 
 
 @click.command(
@@ -29,6 +32,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoint file downloaded by hand (one ID only).",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "eval", "train"]),
+    default="auto",
+    show_default=True,
+    help="auto and eval use the published checkpoint; train follows the recipe.",
+)
+@training_options
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images: a smoke run.")
 @click.option("--on", "stand_in", help="Evaluate on a stand-in data set: a smoke run.")
 @click.option("--offline", is_flag=True, help="Use only files that are here already.")
@@ -41,6 +52,14 @@ def command(
     entry_ids: tuple[str, ...],
     suite: str | None,
     from_file: Path | None,
+    mode: str,
+    assignments: tuple[str, ...],
+    seeds: int,
+    fresh: bool,
+    dry_run: bool,
+    evaluate_every: int,
+    channels_last: bool,
+    compiled: bool,
     limit: int | None,
     stand_in: str | None,
     offline: bool,
@@ -56,6 +75,13 @@ def command(
     entries = _entries(registry, entry_ids, suite)
     if from_file is not None and len(entries) > 1:
         raise click.UsageError("--from gives one file; name one ID")
+    overrides = overrides_from(assignments)
+    if overrides and mode != "train":
+        raise click.UsageError("--set changes a training recipe; add --mode train")
+    if dry_run:
+        for entry in entries:
+            _announce(entry, registry, mode, overrides, seeds)
+        return
     from harness.reproduce import Options
 
     torch_device = options.pick_device(device)
@@ -72,9 +98,19 @@ def command(
             progress=bars,
         )
         for entry in entries:
-            _reproduce_one(entry, registry, chosen, done, failed)
+            try:
+                if mode == "train":
+                    recipe, changed = recipe_for(entry, registry, overrides)
+                    training = chosen_training(
+                        seeds, fresh, evaluate_every, channels_last, compiled, changed
+                    )
+                    done.append(_by_training(entry, registry, recipe, chosen, training))
+                else:
+                    done.append(_by_evaluation(entry, registry, chosen))
+            except (CheckpointError, DataError) as error:
+                failed.append((entry, error))  # a failing entry does not stop the others
         if not no_tracking:
-            _mirror(done, tracking_uri, bars)
+            mirror_all(done, tracking_uri, bars)
     _report(done, failed, as_json)
     raise SystemExit(_exit_status(done, failed))
 
@@ -86,23 +122,45 @@ def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> lis
     return chosen + (list(registry.suite(suite)) if suite else [])
 
 
-def _reproduce_one(
-    entry: Entry,
-    registry: Registry,
-    chosen: Options,
-    done: list[Result],
-    failed: list[tuple[Entry, BenchError]],
-) -> None:
-    """One entry; a failing one does not stop the others."""
+def _by_evaluation(entry: Entry, registry: Registry, chosen: Options) -> Result:
     from harness.reproduce import reproduce_by_evaluation
 
-    try:
-        done.append(reproduce_by_evaluation(entry, registry, chosen))
-    except (CheckpointError, DataError) as error:
-        failed.append((entry, error))
+    return reproduce_by_evaluation(entry, registry, chosen)
 
 
-def _mirror(results: list[Result], uri: str | None, bars: Bars | Lines) -> None:
+def _by_training(
+    entry: Entry, registry: Registry, recipe: Recipe, chosen: Options, training: Training
+) -> Result:
+    from harness.training import reproduce_by_training
+
+    return reproduce_by_training(entry, registry, recipe, chosen, training)
+
+
+def recipe_for(
+    entry: Entry, registry: Registry, overrides: dict[str, str]
+) -> tuple[Recipe, tuple[Override, ...]]:
+    """The entry's recipe with the user's changes. Raises ProtocolError if it has none."""
+    from harness.recipes import with_overrides
+
+    if entry.recipe is None:
+        msg = f"{entry.id}: no training protocol is known. What is known: bench show {entry.id}"
+        raise ProtocolError(msg)
+    return with_overrides(registry.recipes[entry.recipe], overrides)
+
+
+def _announce(
+    entry: Entry, registry: Registry, mode: str, overrides: dict[str, str], seeds: int
+) -> None:
+    if mode == "train":
+        announce(entry, recipe_for(entry, registry, overrides)[0], seeds)
+        return
+    from harness.checkpoints import status
+
+    click.echo(f"{entry.id}: evaluate {entry.evaluation}, checkpoint: {status(entry)}")
+
+
+def mirror_all(results: list[Result], uri: str | None, bars: Bars | Lines) -> None:
+    """Mirror results into MLflow; the first problem is noted and ends the attempt."""
     from harness.tracking import mirror
 
     for result in results:
@@ -118,10 +176,10 @@ def _report(done: list[Result], failed: list[tuple[Entry, BenchError]], as_json:
         documents += [_cannot_check(entry, error) for entry, error in failed]
         print_json(documents)
         return
-    from harness.reports.tables import verdict_table
+    from harness.reports.tables import verdict_blocks
 
     if done:
-        print_rich(verdict_table(done))
+        print_rich(verdict_blocks(done))
     for _, error in failed:
         click.echo(f"bench: cannot check: {error}", err=True)
 

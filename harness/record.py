@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 from harness import provenance
 from harness.data.facts import facts
 from harness.judge import Measured, judge
-from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
+from harness.registry import LOCAL, Entry, Evaluation, entry_sha256, evaluation_sha256
 from harness.results import CheckpointFacts, DataFacts, Protocol, Result, Run, new_id
 from harness.verdict import overall
 
 if TYPE_CHECKING:
     from harness.checkpoints import Obtained
     from harness.data.evaluation import EvaluationBatches
-
-LOCAL = "local"  # paper of a user's own run: nothing published, MACs counted our way
 
 # Fixed, because the order of float sums depends on it; part of the evaluation protocol.
 EVALUATION_BATCH = 250

@@ -44,6 +44,7 @@ __all__ = [
 V = TypeVar("V")
 T = TypeVar("T")
 
+LOCAL = "local"  # paper of a user's own run: nothing published, MACs counted our way
 VERSION = 1  # the newest form of the file this code reads
 _SECTIONS = (
     "version",
@@ -51,9 +52,19 @@ _SECTIONS = (
     "external_methods",
     "evaluations",
     "recipes",
+    "defaults",
     "families",
     "suites",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """The protocols a user's own run on a data set follows unless told otherwise."""
+
+    evaluation: str
+    recipe: str  # training from random initialisation
+    finetune: str  # after pruning
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class Registry:
     recipes: Mapping[str, Recipe]
     entries: Mapping[str, Entry]  # in the order of the file
     suites: Mapping[str, tuple[str, ...]]  # name -> entry ids
+    defaults: Mapping[str, Standard]  # data set -> protocols of a user's own runs
     external_methods: Mapping[str, str]  # methods of others, that we only evaluate: what they are
     aliases: Mapping[str, str]  # former id -> id
 
@@ -118,6 +130,10 @@ class Registry:
         msg = f"{entry.id}: nothing on data set {on!r} prepares pictures as {own.name!r} does{hint}"
         raise RegistryError(msg)
 
+    def convention_of(self, entry: Entry) -> str:
+        """FLOPs convention of the entry's paper; plain MACs for a user's own run."""
+        return "macs" if entry.paper == LOCAL else self.papers[entry.paper].flops_convention
+
     def settings_of(self, entry: Entry) -> dict[str, object]:
         """Method settings of `entry`: those of its recipe, overridden by its own."""
         shared = self.recipes[entry.recipe].settings if entry.recipe else {}
@@ -157,6 +173,8 @@ class _Draft:
         self.entries: dict[str, Entry] = {}
         self.aliases: dict[str, str] = {}
         self.suites: dict[str, tuple[str, ...]] = {}
+        self.defaults: dict[str, Standard] = {}
+        self.default_places: list[tuple[Document, str]] = []
         self.origins: dict[str, Origin] = {}
         self.starts: list[tuple[Document, str, str]] = []  # recipes that start from an entry
         self.members: list[tuple[Document, str, tuple[str, ...]]] = []
@@ -177,6 +195,11 @@ class _Draft:
             self._add_recipe(document, key, value)
         for entry, origin in families.entries(document):
             self._add_entry(entry, origin)
+        for key, value in _section(document, "defaults"):
+            place = ("defaults", key)
+            built = _build(document, place, Standard, value)
+            _unique(document, place, self.defaults)[key] = built
+            self.default_places.append((document, key))
         for key, value in _section(document, "suites"):
             self._add_suite(document, key, value)
 
@@ -223,6 +246,8 @@ class _Draft:
             if start not in self.entries:
                 msg = f"no entry is called {start!r}{nearest(start, self.entries)}"
                 raise document.error(("recipes", name, "start"), msg)
+        for document, name in self.default_places:
+            self._check_default(document, name)
         belongs: dict[str, list[str]] = {}
         for document, name, ids in self.members:
             for i, id in enumerate(ids):
@@ -240,9 +265,24 @@ class _Draft:
             recipes=self.recipes,
             entries=entries,
             suites=self.suites,
+            defaults=self.defaults,
             external_methods=self.external,
             aliases=self.aliases,
         )
+
+    def _check_default(self, document: Document, dataset: str) -> None:
+        standard = self.defaults[dataset]
+        for key, name, known in (
+            ("evaluation", standard.evaluation, self.evaluations),
+            ("recipe", standard.recipe, self.recipes),
+            ("finetune", standard.finetune, self.recipes),
+        ):
+            if name not in known:
+                msg = f"no {key} is called {name!r}{nearest(name, known)}"
+                raise document.error(("defaults", dataset, key), msg)
+        if self.evaluations[standard.evaluation].dataset != dataset:
+            msg = f"evaluation {standard.evaluation!r} is not on {dataset!r}"
+            raise document.error(("defaults", dataset, "evaluation"), msg)
 
     def _check_references(self, entry: Entry, origin: Origin) -> None:
         tables: tuple[tuple[str, str | None, Iterable[str]], ...] = (

@@ -25,7 +25,7 @@ from harness.record import (
     smoke_reason,
 )
 from harness.registry import Entry, Evaluation, Registry
-from harness.results import Result, save
+from harness.results import CheckpointFacts, Result, save
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,24 +73,33 @@ def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) 
 
     Raises CheckpointError, DataError or MetricError; nothing is saved then.
     """
+    model, obtained = load_model(entry, options)
+    return evaluate_model(entry, registry, model, checkpoint_facts(obtained), options)
+
+
+def evaluate_model(
+    entry: Entry,
+    registry: Registry,
+    model: nn.Module,
+    checkpoint: CheckpointFacts,
+    options: Options,
+) -> Result:
+    """Evaluate `model` as `entry` says; judge, save and return the result."""
     from harness.protocols.evaluate import evaluate
 
     started = time.perf_counter()
     evaluation = _evaluation(entry, registry, options.dataset)
-    model, obtained = load_model(entry, options)
     batches = evaluation_batches(
         evaluation, options.data_root, options.device, EVALUATION_BATCH, limit=options.limit
     )
     options.progress.stage(f"{entry.id}: evaluate on {evaluation.dataset}", total=batches.n)
     evaluated = evaluate(model, batches, options.progress.advance)
+    cost = measure_cost(
+        model, input_shape(evaluation), registry.convention_of(entry), entry.prunable_exclude
+    )
     measured = Measured(
         counts=evaluated.counts,
-        cost=measure_cost(
-            model,
-            input_shape(evaluation),
-            registry.papers[entry.paper].flops_convention,
-            entry.prunable_exclude,
-        ),
+        cost=cost,
         n_total=batches.n_total,
         approximate_images=batches.approximate_images,
         smoke=smoke_reason(evaluation, batches),
@@ -100,7 +109,7 @@ def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) 
         evaluation,
         data_facts(evaluation, batches),
         measured,
-        Procedure("evaluated", settings=entry.settings, checkpoint=checkpoint_facts(obtained)),
+        Procedure("evaluated", settings=entry.settings, checkpoint=checkpoint),
         options.device,
         time.perf_counter() - started,
     )

@@ -34,14 +34,13 @@ from harness.provenance import sha256_json
 from harness.recipes import START_BASELINE, Override, Recipe
 from harness.record import (
     EVALUATION_BATCH,
-    LOCAL,
     Procedure,
     data_facts,
     input_shape,
     make_result,
     smoke_reason,
 )
-from harness.registry import Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
+from harness.registry import LOCAL, Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
 from harness.reproduce import Options, build_model, load_model
 from harness.results import Counts, Protocol, Result, Run, save
 from methods.base import Method
@@ -248,7 +247,7 @@ def _train_batches(plan: _Plan, seed: int) -> TrainBatches | FolderTrainBatches:
         crop_padding=wanted.crop_padding,
         flip=wanted.flip,
         cutout=wanted.cutout,
-        rotation=wanted.rotation_degrees,
+        rotation_degrees=wanted.rotation_degrees,
     )
     images = load(evaluation.dataset, "train", root, size=evaluation.resize)
     return TrainBatches(images, augment=augment, **common)
@@ -301,8 +300,7 @@ def _run_folder(plan: _Plan, seed: int) -> RunFolder:
 def _result(plan: _Plan, seeds: list[_Seed], wall_s: float) -> Result:
     """Mean over seeds, cost of the first seed's network, and the verdict."""
     entry, evaluation = plan.entry, plan.evaluation
-    local = entry.paper == LOCAL
-    convention = "macs" if local else plan.registry.papers[entry.paper].flops_convention
+    convention = plan.registry.convention_of(entry)
     first = seeds[0]
     counts = [seed.run.counts for seed in seeds]
     measured = Measured(

@@ -18,8 +18,8 @@ from harness.profile.sparsity import sparsity
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, Trained, train
 from harness.recipes import Duration, PruneRounds
-from methods.base import Schedule
-from methods.dense import Dense, Settings
+from methods.base import Schedule, Settings
+from methods.dense import Dense
 
 Calibration = Callable[[], Tensor | None]
 

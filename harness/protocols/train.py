@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.data.training import FolderTrainBatches, TrainBatches
 from harness.errors import Preempted, ProtocolError
 from harness.profile.sparsity import sparsity
 from harness.progress import Progress, Silent
@@ -32,16 +33,6 @@ from methods.base import Method, Schedule
 
 CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 HISTORY = tuple[dict[str, float], ...]
-
-
-class Batches(Protocol):
-    """Training data: `len` steps per epoch; epoch(e, start) depends on nothing else."""
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-    def global_size(self, step: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +50,7 @@ class Job:
     model: nn.Module  # on its device, start weights loaded
     method: Method
     recipe: Recipe
-    batches: Batches
+    batches: TrainBatches | FolderTrainBatches
     evaluate: Callable[[nn.Module], Evaluated]
     folder: RunFolder
     seed: int
@@ -187,7 +178,7 @@ class _Loop:
         total = loss if extra is None else loss + extra
         # A rank with fewer images than its share weighs accordingly, so that the average over
         # ranks is the mean over the global batch.
-        size = self.job.batches.global_size(self.step % self.per_epoch)
+        size = self.job.batches.share.global_size(self.step % self.per_epoch)
         weight = len(targets) * world_size() / size
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total if weight == 1.0 else total * weight).backward()

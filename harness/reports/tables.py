@@ -17,7 +17,9 @@ from harness.results import Result
 from harness.verdict import Comparison, failed
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 MISSING = "–"
 
@@ -218,32 +220,46 @@ def _json(rows: Sequence[Row]) -> str:
     return json.dumps([asdict(r) for r in rows], indent=1, ensure_ascii=False)
 
 
-def verdict_table(results: Sequence[Result]) -> Table:
-    """What `bench reproduce` prints: every judged metric of every result, and the reasons."""
+def verdict_blocks(results: Sequence[Result]) -> Group:
+    """What `bench reproduce` prints: per entry its verdict, then every judged metric."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("entry", overflow="fold")
-    table.add_column("metric", no_wrap=True)
-    for head in ("published", "measured", "Δ"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("verdict and reason", overflow="fold")
+    blocks: list[Text | Table] = []
     for result in results:
-        shown = [(n, c) for n, c in result.metrics.items() if n == "top1_pct" or c.published]
-        for index, (name, comparison) in enumerate(shown):
+        blocks.append(_headline(result))
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for head, right in (("", False), ("published", True), ("measured", True), ("Δ", True)):
+            table.add_column(head, justify="right" if right else "left", no_wrap=True)
+        table.add_column("verdict", overflow="fold")
+        for name, comparison in result.metrics.items():
+            if name != "top1_pct" and comparison.published is None:
+                continue
             table.add_row(
-                result.entry if index == 0 else "",
-                name,
+                f"  {name}",
                 comparison.published or MISSING,
                 _measured(comparison),
                 _signed(comparison.delta),
                 Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
             )
-        overall = f"{result.verdict.status} (n={result.data.n:,} images, {result.mode})"
-        style = "red" if failed(result.verdict.status) else "green"
-        table.add_row("", "overall", "", "", "", Text(overall, style=style), end_section=True)
-    return table
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def _headline(result: Result) -> Text:
+    from rich.text import Text
+
+    style = "bold red" if failed(result.verdict.status) else "bold green"
+    facts = [f"n={result.data.n:,} images", f"{result.protocol.name} v{result.protocol.version}"]
+    facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
+    facts += [note for note in (_note(result),) if note]
+    return Text.assemble(
+        (result.entry, "bold"),
+        "  ",
+        (result.verdict.status, style),
+        (f"  {', '.join(facts)}", "dim"),
+    )
 
 
 def _measured(comparison: Comparison) -> str:

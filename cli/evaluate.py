@@ -1,0 +1,78 @@
+"""bench eval"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import options
+from cli.output import print_json, print_rich, progress
+from cli.reproduce import mirror_all
+
+
+@click.command(
+    "eval",
+    epilog="Example:  bench eval --model resnet20 --dataset cifar10 --weights mine.pt",
+)
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option(
+    "--weights",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="State dict (.pt, .pth, .safetensors, ...).",
+)
+@click.option("--weights-format", default="plain", show_default=True, help="File format id.")
+@click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
+@click.option("--name", help="Name under which the result is stored.")
+@click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
+@options.device
+@options.data_root
+@options.tracking
+@options.extra_registries
+@options.as_json
+def command(
+    model: str,
+    dataset: str,
+    weights: Path,
+    weights_format: str,
+    evaluation: str | None,
+    name: str | None,
+    limit: int | None,
+    device: str,
+    data_root: Path | None,
+    tracking_uri: str | None,
+    no_tracking: bool,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Evaluate weights of your own by the same protocol as every published row."""
+    registry = options.load_registry(registries)
+    from harness.checkpoints import load_into
+    from harness.local import local_entry, read_weights
+    from harness.reports.tables import verdict_blocks
+    from harness.reproduce import Options, build_model, evaluate_model
+
+    entry = local_entry(
+        registry,
+        method="dense",
+        model=model,
+        dataset=dataset,
+        evaluation=evaluation,
+        name=name or f"local-{model}-{dataset}-{weights.stem}",
+    )
+    tensors, facts = read_weights(weights, weights_format)
+    network = build_model(entry)
+    load_into(network, tensors, entry.id)
+    with progress() as bars:
+        chosen = Options(
+            device=options.pick_device(device), data_root=data_root, limit=limit, progress=bars
+        )
+        result = evaluate_model(entry, registry, network.to(chosen.device), facts, chosen)
+        if not no_tracking:
+            mirror_all([result], tracking_uri, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_rich(verdict_blocks([result]))

@@ -1,0 +1,113 @@
+"""bench prune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import options
+from cli.output import print_json, print_rich, progress
+from cli.reproduce import mirror_all
+from cli.schedule import announce, chosen_training, overrides_from, training_options
+
+
+@click.command(
+    "prune",
+    epilog="Example:  bench prune --method magnitude --model resnet20 --dataset cifar10 "
+    "--start dense-resnet20-cifar10 --target 0.9 --finetune 2ep --set settings.allocation=lamp",
+)
+@click.option("--method", required=True, help="Method with a one-shot form, such as magnitude.")
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option("--start", help="Registry id of the dense network to prune.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the dense network to prune, instead of --start.",
+)
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    required=True,
+    help="Sparsity after the last round: share of zeros in conv and linear weights.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--finetune", default="0ep", show_default=True, help='After each round: "2ep".')
+@click.option("--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own).")
+@click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
+@click.option("--name", help="Name under which the result is stored.")
+@training_options
+@options.device
+@options.data_root
+@options.tracking
+@options.extra_registries
+@options.as_json
+def command(
+    method: str,
+    model: str,
+    dataset: str,
+    start: str | None,
+    weights: Path | None,
+    target: float,
+    rounds: int,
+    finetune: str,
+    recipe_name: str | None,
+    evaluation: str | None,
+    name: str | None,
+    assignments: tuple[str, ...],
+    seeds: int,
+    fresh: bool,
+    dry_run: bool,
+    evaluate_every: int,
+    channels_last: bool,
+    compiled: bool,
+    device: str,
+    data_root: Path | None,
+    tracking_uri: str | None,
+    no_tracking: bool,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Prune a dense network, at once or in rounds with fine-tuning; resumable inside each round."""
+    if (start is None) == (weights is None):
+        raise click.UsageError("say what to prune: either --start ID or --weights FILE")
+    from harness.local import local_pruning
+
+    registry = options.load_registry(registries)
+    entry, recipe, changed = local_pruning(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        start=start,
+        target=target,
+        rounds=rounds,
+        finetune=finetune,
+        recipe_name=recipe_name,
+        evaluation=evaluation,
+        name=name,
+        overrides=overrides_from(assignments),
+    )
+    if dry_run:
+        announce(entry, recipe, seeds)
+        return
+    from harness.reports.tables import verdict_blocks
+    from harness.reproduce import Options
+    from harness.training import reproduce_by_training
+
+    with progress() as bars:
+        chosen = Options(
+            device=options.pick_device(device),
+            data_root=data_root,
+            from_file=weights,
+            progress=bars,
+        )
+        training = chosen_training(seeds, fresh, evaluate_every, channels_last, compiled, changed)
+        result = reproduce_by_training(entry, registry, recipe, chosen, training)
+        if not no_tracking:
+            mirror_all([result], tracking_uri, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_rich(verdict_blocks([result]))

@@ -1,0 +1,97 @@
+"""Options that every training verb shares, and what they turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from harness.entries import Entry
+    from harness.recipes import Override, Recipe
+    from harness.training import Training
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def training_options(command: F) -> F:
+    """--set, --seeds, --fresh, --dry-run, --evaluate-every, --channels-last, --compile."""
+    for option in (
+        click.option(
+            "--compile", "compiled", is_flag=True, help="torch.compile the network (recorded)."
+        ),
+        click.option("--channels-last", is_flag=True, help="NHWC memory layout (recorded)."),
+        click.option(
+            "--evaluate-every",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Epochs between evaluations; the last epoch is always evaluated.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
+        click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
+        click.option(
+            "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds."
+        ),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a recipe value, e.g. epochs=3, optimizer.lr=0.05, "
+            "settings.sparsity=0.9 (repeatable; recorded).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping. Raises UsageError for anything else."""
+    parsed: dict[str, str] = {}
+    for text in assignments:
+        key, found, value = text.partition("=")
+        if not found or not key:
+            raise click.UsageError(f"--set {text!r}: expected KEY=VALUE, such as epochs=3")
+        parsed[key] = value
+    return parsed
+
+
+def chosen_training(
+    seeds: int,
+    fresh: bool,
+    evaluate_every: int,
+    channels_last: bool,
+    compiled: bool,
+    overrides: tuple[Override, ...],
+) -> Training:
+    """The harness's view of the options."""
+    from harness.protocols.train import Speed
+    from harness.training import Training
+
+    return Training(
+        seeds=tuple(range(seeds)),
+        fresh=fresh,
+        evaluate_every=evaluate_every,
+        speed=Speed(channels_last=channels_last, compile=compiled),
+        overrides=overrides,
+    )
+
+
+def announce(entry: Entry, recipe: Recipe, seeds: int) -> None:
+    """Print what would run."""
+    rows = {
+        "entry": entry.id,
+        "method": f"{entry.method} {dict(recipe.settings) | dict(entry.settings)}",
+        "model": f"{entry.model} on {entry.dataset}",
+        "recipe": f"{recipe.name} v{recipe.version}: {recipe.length}, batch {recipe.batch}",
+        "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",
+        "start": recipe.start or "random initialisation",
+        "seeds": str(seeds),
+    }
+    if recipe.prune:
+        rounds = recipe.prune
+        rows["rounds"] = f"{rounds.count} x (prune {rounds.amount:g}, then {rounds.finetune})"
+    for name, value in rows.items():
+        click.echo(f"{name:<10} {value}")

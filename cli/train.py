@@ -1,0 +1,91 @@
+"""bench train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import options
+from cli.output import print_json, print_rich, progress
+from cli.reproduce import mirror_all
+from cli.schedule import overrides_from, training_options
+
+
+@click.command(
+    "train",
+    epilog="Example:  bench train --method acdc --model resnet20 --dataset cifar10 "
+    "--set epochs=20 --set settings.sparsity=0.9 --seeds 3",
+)
+@click.option("--method", required=True, help="Pruning method (bench methods lists them).")
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
+@click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
+@click.option("--start", help="Registry id whose weights the run starts from.")
+@click.option("--name", help="Name under which the result is stored.")
+@training_options
+@options.device
+@options.data_root
+@options.tracking
+@options.extra_registries
+@options.as_json
+def command(
+    method: str,
+    model: str,
+    dataset: str,
+    recipe_name: str | None,
+    evaluation: str | None,
+    start: str | None,
+    name: str | None,
+    assignments: tuple[str, ...],
+    seeds: int,
+    fresh: bool,
+    dry_run: bool,
+    evaluate_every: int,
+    channels_last: bool,
+    compiled: bool,
+    device: str,
+    data_root: Path | None,
+    tracking_uri: str | None,
+    no_tracking: bool,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Train with any method under a standardized protocol; resumable, seed by seed.
+
+    Interrupted runs continue with the same command; finished ones are not repeated.
+    """
+    from harness.local import local_training
+
+    registry = options.load_registry(registries)
+    overrides = overrides_from(assignments)
+    entry, recipe, changed = local_training(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        recipe_name=recipe_name,
+        evaluation=evaluation,
+        start=start,
+        name=name,
+        overrides=overrides,
+    )
+    from cli.schedule import announce, chosen_training
+    from harness.reports.tables import verdict_blocks
+    from harness.reproduce import Options
+    from harness.training import reproduce_by_training
+
+    if dry_run:
+        announce(entry, recipe, seeds)
+        return
+    with progress() as bars:
+        chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)
+        training = chosen_training(seeds, fresh, evaluate_every, channels_last, compiled, changed)
+        result = reproduce_by_training(entry, registry, recipe, chosen, training)
+        if not no_tracking:
+            mirror_all([result], tracking_uri, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_rich(verdict_blocks([result]))
