@@ -1,8 +1,8 @@
 """CIFAR training images per second and core: whole batches here against torchvision one by one.
 
 Both sides do random crop with padding 4, horizontal flip and normalisation to float32, on one CPU
-thread, on random pixels, and hand over batches of the same size. Alternating rounds, median of them,
-so that another load on the machine meets both sides.
+thread, on random pixels, and hand over batches of the same size. Rounds alternate and
+their median counts, so that another load on the machine meets both sides.
 
     python benchmarks/augmentation.py [--rounds 7] [--batch 128]
 """
@@ -75,7 +75,7 @@ def main() -> None:
         "torchvision v2, one by one": lambda: one_by_one(images, options.batch),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
-    for name, batches in sides.items():
+    for batches in sides.values():
         rate(batches, 2_000)  # warm-up
     for _ in range(options.rounds):
         for name, batches in sides.items():

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import hashlib
 import io
+import math
+import struct
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -11,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.data import datasets, load
 from harness.data.fetch import fetch, missing
 from harness.data.known import SETS, Download, Origin
 from harness.errors import DataError
@@ -111,3 +116,23 @@ def test_sets_without_a_public_file_name_their_page(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="image-net.org"):
         fetch(SETS["imagenet"], tmp_path)
     assert str(tmp_path / "imagenet") in missing(SETS["imagenet"], tmp_path)
+
+
+def test_load_downloads_what_is_missing_and_knows_it_is_official(
+    tmp_path: Path, host: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = host
+    md5 = {}
+    for name, shape in (("t10k-images-idx3", (10_000, 28, 28)), ("t10k-labels-idx1", (10_000,))):
+        content = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+        packed = gzip.compress(content + bytes(math.prod(shape)))
+        (folder / f"{name}-ubyte.gz").write_bytes(packed)
+        md5[f"{name}-ubyte.gz"] = hashlib.md5(packed).hexdigest()
+    downloads = tuple(Download(f"{url}/{name}", digest) for name, digest in md5.items())
+    kmnist = dataclasses.replace(SETS["kmnist"], downloads=downloads, md5=md5)
+    monkeypatch.setattr(datasets, "SETS", {"kmnist": kmnist})
+    with pytest.raises(DataError):
+        load("kmnist", "test", tmp_path / "root", download=False)
+    got = load("kmnist", "test", tmp_path / "root")
+    assert got.official and got.copy_name == "official" and len(got) == 10_000
+    assert left_behind(tmp_path / "root") == sorted(f"KMNIST/raw/{name}" for name in md5)
