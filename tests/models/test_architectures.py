@@ -246,6 +246,8 @@ def spread(model: nn.Module, layer: str) -> float:
         ("mobilenetv1", "model.13.3", 1 / math.sqrt(3 * 1024)),
         ("wrn28_10", "layer2.0.conv1", 1 / math.sqrt(3 * 9 * 160)),
         ("squeezenet1_0_caffe", "conv_final", 0.01),
+        # kaiming_uniform has the deviation of kaiming_normal, sqrt(2 / fan_in)
+        ("squeezenet1_0_caffe", "fire9.conv3x3_2", math.sqrt(2 / (9 * 64))),
     ],
 )
 def test_initial_spread_is_the_one_of_the_published_code(
@@ -264,6 +266,25 @@ def test_cifar_resnets_differ_in_the_fan_of_their_initialisation(name: str, fan:
     # 18,432 draws: the sample deviation is within 1.6 % (3 sigma), the wrong fan is off by 40 %.
     rel = 0.03
     assert spread(build(name), "layer3.0.conv1") == pytest.approx(math.sqrt(2 / fan), rel=rel)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "expected"),
+    [
+        (
+            "resnet18_cifar",
+            "conv1",
+            math.sqrt(2 / (9 * 64)),
+        ),  # the stem that replaces torchvision's
+        ("resnet20", "linear", math.sqrt(2 / 64)),
+    ],
+)
+def test_small_layers_have_the_initial_spread_of_the_published_code(
+    name: str, layer: str, expected: float
+) -> None:
+    torch.manual_seed(0)
+    # 640 draws: the sample deviation is within 9 % (3 sigma); the wrong rule is off by > 50 %.
+    assert spread(build(name), layer) == pytest.approx(expected, rel=0.1)
 
 
 def test_keras_initialisation_is_a_truncated_normal_of_unit_gain() -> None:
