@@ -131,9 +131,10 @@ def lamp_scores(weight: Tensor, mask: Tensor) -> Tensor:
     """
     flat = torch.where(mask, weight.detach(), 0).reshape(-1).double()
     squares, order = flat.square().sort(stable=True)
-    suffix = squares.flip(0).cumsum(0).flip(0)
+    # On the CPU: a float cumsum on CUDA is not deterministic, and refused where that counts.
+    suffix = squares.cpu().flip(0).cumsum(0).flip(0).to(squares.device)
     ranked = torch.where(squares > 0, squares / suffix, 0.0)
-    return torch.empty_like(ranked).scatter_(0, order, ranked).view(weight.shape)
+    return ranked[order.argsort()].view(weight.shape)
 
 
 def magnitude(weight: Tensor, mask: Tensor) -> Tensor:

@@ -89,10 +89,8 @@ def n_of_m(weight: Tensor, n: int, m: int) -> Tensor:
         )
     scores = weight.detach().abs()
     scores = scores.permute(0, 2, 3, 1) if weight.dim() == 4 else scores
-    groups = scores.reshape(-1, m)
-    winners = groups.argsort(dim=1, descending=True, stable=True)[:, :n]
-    keep = torch.zeros_like(groups, dtype=torch.bool).scatter_(1, winners, True)
-    keep = keep.view(scores.shape)
+    order = scores.reshape(-1, m).argsort(dim=1, descending=True, stable=True)
+    keep = (order.argsort(dim=1) < n).view(scores.shape)
     return keep.permute(0, 3, 1, 2).contiguous() if weight.dim() == 4 else keep
 
 

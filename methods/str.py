@@ -44,19 +44,20 @@ class _SoftThreshold(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, s: Tensor) -> Tensor:
         gate = s.float().sigmoid()
         wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-        sparse = (wide - wide.clamp(-gate, gate)).to(weight.dtype)
+        clipped = wide.clamp(-gate, gate)
+        sparse = torch.sub(wide, clipped, out=clipped).to(weight.dtype)
         ctx.save_for_backward(sparse, gate)
         return sparse
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         sparse, gate = ctx.saved_tensors
-        grad_weight = torch.where(sparse != 0, grad, 0)  # a tie with the threshold gives 0
-        if not ctx.needs_input_grad[1]:
-            return grad_weight, None
-        pull = (grad_weight * sparse.sign()).sum_to_size(_aligned(gate, sparse))
-        return grad_weight, -gate * (1 - gate) * pull.float().view(gate.shape)
+        signs = sparse.sign()  # 0 where pruned, a tie with the threshold included
+        signed = grad * signs
+        pull = signed.sum_to_size(_aligned(gate, sparse)).float().view(gate.shape)
+        grad_s = -gate * (1 - gate) * pull  # before the next line reuses what pull may be
+        return signed.mul_(signs), grad_s
 
 
 def _aligned(gate: Tensor, weight: Tensor) -> list[int]:

@@ -129,6 +129,15 @@ def test_largest_weight_of_a_layer_scores_exactly_one():
     assert scores.argmax() == weight.abs().argmax()
 
 
+def test_lamp_scores_have_float64_precision():
+    weight = torch.randn(50, 50, generator=torch.Generator().manual_seed(0))
+    scores = allocation.lamp_scores(weight, torch.ones_like(weight, dtype=torch.bool))
+    squares = weight.double().square()
+    for index in [(0, 0), (7, 31), (49, 49)]:
+        denominator = squares[squares >= squares[index]].sum()
+        assert scores[index] == pytest.approx(float(squares[index] / denominator), rel=1e-12)
+
+
 def test_lamp_scores_of_masked_and_zero_weights_are_zero():
     weight = torch.tensor([[3.0, 0.0, 4.0]])
     scores = allocation.lamp_scores(weight, torch.tensor([[True, True, False]]))
@@ -197,3 +206,4 @@ def test_exact_spares_untouched_and_empty_layers_while_it_can():
     alive = {"dense": 10, "big": 100, "small": 50, "empty": 9}
     assert allocation.exact(kept, alive, 78) == {"dense": 10, "big": 62, "small": 6, "empty": 0}
     assert allocation.exact(kept, alive, 73) == {"dense": 10, "big": 59, "small": 4, "empty": 0}
+    assert allocation.exact({"a": 1, "b": 60}, {"a": 9, "b": 90}, 55) == {"a": 1, "b": 54}

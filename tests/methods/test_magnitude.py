@@ -106,6 +106,16 @@ def test_later_rounds_never_revive_a_weight(kind):
         before = masks
 
 
+def test_a_live_zero_ranks_above_a_pruned_weight():
+    layer = nn.Linear(4, 1, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    method = Magnitude(Magnitude.Settings())
+    method.prune(layer, 0.5)
+    nn.init.zeros_(layer.weight)
+    method.prune(layer, 0.75)
+    assert method.masks[""].tolist() == [[False, False, True, False]]
+
+
 def test_pruning_to_less_than_is_gone_already_is_refused():
     net = _net()
     method = Magnitude(Magnitude.Settings())
