@@ -183,7 +183,7 @@ class _FilterSearch(Method, ABC):
     ) -> None:
         """One generation on this batch, then the best state is worn for the forward pass.
 
-        Raises ValueError if the batch is not handed over.
+        Raises ValueError without the batch.
         """
         if images is None or targets is None:
             msg = (
@@ -260,10 +260,8 @@ class _FilterSearch(Method, ABC):
 
     def final_state(self) -> Tensor:
         """The state (D,) of network (P)."""
-        if not self.released:
-            return self.best
         classes = self.layout.groups[-1].parameters[0].shape[0]
-        return final_state(self.layout, self.best, classes)
+        return final_state(self.best, classes) if self.released else self.best
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Network (P): `model` itself, without hooks, the best state's zeros in place."""
@@ -296,8 +294,8 @@ class _FilterSearch(Method, ABC):
         draws = torch.rand((2, *population.shape), generator=self.generator, device=device)
         trial = evolve(population, parents, draws[0], draws[1], self.layout.always_on)
         if self.live_costs or self._costs is None:
-            costs = self.costs_of(torch.cat([population, trial]), images, targets)
-            old_costs, trial_costs = costs.chunk(2)
+            both = torch.cat([population, trial])
+            old_costs, trial_costs = self.costs_of(both, images, targets).chunk(2)
         else:
             old_costs, trial_costs = self._costs, self.costs_of(trial, images, targets)
         self.population, self._costs, index = select(population, trial, old_costs, trial_costs)

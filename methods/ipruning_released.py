@@ -75,7 +75,7 @@ def restored_names(layout: Layout) -> list[str]:
     ]
 
 
-def final_state(layout: Layout, best: Tensor, classes: int) -> Tensor:
+def final_state(best: Tensor, classes: int) -> Tensor:
     """`best` with its last `classes` bits on: class bits in "ip", classifier inputs in "ed06"."""
     state = best.clone()
     state[-classes:] = 1

@@ -1,0 +1,135 @@
+"""Cost of a training step with energy-based filter search, against a plain step.
+
+All rows train the same model on the same batch and device, one step of each in turn, so that
+changes of the machine's speed hit all of them. Ideal with a backward pass of two forwards:
+margin energy of 8 candidates 3.67, Ising 1.33. Run it from the project's root:
+
+    python -m benchmarks.energy_pruning --model resnet18_cifar --batch 128 --steps 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import models
+from methods.base import Method, Schedule
+from methods.dense import Dense
+from methods.ipruning import EDropout, IPruning
+
+WARM_UP = 1
+PLAIN = "plain step"
+
+
+def table(batch: int) -> dict[str, tuple[type[Method], dict[str, Any], float | None]]:
+    """Row name -> (method, settings, largest ratio to the plain step that is acceptable)."""
+    part = max(batch // 8, 1)
+    return {
+        PLAIN: (Dense, {}, None),
+        "margin, 8 candidates and 8 parents live": (EDropout, {}, 4.2),
+        "margin, 8 candidates, stale costs": (EDropout, {"live_costs": False}, 4.2),
+        f"margin, live, {part} images": (EDropout, {"evaluate_images": part}, None),
+        "Ising, 8 candidates": (IPruning, {}, 1.6),
+    }
+
+
+def stepper(
+    method: Method, model: nn.Module, images: torch.Tensor, targets: torch.Tensor
+) -> Callable[[], None]:
+    """A function that trains one step the way the training protocol does."""
+    method.attach(model, Schedule(epochs=1, steps_per_epoch=1))
+    optimizer = torch.optim.Adadelta(model.parameters(), 1.0, 0.9, 1e-6, weight_decay=1e-5)
+    method.begin_epoch(0)
+    steps = iter(range(1 << 30))
+
+    def run() -> None:
+        method.begin_step(next(steps), images, targets)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), targets).backward()
+        method.after_backward()
+        optimizer.step()
+        method.after_step()
+
+    return run
+
+
+def timed(run: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one call, the device's queue included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory held so far: on the device, or by this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Median seconds per row, its ratio to the plain step, and the peak memory of all rows."""
+    device = torch.device(arguments.device)
+    torch.manual_seed(0)
+    images = torch.randn(arguments.batch, 3, 32, 32, device=device)
+    targets = torch.randint(0, 10, (arguments.batch,), device=device)
+    chosen = {n: row for n, row in ROWS.items() if not arguments.only or arguments.only in n}
+    runs = {}
+    for name, (method_class, settings, _) in ({"plain step": ROWS["plain step"]} | chosen).items():
+        if "evaluate_images" in settings:
+            settings = {"evaluate_images": max(arguments.batch // settings["evaluate_images"], 1)}
+        model = models.build(arguments.model, num_classes=10).to(device).train()
+        runs[name] = stepper(
+            method_class(method_class.Settings(**settings)), model, images, targets
+        )
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(WARM_UP + arguments.steps):
+        for name, run in runs.items():
+            seconds[name].append(timed(run, device))
+    medians = {name: statistics.median(times[WARM_UP:]) for name, times in seconds.items()}
+    rows = [
+        {
+            "row": name,
+            "seconds_p50": median,
+            "ratio": median / medians[PLAIN],
+            "target_ratio": chosen[name][2],
+        }
+        for name, median in medians.items()
+    ]
+    return {
+        "model": arguments.model,
+        "batch": arguments.batch,
+        "steps": arguments.steps,
+        "device": arguments.device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "peak_gib_of_all_rows": peak_bytes(device) / 2**30,
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    """Print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--model", default="resnet18_cifar")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", help="rows whose name contains this text")
+    print(json.dumps(measure(parser.parse_args()), indent=2))
+
+
+if __name__ == "__main__":
+    main()

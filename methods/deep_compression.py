@@ -1,0 +1,238 @@
+"""Deep Compression: magnitude pruning with retraining, weight sharing, Huffman-coded sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods.base import Schedule
+from methods.huffman import coded_bits
+from methods.masked import LayerSettings, MaskedMethod, Sparsity
+from methods.masks import Masks, kept_count
+
+GAP_BITS = 4  # a stored entry lies 1 to 16 positions after the one before it
+FLOAT_BYTES = 4
+KMEANS_ITERATIONS = 300
+
+
+def std_masks(weights: Mapping[str, Tensor], sensitivity: float) -> Masks:
+    """Masks of the weights with |w| >= sensitivity * std of their layer (spec 5.1, stage 1).
+
+    The standard deviation is the population's, zeros included, in float64.
+    """
+    masks: Masks = {}
+    for name, weight in weights.items():
+        threshold = sensitivity * weight.detach().double().std(correction=0)
+        masks[name] = weight.detach().abs().double() >= threshold
+    return masks
+
+
+def percentile_masks(weights: Mapping[str, Tensor], percent: float) -> Masks:
+    """Masks of the weights with |w| >= the given percentile of all non-zero |w| together.
+
+    percent: 0..100, linear interpolation between the two nearest magnitudes.
+    Raises ValueError outside that range, or if every weight is zero.
+    """
+    if not 0 <= percent <= 100:
+        msg = f"percentile {percent} is outside 0..100; 90 removes the smallest 90 % of the weights"
+        raise ValueError(msg)
+    magnitudes = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
+    magnitudes = magnitudes[magnitudes > 0]
+    if not len(magnitudes):
+        msg = "every weight is zero, so no percentile exists; load trained weights before pruning"
+        raise ValueError(msg)
+    position = percent / 100 * (len(magnitudes) - 1)
+    below = int(position)
+    low = magnitudes.kthvalue(below + 1).values.double()
+    high = magnitudes.kthvalue(min(below + 2, len(magnitudes))).values.double()
+    threshold = low + (high - low) * (position - below)
+    return {name: w.detach().abs().double() >= threshold for name, w in weights.items()}
+
+
+def share_weights(weight: Tensor, bits: int) -> Tensor:
+    """`weight` with its non-zero values replaced by their k-means centroids; zeros stay.
+
+    2**bits - 1 centroids, started evenly between the smallest and the largest non-zero value
+    (one start, so the result is reproducible); a weight with fewer distinct values is unchanged.
+    Deviation: the paper's code uses 2**bits centroids; one code is left for the zeros that bridge
+    long gaps, as in the published SqueezeNet file.
+    """
+    from sklearn.cluster import KMeans
+
+    values = weight.detach()[weight.detach() != 0].cpu()
+    clusters = 2**bits - 1
+    if len(values.unique()) <= clusters:
+        return weight.detach().clone()
+    start = torch.linspace(float(values.min()), float(values.max()), clusters)
+    fitted = KMeans(clusters, init=start[:, None].numpy(), n_init=1, max_iter=KMEANS_ITERATIONS)
+    fitted.fit(values[:, None].numpy())
+    centroids = torch.from_numpy(fitted.cluster_centers_[:, 0])
+    chosen = centroids[torch.from_numpy(fitted.labels_).long()]
+    shared = torch.zeros_like(weight, requires_grad=False)
+    shared[weight.detach() != 0] = chosen.to(weight.device, weight.dtype)
+    return shared
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSize:
+    """Bytes of one tensor after each stage; codebooks and code tables included.
+
+    entries: stored entries, the non-zero weights and the zeros that bridge long gaps.
+    dense: float32. pruned: float32 and a 4-bit gap per entry. shared: a code and a gap per
+    entry, and the codebook. huffman: codes and gaps Huffman-coded, with one byte per symbol for
+    the code lengths. None where the values are not shared among that many bits.
+    """
+
+    name: str
+    weights: int
+    nonzero: int
+    entries: int
+    dense_bytes: int
+    pruned_bytes: int
+    shared_bytes: int | None
+    huffman_bytes: int | None
+
+
+def size_report(weights: Mapping[str, Tensor], bits: int = 8) -> list[LayerSize]:
+    """Size of every float tensor of a state dict after each stage of Deep Compression.
+
+    bits: width of a code. Vectors (biases, batch norm) stay float32 in every stage. Use
+    `total_size` for the last row of a table.
+    """
+    return [
+        layer_size(name, tensor, bits)
+        for name, tensor in weights.items()
+        if tensor.is_floating_point()
+    ]
+
+
+def layer_size(name: str, weight: Tensor, bits: int) -> LayerSize:
+    """Size of one tensor after each stage; see LayerSize and size_report."""
+    flat = weight.detach().flatten().cpu()
+    dense = FLOAT_BYTES * flat.numel()
+    nonzero = int(flat.count_nonzero())
+    if weight.dim() < 2:
+        return LayerSize(name, flat.numel(), nonzero, flat.numel(), dense, dense, dense, dense)
+    gaps, positions = relative_index(flat)
+    entries = len(gaps)
+    pruned = FLOAT_BYTES * entries + _bytes(GAP_BITS * entries)
+    values, codes = flat[flat != 0].unique(return_inverse=True)
+    if len(values) >= 2**bits:
+        return LayerSize(name, flat.numel(), nonzero, entries, dense, pruned, None, None)
+    stored = torch.zeros(entries, dtype=torch.int64)
+    stored[positions] = codes + 1
+    code_counts = torch.bincount(stored, minlength=2**bits).tolist()
+    gap_counts = torch.bincount(gaps, minlength=2**GAP_BITS).tolist()
+    codebook = FLOAT_BYTES * 2**bits
+    shared = _bytes(bits * entries) + _bytes(GAP_BITS * entries) + codebook
+    huffman = _bytes(coded_bits(code_counts)) + _bytes(coded_bits(gap_counts))
+    huffman += codebook + len(code_counts) + len(gap_counts)
+    return LayerSize(name, flat.numel(), nonzero, entries, dense, pruned, shared, huffman)
+
+
+def total_size(layers: Iterable[LayerSize]) -> LayerSize:
+    """The sums over all layers, named "total"; None where a layer has no such size."""
+    rows = list(layers)
+
+    def summed(sizes: list[int | None]) -> int | None:
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
+
+    return LayerSize(
+        "total",
+        sum(row.weights for row in rows),
+        sum(row.nonzero for row in rows),
+        sum(row.entries for row in rows),
+        sum(row.dense_bytes for row in rows),
+        sum(row.pruned_bytes for row in rows),
+        summed([row.shared_bytes for row in rows]),
+        summed([row.huffman_bytes for row in rows]),
+    )
+
+
+def relative_index(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """(gaps of all stored entries, which of the entries are the non-zero values), both int64.
+
+    Entry k lies gap + 1 positions after entry k-1, the first after position -1. A distance above
+    16 is bridged by entries of value zero, each 16 positions on.
+    """
+    reach = 2**GAP_BITS
+    places = flat.nonzero().squeeze(1)
+    distances = places.diff(prepend=torch.tensor([-1]))
+    bridges = (distances - 1) // reach
+    positions = (bridges + 1).cumsum(0) - 1
+    gaps = torch.full((int((bridges + 1).sum()),), reach - 1)
+    gaps[positions] = distances - bridges * reach - 1
+    return gaps, positions
+
+
+class DeepCompressionSettings(LayerSettings):
+    """Settings of Deep Compression.
+
+    rule: "percentile" = one threshold for all chosen layers, `sparsity` of the non-zero weights
+    fall; "std" = `sensitivity` x the layer's standard deviation. prune_epoch: epoch before which
+    the weights fall; the rest retrains the survivors. share_bits: width of the shared codes of
+    the final network, None = not shared.
+    """
+
+    rule: Literal["percentile", "std"] = "percentile"
+    sparsity: Sparsity | None = None
+    sensitivity: float = Field(default=2.0, gt=0)
+    prune_epoch: int = Field(default=0, ge=0)
+    share_bits: int | None = Field(default=None, ge=1, le=16)
+
+
+class DeepCompression(MaskedMethod):
+    """Prune once by magnitude, retrain with masked gradients, then share the weights."""
+
+    name: ClassVar[str] = "deep-compression"
+    Settings = DeepCompressionSettings
+    settings: DeepCompressionSettings
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        """Take over the weights. Raises ValueError without a sparsity for rule "percentile"."""
+        if schedule.epochs and self.settings.rule == "percentile" and not self.settings.sparsity:
+            msg = (
+                f"{self.name}: rule 'percentile' has no sparsity to train at; set sparsity=0.9 "
+                "(share of zeros) or rule='std'"
+            )
+            raise ValueError(msg)
+        self.adopt(model)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Stage 1, once."""
+        if epoch == self.settings.prune_epoch and not self._pruned:
+            if self.settings.rule == "std":
+                self.set_masks(std_masks(self.weights, self.settings.sensitivity))
+            else:
+                percent = 100 * (self.settings.sparsity or 0.0)
+                self.set_masks(percentile_masks(self.weights, percent))
+
+    def prune(self, model: nn.Module, sparsity: float, images: Tensor | None = None) -> None:
+        """Prune the smallest weights of all chosen layers to exactly `sparsity`; no images used.
+
+        Raises ValueError when more than that is pruned already.
+        """
+        self.adopt(model)
+        total = sum(mask.numel() for mask in self.masks.values())
+        self.prune_to(kept_count(total, sparsity), "global")
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """`model` with zeros in place and, if asked for, shared weights."""
+        super().finalize(model)
+        if self.settings.share_bits is not None:
+            layers: dict[str, Any] = dict(model.named_modules())
+            with torch.no_grad():
+                for name in self.masks:
+                    weight = layers[name].weight
+                    weight.copy_(share_weights(weight, self.settings.share_bits))
+        return model
+
+
+def _bytes(bits: int) -> int:
+    return (bits + 7) // 8
