@@ -128,7 +128,7 @@ def select_layers(
     for pattern in (*include, *exclude):
         if not any(fnmatchcase(name, pattern) for name in layers):
             known = ", ".join(list(layers)[:6])
-            msg = f"layer pattern {pattern!r} matches no Conv2d or Linear layer; layers: {known}, ..."
+            msg = f"pattern {pattern!r} matches no Conv2d or Linear layer; layers: {known}, ..."
             raise ValueError(msg)
     wanted = tuple(include) or ("*",)
     return {
