@@ -106,6 +106,12 @@ def test_str_native_and_converted_files_give_the_same_net(home: Path, tmp_path: 
         assert_same(tensors, str_wanted())
 
 
+def test_bare_state_dict_states_nothing(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(saved({"bn.num_batches_tracked": torch.tensor(5)}))
+    tensors, stated = convert(tmp_path / "f", "plain")
+    assert (list(tensors), stated) == (["bn.num_batches_tracked"], {})
+
+
 def test_str_ignores_the_second_copy_of_old_files() -> None:
     state = str_fixture("str__")
     state["module.conv1.sparseWeight"] = torch.full_like(state["module.conv1.weight"], 9.0)
@@ -185,8 +191,8 @@ def test_keras_layers_are_named_by_their_place_in_the_graph() -> None:
         conv("a", 3, "input"),
         conv("b", 3, "a"),
         norm | {"inbound_nodes": [[["b", 0, 0, {}]]]},
-        conv("c", 3, "n"),
         conv("s", 1, "a"),
+        conv("c", 3, "n"),
         dense,
     ]
     kernel = np.arange(2 * 3 * 5 * 7, dtype=np.float32).reshape(2, 3, 5, 7)
@@ -197,8 +203,8 @@ def test_keras_layers_are_named_by_their_place_in_the_graph() -> None:
         "conv1.weight",
         "layer1.0.conv1.weight",
         "layer1.0.bn1.weight",
-        "layer1.0.conv2.weight",
         "layer1.0.shortcut.weight",
+        "layer1.0.conv2.weight",
         "fc.weight",
     ]
     assert got["conv1.weight"].shape == (7, 5, 2, 3)
@@ -206,8 +212,8 @@ def test_keras_layers_are_named_by_their_place_in_the_graph() -> None:
     assert torch.equal(got["fc.weight"], torch.as_tensor(kernel[0, 0].T.copy()))
 
 
-def net_file(counts: Mapping[str, int], gap: int = 0) -> bytes:
-    """A SqueezeNet file whose layers store the given number of entries, all with code 1."""
+def net_file(counts: Mapping[str, int], low: int = 0, high: int = 0) -> bytes:
+    """A SqueezeNet file whose layers store so many entries of code 1; gaps low, high, low, ..."""
     shapes = squeezenet_net.layer_shapes()
     header, body = b"", b""
     for name, shape in shapes.items():
@@ -217,19 +223,21 @@ def net_file(counts: Mapping[str, int], gap: int = 0) -> bytes:
         codebook[1] = 2.5
         bias = np.arange(shape[0], dtype="<f4")
         body += codebook.tobytes() + bias.tobytes() + b"\1" * n
-        body += bytes([gap | gap << 4]) * ((n + 1) // 2)
+        body += bytes([low | high << 4]) * ((n + 1) // 2)
     return header + body
 
 
-@given(n=st.integers(0, 9), gap=st.integers(0, 15))
+@given(n=st.integers(0, 9), low=st.integers(0, 15), high=st.integers(0, 15))
 @settings(deadline=None, max_examples=10, derandomize=True)
-def test_net_entries_land_where_their_gaps_say(n: int, gap: int) -> None:
-    state = squeezenet_net.decode(net_file({"fire4.conv3x3_2": n}, gap))
+def test_net_entries_land_where_their_gaps_say(n: int, low: int, high: int) -> None:
+    state = squeezenet_net.decode(net_file({"fire4.conv3x3_2": n}, low, high))
     weight = state["fire4.conv3x3_2.weight"]
     assert weight.shape == (128, 32, 3, 3)
-    assert weight.flatten().nonzero().flatten().tolist() == [
-        (k + 1) * (gap + 1) - 1 for k in range(n)
-    ]
+    positions, position = [], -1
+    for k in range(n):
+        position += 1 + (high if k % 2 else low)
+        positions.append(position)
+    assert weight.flatten().nonzero().flatten().tolist() == positions
     assert weight.max() == (2.5 if n else 0)
     assert state["fire4.conv3x3_2.bias"].tolist() == list(range(128))
     assert not state["conv1.weight"].any()
@@ -241,14 +249,14 @@ def test_net_entries_land_where_their_gaps_say(n: int, gap: int) -> None:
         (net_file({})[:50], "ends inside header"),
         (net_file({"conv_final": 5})[:-1], "ends inside conv_final"),
         (net_file({}) + b"\0", "1 bytes follow"),
-        (net_file({"fire2.conv1x1_1": 1536}, 15), "beyond 1536 weights"),
+        (net_file({"fire2.conv1x1_1": 1537}), "beyond 1536 weights"),
     ],
     ids=["no header", "cut off", "too long", "outside"],
 )
 def test_impossible_net_files_are_refused(
     home: Path, tmp_path: Path, data: bytes, text: str
 ) -> None:
-    (tmp_path / "f").write_bytes(data + b"")
+    (tmp_path / "f").write_bytes(data)
     with pytest.raises(NotACheckpoint, match=text):
         obtain(make_entry("data:f", format="squeezenet-net"), from_file=tmp_path / "f")
     assert files_below(home) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def test_progress_counts_bytes_of_one_stage(home: Path, server: Server) -> None:
 def test_server_error_is_tried_again(home: Path, server: Server) -> None:
     obtain(make_entry(server.url("/f", reply(b"", 500), reply(SMALL))), policy=FAST)
     assert len(server.seen) == 2
+
+
+def test_pause_doubles_between_attempts(
+    home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    patient = Policy(attempts=4, backoff_s=0.5)
+    with pytest.raises(CheckpointUnavailable):
+        obtain(make_entry(server.url("/f", reply(b"", 500))), policy=patient)
+    assert pauses == [0.5, 1.0, 2.0]
 
 
 def test_server_errors_without_end_stop_after_the_attempts(home: Path, server: Server) -> None:
@@ -192,8 +204,27 @@ def test_changed_file_is_fetched_anew_instead_of_continued(home: Path, server: S
 
 def test_server_without_ranges_restarts(home: Path, server: Server) -> None:
     broken, whole = reply(BIG, sent=CUT, ETag='"v1"'), reply(BIG, ETag='"v1"')
-    got = obtain(make_entry(server.url("/f", broken, whole)), policy=FAST)
+    bar = Recorder()
+    got = obtain(make_entry(server.url("/f", broken, whole)), policy=FAST, progress=bar)
     assert got.sha256 == hashlib.sha256(BIG).hexdigest()
+    assert (len(bar.stages), bar.done) == (2, len(BIG))
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "HTTP 404"), (403, "HTTP 403")])
+def test_refusal_ends_a_download_that_could_be_continued(
+    home: Path, server: Server, status: int, reason: str
+) -> None:
+    broken = reply(BIG, sent=CUT, ETag='"v1"')
+    with pytest.raises(CheckpointUnavailable, match=reason):
+        obtain(make_entry(server.url("/f", broken, reply(b"", status))), policy=FAST)
+    assert files_below(home) == []
+
+
+def test_range_beyond_the_file_restarts(home: Path, server: Server) -> None:
+    broken, beyond = reply(BIG, sent=CUT, ETag='"v1"'), reply(b"", 416)
+    got = obtain(make_entry(server.url("/f", broken, beyond, ranged(SMALL))), policy=FAST)
+    assert got.sha256 == hashlib.sha256(SMALL).hexdigest()
+    assert server.ranges()[2] is None
 
 
 def test_wrong_range_in_the_answer_restarts(home: Path, server: Server) -> None:
@@ -208,8 +239,10 @@ def test_wrong_range_in_the_answer_restarts(home: Path, server: Server) -> None:
 def test_file_over_the_limit_is_refused(home: Path, server: Server, length: bool) -> None:
     small = Policy(attempts=3, backoff_s=0.0, max_bytes=100_000)
     url = server.url("/f", reply(BIG, length=length, ETag='"v1"'))
+    bar = Recorder()
     with pytest.raises(CheckpointUnavailable, match="100000"):
-        obtain(make_entry(url), policy=small)
+        obtain(make_entry(url), policy=small, progress=bar)
+    assert bar.done <= small.max_bytes  # it stopped there, not at the end of the body
     assert len(server.seen) == 1
     assert files_below(home) == []
 
