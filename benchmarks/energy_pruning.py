@@ -85,15 +85,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     images = torch.randn(arguments.batch, 3, 32, 32, device=device)
     targets = torch.randint(0, 10, (arguments.batch,), device=device)
-    chosen = {n: row for n, row in ROWS.items() if not arguments.only or arguments.only in n}
+    chosen = {
+        name: row
+        for name, row in table(arguments.batch).items()
+        if name == PLAIN or arguments.only in name
+    }
     runs = {}
-    for name, (method_class, settings, _) in ({"plain step": ROWS["plain step"]} | chosen).items():
-        if "evaluate_images" in settings:
-            settings = {"evaluate_images": max(arguments.batch // settings["evaluate_images"], 1)}
+    for name, (method_class, settings, _) in chosen.items():
         model = models.build(arguments.model, num_classes=10).to(device).train()
-        runs[name] = stepper(
-            method_class(method_class.Settings(**settings)), model, images, targets
-        )
+        method = method_class(method_class.Settings(**settings))
+        runs[name] = stepper(method, model, images, targets)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(WARM_UP + arguments.steps):
         for name, run in runs.items():
