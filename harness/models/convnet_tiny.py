@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class ConvNetTiny(nn.Module):
-    """Logits (N, num_classes) for images (N, in_channels, 8, 8); 24,058 parameters for digits.
+    """Logits (N, num_classes) for images (N, in_channels, 8, 8); 14,458 parameters for digits.
 
-    Three 3x3 convolutions of 16, 32 and 64 channels with batch norm, a 2x2 max-pool before the
+    Three 3x3 convolutions of 16, 32 and 32 channels with batch norm, a 2x2 max-pool before the
     last, spatial mean, `fc`. Convolutions kaiming_normal with fan-out.
     """
 
@@ -19,10 +19,10 @@ class ConvNetTiny(nn.Module):
         self.conv2 = nn.Conv2d(16, 32, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(32)
         self.pool = nn.MaxPool2d(2)
-        self.conv3 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(64)
+        self.conv3 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(32)
         self.relu = nn.ReLU(inplace=True)
-        self.fc = nn.Linear(64, num_classes)
+        self.fc = nn.Linear(32, num_classes)
         for conv in (self.conv1, self.conv2, self.conv3):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 

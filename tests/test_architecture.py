@@ -1,0 +1,95 @@
+"""The house stands: arrows point down, no circles, start-up stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "torchvision", "timm", "fvcore", "mlflow", "pandas", "matplotlib", "sklearn")
+LIGHT = (
+    "cli",
+    "harness",
+    "harness.checkpoints",
+    "harness.data",
+    "harness.errors",
+    "harness.models",
+    "harness.paths",
+    "harness.registry",
+    "harness.reports.tables",
+    "harness.results",
+    "harness.verdict",
+    "methods",
+)
+
+
+def modules() -> dict[str, Path]:
+    files = [p for top in ("cli", "harness", "methods") for p in (ROOT / top).rglob("*.py")]
+    names = {}
+    for file in files:
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return names
+
+
+def imports(file: Path, known: dict[str, Path], everywhere: bool) -> set[str]:
+    """Our modules that `file` imports: at the top level, or anywhere in it."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):  # what only type checkers see is no import
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+    nodes = ast.walk(tree) if everywhere else tree.body
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from package import module` needs the module, not what the package re-exports.
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names if names <= known.keys() else {node.module, *names}
+    return {name for name in found if name in known}
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [("methods", "harness"), ("methods", "cli"), ("harness", "cli")],
+)
+def test_lower_floors_never_import_upper_ones(lower: str, upper: str) -> None:
+    known = modules()
+    wrong = [
+        f"{name} imports {target}"
+        for name, file in known.items()
+        if name.split(".")[0] == lower
+        for target in imports(file, known, everywhere=True)
+        if target.split(".")[0] == upper
+    ]
+    assert wrong == []
+
+
+def test_modules_form_no_circle() -> None:
+    known = modules()
+    graph = {name: imports(file, known, everywhere=False) - {name} for name, file in known.items()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+    assert len(order) == len(known)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_module_is_light(name: str) -> None:
+    code = f"import sys, {name}; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_outgrows_its_reason() -> None:
+    long = {n: len(f.read_text().splitlines()) for n, f in modules().items()}
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}

@@ -1,0 +1,56 @@
+"""The wheel carries everything a stranger needs: code, registry, shipped checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED_LIMIT_BYTES = 1_000_000  # all shipped checkpoints together
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("hatchling")
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [file] = target.glob("*.whl")
+    return file
+
+
+def test_wheel_holds_registry_and_checkpoints(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "harness/shipped/registry.yaml" in names
+    for file in (ROOT / "checkpoints" / "shipped").glob("*.safetensors"):
+        assert f"harness/shipped/checkpoints/{file.name}" in names
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_unpacked_wheel_lists_its_registry_away_from_the_clone(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site), "BENCH_HOME": str(tmp_path / "home")}
+    code = "from cli import main; main(['list', 'digits', '--json'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = json.loads(done.stdout)
+    assert {row["checkpoint"]["status"] for row in rows} == {"shipped"}
+
+
+def test_shipped_checkpoints_stay_small() -> None:
+    files = list((ROOT / "checkpoints" / "shipped").glob("*.safetensors"))
+    assert files
+    assert sum(file.stat().st_size for file in files) < SHIPPED_LIMIT_BYTES
