@@ -116,21 +116,20 @@ class Recording:
 
     def _advance(self, values: dict[Node, Tensor], wanted: tuple[Node, ...], start: int) -> None:
         """Adds `wanted` to `values`; drops what no operation from `start` on reads."""
+
+        def is_idle(node: Node) -> bool:
+            return node not in wanted and self._last_use[node] < start
+
         todo = self._missing(values, wanted)
-        pending = {n: sum(user in todo for user in n.users) for n in (*todo, *values)}
-        keep = set(wanted)
+        readers = {n: sum(user in todo for user in n.users) for n in (*todo, *values)}
         for node in todo:
             values[node] = self._execute(node, values)
             for source in node.all_input_nodes:
-                if source in pending:
-                    pending[source] -= 1
-                    if (
-                        not pending[source]
-                        and source not in keep
-                        and self._last_use[source] < start
-                    ):
-                        values.pop(source, None)
-        for node in [n for n in values if n not in keep and self._last_use[n] < start]:
+                if source in readers:
+                    readers[source] -= 1
+                    if not readers[source] and is_idle(source):
+                        del values[source]
+        for node in [known for known in values if is_idle(known)]:
             del values[node]
 
     def _missing(self, values: dict[Node, Tensor], wanted: tuple[Node, ...]) -> dict[Node, None]:

@@ -62,6 +62,19 @@ class Dense(nn.Module):
         return self.fc(torch.nn.functional.adaptive_avg_pool2d(x, 1).view(x.size(0), -1))
 
 
+class Views(nn.Module):
+    """Reads a value again after an activation of a view of it, which must not be overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 2, 3, stride=3), nn.Linear(18, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        positive = torch.relu(y.flatten(1))
+        return self.fc(positive + 0.1 * y.flatten(1))
+
+
 class Shared(nn.Module):
     """One convolution called twice, and two linear layers that hold the same parameter."""
 
@@ -137,7 +150,7 @@ def test_curves_of_pruned_nets_match_the_published_programs(name):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "worst"])
-@pytest.mark.parametrize("net", [Residual, Dense, Shared, OutOfOrder])
+@pytest.mark.parametrize("net", [Residual, Dense, Views, Shared, OutOfOrder])
 def test_replay_equals_full_forward_passes(net, reduction):
     model, images = _ready(net), _images()
     result = measure(model, images, RATES, reduction, batch_size=3)

@@ -72,7 +72,7 @@ def test_both_solvers_match_on_the_curves_of_stored_nets(name, reduction, target
 
 @st.composite
 def problems(draw):
-    layers, points = draw(st.integers(1, 3)), draw(st.integers(2, 5))
+    layers, points = draw(st.integers(1, 3)), draw(st.sampled_from([2, 3, 4, 5, 11]))
     sizes = draw(st.lists(st.integers(1, 40), min_size=layers, max_size=layers))
     # Quarters: sums are exact in float64, so "optimal" needs no tolerance and ties do occur.
     row = st.lists(st.integers(0, 20).map(lambda v: v / 4), min_size=points, max_size=points)
@@ -117,6 +117,76 @@ def test_rounding_the_budget_axis_never_exceeds_the_budget(problem, cells):
         choices = solve_exact(curves, sizes, budget, previous)
     assert sum(_kept(choices, sizes, curves.shape[1])) <= budget
     assert _objective(curves, choices) >= _brute_force(curves, sizes, budget, previous)
+
+
+def _published_table(curves, sizes, target, previous, piece):
+    """Rule 1.4 cell by cell: the two tables in full, plain indexing, numpy's own IndexError."""
+    curves = np.asarray(curves, dtype=np.float32)
+    points = curves.shape[1]
+    phi = (np.arange(points) / (points - 1)).astype(np.float32)
+    budget = int((1 - target) * sum(sizes))
+    order = np.argsort(sizes, kind="stable")
+    best = np.full((len(sizes), budget), np.inf, dtype=np.float32)
+    choice = np.zeros((len(sizes), budget), dtype=np.int64)
+    for n, layer in enumerate(order):
+        kept = np.float32(sizes[layer]) * (1 - phi)
+        allowed = phi >= np.float32(previous[layer])
+        best[n, 0] = curves[layer, -1] + (best[n - 1, 0] if n >= 2 else 0)
+        choice[n, 0] = points - 1
+        filled = min(sum(sizes[i] for i in order[: n + 1]), budget)
+        for p in range(-(-(filled - 1) // piece)):
+            for s in range(1 + piece * p, min(budget, piece * (p + 1))):
+                if n == 0:
+                    k = np.abs((1 - phi) - np.float32(s) / np.float32(sizes[layer])).argmin()
+                    best[n, s], choice[n, s] = curves[layer, k], k
+                    continue
+                cost = curves[layer] + best[n - 1, s - kept.astype(np.int64)]
+                cost = np.where(allowed & (s > kept), cost, np.float32(np.inf))
+                best[n, s], choice[n, s] = cost.min(), cost.argmin()
+        best[n, filled:], choice[n, filled:] = best[n, filled - 1], choice[n, filled - 1]
+    chosen, s = [0] * len(sizes), budget
+    for n in reversed(range(len(sizes))):
+        k = choice[n, max(0, s - 1)]
+        chosen[order[n]] = int(k)
+        s = max(0, s - int((1 - phi[k]) * np.float32(sizes[order[n]])))
+    return chosen
+
+
+@given(problems(), st.sampled_from([0.1, 0.3, 0.5, 0.7]), st.sampled_from([4, 8, 4096]))
+@settings(deadline=None, max_examples=50, derandomize=True)
+def test_official_equals_its_description_cell_by_cell(problem, target, piece):
+    curves, sizes, _, previous = problem
+    if int((1 - target) * sum(sizes)) < 1:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rd_solvers, "PIECE", piece)
+        try:
+            expected = _published_table(curves, sizes, target, previous, piece)
+        except IndexError:
+            with pytest.raises(OfficialIndexError):
+                solve_official(curves, sizes, target, previous)
+        else:
+            assert solve_official(curves, sizes, target, previous) == expected
+
+
+def test_official_table_in_several_blocks_equals_one(monkeypatch):
+    case, curves = _case("gap4096_b")
+    monkeypatch.setattr(rd_solvers, "_BLOCK", 1000)
+    choices = solve_official(curves, case["n_weights"], case["target_sparsity"], case["prev"])
+    assert choices == case["official"]["k"]
+
+
+@pytest.mark.parametrize(("largest", "fails"), [(13, False), (14, True)])
+def test_official_fails_from_a_layer_two_above_the_budget(largest, fails):
+    sizes, curves = [7, largest], [[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]
+    target = 1 - 12.5 / sum(sizes)  # a budget of 12
+    if fails:
+        with pytest.raises(OfficialIndexError, match="14 weights is more than the 12 to keep"):
+            solve_official(curves, sizes, target)
+    else:
+        assert solve_official(curves, sizes, target) == _published_table(
+            curves, sizes, target, [0, 0], 4096
+        )
 
 
 def test_a_network_of_25_million_weights_uses_nearly_all_of_its_budget():
@@ -178,3 +248,9 @@ def test_costs_that_do_not_fit_are_refused():
 def test_official_with_nothing_to_keep_fails_like_the_original():
     with pytest.raises(OfficialIndexError, match="empty table at sparsity 1.0"):
         solve_official([[0.0, 1.0]], [10], 1.0)
+
+
+def test_official_allows_the_rate_reached_although_float32_stores_it_lower():
+    curves = np.tile(np.arange(11.0), (2, 1))
+    assert np.float32(0.7) < 0.7
+    assert solve_official(curves, [20, 20], 1 - 28.5 / 40, [0.0, 0.7])[1] == 7
