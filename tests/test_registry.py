@@ -292,10 +292,12 @@ def test_files_without_a_licence_are_never_shipped() -> None:
 
 
 def test_suites_hold_what_they_promise() -> None:
-    assert [e.id for e in REGISTRY.suite("quickstart")] == [
-        "dense-convnet-tiny-digits",
-        "magnitude-convnet-tiny-digits-90",
-    ]
+    quickstart = REGISTRY.suite("quickstart")
+    static = {"dense", "magnitude", "random", "gmp", "acdc", "str", "dnw"}
+    assert {entry.method for entry in quickstart} == static
+    for entry in quickstart:
+        assert entry.checkpoint and entry.checkpoint.sources == (f"shipped:{entry.id}.safetensors",)
+        assert entry.recipe and entry.published["top1_pct"].std
     nightly = {entry.id for entry in REGISTRY.suite("nightly")}
     local = {e.id for e in ENTRIES if e.checkpoint and "data:" in "".join(e.checkpoint.sources)}
     assert nightly == local | {entry.id for entry in REGISTRY.suite("quickstart")}
