@@ -252,5 +252,5 @@ def test_official_with_nothing_to_keep_fails_like_the_original():
 
 def test_official_allows_the_rate_reached_although_float32_stores_it_lower():
     curves = np.tile(np.arange(11.0), (2, 1))
-    assert np.float32(0.7) < 0.7
+    assert float(np.float32(0.7)) < 0.7
     assert solve_official(curves, [20, 20], 1 - 28.5 / 40, [0.0, 0.7])[1] == 7
