@@ -8,8 +8,10 @@ registry, 3 a verdict failed or drifted, 4 something cannot be checked (file or 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -63,6 +65,16 @@ class Bench(click.Group):
         command: click.Command = import_module(f"cli.{_VERBS[cmd_name]}").command
         return command
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with _in_one_line(info_name or "bench"):
+            return super().make_context(info_name, args, parent, **extra)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -70,16 +82,52 @@ class Bench(click.Group):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], _VERBS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " Try: bench --help"
+            hint = f" Did you mean {near[0]!r}?" if near else ""
             ctx.fail(f"no command is called {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _in_one_line("bench"):
+                return super().invoke(ctx)
         except BenchError as error:
             click.echo(f"bench: {error}", err=True)
             ctx.exit(exit_code(error))
+        except (ImportError, RuntimeError, AttributeError) as error:
+            # A torchvision built for another torch cannot be imported; every verb meets it.
+            from harness.doctor import broken_pair
+
+            told = broken_pair(error)
+            if told is None:
+                raise
+            click.echo(f"bench: {told}", err=True)
+            ctx.exit(UNEXPECTED)
+
+
+# `bench` alone shows its help; click before 8.2 does so without an error.
+_SHOWS_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+class OneLine(click.ClickException):
+    """A wrong command line, told in one line instead of click's four."""
+
+    exit_code = USAGE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"bench: {self.message}", err=True, file=file)
+
+
+@contextmanager
+def _in_one_line(command: str) -> Iterator[None]:
+    try:
+        yield
+    except _SHOWS_HELP:
+        raise
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else command
+        message = " ".join(error.format_message().split())
+        stop = "" if message.endswith((".", "?", ")")) else "."
+        raise OneLine(f"{message}{stop} Help: {path} --help") from error
 
 
 def exit_code(error: BenchError) -> int:
@@ -95,5 +143,5 @@ def exit_code(error: BenchError) -> int:
 @click.version_option(package_name="reprune", prog_name="bench")
 def main() -> None:
     """Published pruning results, measured again: numbers, verdicts, reasons."""
-    # A closed pipe (bench list | head) ends quietly instead of with a traceback.
+    # A terminal that knows no "Δ" shows "?" instead of a traceback.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]

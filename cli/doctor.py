@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import options
-from cli.output import print_json
+from cli.output import print_json, print_rich
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.doctor import Finding
 
 
 @click.command("doctor", epilog="Example:  bench doctor --json")
 @options.data_root
 @options.as_json
 def command(data_root: Path | None, as_json: bool) -> None:
-    """Environment, data sets and known traps, each with the line that mends it."""
+    """Packages, machine, data sets: what is wrong and what mends it."""
     from harness.doctor import examine
 
     findings = examine(data_root)
     if as_json:
-        print_json([{"what": f.what, "ok": f.ok, "text": f.text} for f in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
-        for finding in findings:
-            mark = click.style("ok ", fg="green") if finding.ok else click.style("!! ", fg="yellow")
-            click.echo(f"{mark} {finding.what:<18} {finding.text}")
+        print_rich(_table(findings))
     if not all(f.ok for f in findings if f.required):
         raise SystemExit(1)
+
+
+def _table(findings: list[Finding]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark = Text("ok", style="green") if finding.ok else Text("!!", style="yellow")
+        table.add_row(mark, finding.what, finding.text)
+    return table

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
-from cli.output import MISSING, print_json, print_rich, styled
+from cli.output import console, print_json, styled
+from harness.reports.columns import MISSING, folded
 
 if TYPE_CHECKING:
     from harness.registry import Entry
+
+NUMBERS = 33  # columns of both numbers and the file status, and the gaps around them
 
 
 @click.command("list", epilog="Example:  bench list --dataset cifar10 --paper akamaster")
@@ -33,7 +37,7 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Entries of the registry, with checkpoint status and last verdict.
+    """Entries of the registry, with file status and last verdict.
 
     WORDS keep the entries whose id contains every one of them.
     """
@@ -41,7 +45,9 @@ def command(
     from harness.results import last_verdicts
 
     registry = options.load_registry(registries)
-    chosen = registry.select(paper=paper, method=method, model=model, dataset=dataset)
+    wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
+    options.require_known(wanted, registry.entries.values())
+    chosen = registry.select(**wanted)
     entries = [e for e in chosen if all(word in e.id for word in words)]
     rows = [(entry, status(entry)) for entry in entries]
     if available:
@@ -82,26 +88,35 @@ def _document(entry: Entry, state: str, verdict: str | None) -> dict[str, Any]:
     }
 
 
-def _print_table(rows: list[tuple[Entry, str]], verdicts: dict[str, str]) -> None:
+def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) -> None:
     from rich.table import Table
 
+    if not rows:
+        click.echo("No entry matches. All of them: bench list", err=True)
+        return
+    screen = console()
+    verdict = "last verdict"
+    statuses = [verdicts.get(entry.id, MISSING) for entry, _ in rows]
+    room = screen.width - max(len(text) for text in (*statuses, verdict)) - NUMBERS
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("id", no_wrap=True)
-    table.add_column("top-1 %", justify="right", no_wrap=True)
-    table.add_column("sparse %", justify="right", no_wrap=True)
+    for head in ("top-1 %", "sparse %"):
+        table.add_column(head, justify="right", no_wrap=True)
     table.add_column("file", no_wrap=True)
-    table.add_column("last verdict", overflow="fold")
-    for entry, state in rows:
-        last = verdicts.get(entry.id)
-        table.add_row(
-            entry.id,
-            _cell(entry, "top1_pct"),
-            _cell(entry, "sparsity_pct"),
-            state,
-            styled(last) if last else MISSING,
-        )
-    print_rich(table)
-    click.echo(f"{len(rows)} entries. Details: bench show ID", err=True)
+    table.add_column(verdict, overflow="fold")
+    for (entry, state), status in zip(rows, statuses, strict=True):
+        top1, sparsity = _cell(entry, "top1_pct"), _cell(entry, "sparsity_pct")
+        table.add_row(folded(entry.id, max(room, 20)), top1, sparsity, state, styled(status))
+    screen.print(table)
+    click.echo(
+        f"{_entries(len(rows))}, published numbers (? = doubtful). file: stored = here and "
+        "verified, shipped and local = found, link = on the net, none. Details: bench show ID",
+        err=True,
+    )
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
 
 
 def _cell(entry: Entry, metric: str) -> str:

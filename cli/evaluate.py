@@ -47,7 +47,10 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Evaluate weights of your own by the same protocol as every published row."""
+    """Evaluate weights of your own by a published protocol.
+
+    The result stands in the same table as every published row.
+    """
     registry = options.load_registry(registries)
     from harness.checkpoints import load_into
     from harness.local import local_entry, read_weights

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from harness.registry import Registry
+    from harness.registry import Entry, Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +54,23 @@ def tracking(command: F) -> F:
     return click.option(
         "--tracking-uri", help="MLflow store (default: sqlite file in the home folder)."
     )(command)
+
+
+def complete_ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Ids that begin with what was typed, for shell completion."""
+    return [name for name in load_registry(()).entries if name.startswith(incomplete)]
+
+
+def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> None:
+    """Raises UsageError, with the nearest known values, for a filter that no entry can pass."""
+    from difflib import get_close_matches
+
+    held = list(entries)
+    for name, value in wanted.items():
+        known = dict.fromkeys(str(getattr(entry, name)) for entry in held)
+        if value is not None and value not in known:
+            near = get_close_matches(value, known, n=3) or sorted(known)[:12]
+            raise click.UsageError(f"--{name} {value!r} has no entry; nearest: {', '.join(near)}")
 
 
 def load_registry(registries: tuple[Path, ...]) -> Registry:

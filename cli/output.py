@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.reports.columns import status_style
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+    from rich.text import Text
 
-STATUS_STYLE = {
-    "exact": "green",
-    "match": "green",
-    "consistent": "green",
-    "near": "yellow",
-    "smoke": "cyan",
-    "reported": "default",
-    "suspect": "dim",
-    "cannot check": "yellow",
-}
-MISSING = "–"
+UNFOLDED = 200  # columns when nobody looks: lines that grep and logs can use
 
 
 def print_json(document: Any) -> None:
@@ -33,10 +28,16 @@ def print_json(document: Any) -> None:
 
 
 def console() -> Console:
-    """A console on stdout that honours NO_COLOR and the terminal's width."""
+    """A console on stdout: the terminal's width (or COLUMNS), no style at all under NO_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(
+        highlight=False,
+        markup=False,
+        width=None if seen else UNFOLDED,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
 
 
 def print_rich(renderable: RenderableType) -> None:
@@ -44,9 +45,11 @@ def print_rich(renderable: RenderableType) -> None:
     console().print(renderable)
 
 
-def styled(status: str) -> str:
-    """A status in its colour, as rich markup; failures are red."""
-    return f"[{STATUS_STYLE.get(status, 'red')}]{status}[/]"
+def styled(status: str) -> Text:
+    """A status in its colour."""
+    from rich.text import Text
+
+    return Text(status, style=status_style(status))
 
 
 class Bars:
@@ -62,9 +65,12 @@ class Bars:
         self._task = self._rich.add_task(text, total=total, facts="")
 
     def advance(self, amount: int = 1, **facts: float) -> None:
-        if self._task is not None:
+        if self._task is None:
+            return
+        self._rich.update(self._task, advance=amount)
+        if facts:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in facts.items())
-            self._rich.update(self._task, advance=amount, **({"facts": shown} if shown else {}))
+            self._rich.update(self._task, facts=shown)
 
     def note(self, text: str) -> None:
         self._rich.console.print(text)
@@ -88,7 +94,7 @@ def progress() -> Iterator[Bars | Lines]:
     """Bars on a terminal, plain lines elsewhere; always on stderr."""
     from rich.console import Console
 
-    stderr = Console(stderr=True)
+    stderr = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if not stderr.is_terminal:
         yield Lines()
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.output import print_json, print_rich, progress
+from cli.output import console, print_json, progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("profile", epilog="Example:  bench profile dense-resnet20-cifar10")
-@click.argument("entry_id", metavar="ID")
+@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
 @click.option("--dense", is_flag=True, help="Profile the architecture without its checkpoint.")
 @click.option(
     "--from",
@@ -36,7 +36,11 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Parameters, zeros and MACs per layer (conv and linear weights; 1 MAC = 1 multiply-add)."""
+    """Parameters, zeros and MACs per layer.
+
+    Conv and linear weights only; one MAC is one multiply-accumulate; effective MACs are the dense
+    ones times the layer's density.
+    """
     registry = options.load_registry(registries)
     entry = registry.get(entry_id)
     from harness.cost import measure_cost
@@ -49,26 +53,24 @@ def command(
         cost = measure_cost(
             model,
             input_shape(registry.evaluations[entry.evaluation]),
-            registry.papers[entry.paper].flops_convention,
+            registry.convention_of(entry),
             entry.prunable_exclude,
         )
     if as_json:
         print_json({"id": entry.id, **cost.model_dump(mode="json")})
         return
-    print_rich(_layers(cost))
+    screen = console()
+    screen.print(_layers(cost, screen.width))
     click.echo(_summary(cost))
 
 
-def _layers(cost: Cost) -> Table:
+def _layers(cost: Cost, width: int) -> Table:
+    """One line per layer; on a narrow terminal the shape goes first, then the dense MACs."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold")
-    table.add_column("shape", no_wrap=True)
-    for name in ("weights", "non-zero", "density %", "MACs", "effective"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in cost.layers:
-        table.add_row(
+    heads = ("layer", "shape", "weights", "non-zero", "density %", "MACs", "effective")
+    lines = [
+        (
             row.name,
             "x".join(map(str, row.shape)),
             f"{row.total:,}",
@@ -77,6 +79,19 @@ def _layers(cost: Cost) -> Table:
             f"{row.macs_dense:,}",
             f"{row.macs_effective:,}",
         )
+        for row in cost.layers
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    shown = list(range(len(heads)))
+    for dropped in (heads.index("shape"), heads.index("MACs"), heads.index("weights")):
+        if sum(widths[i] for i in shown) + 2 * (len(shown) - 1) > width:
+            shown.remove(dropped)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i in shown:
+        number = heads[i] not in ("layer", "shape")
+        table.add_column(heads[i], justify="right" if number else "left", no_wrap=number)
+    for line in lines:
+        table.add_row(*(line[i] for i in shown))
     return table
 
 

@@ -69,7 +69,10 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Prune a dense network, at once or in rounds with fine-tuning; resumable inside each round."""
+    """Prune a dense network, at once or in rounds.
+
+    Every round may be followed by fine-tuning. Interrupted runs continue with the same command.
+    """
     if (start is None) == (weights is None):
         raise click.UsageError("say what to prune: either --start ID or --weights FILE")
     from harness.local import local_pruning

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
-from cli import options
+from cli import CANNOT_CHECK, options
 from cli.output import print_json, progress
+from harness.errors import CheckpointError
 
 
 @click.command("pull", epilog="Example:  bench pull acdc-resnet50-90 --from ~/Downloads/file.ckpt")
-@click.argument("entry_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument(
+    "entry_ids", metavar="ID...", nargs=-1, required=True, shell_complete=options.complete_ids
+)
 @click.option(
     "--from",
     "from_file",
@@ -28,20 +31,34 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Obtain, verify and convert published checkpoints."""
+    """Obtain, verify and convert published checkpoints.
+
+    What is here already is verified again and not fetched. An ID that fails does not stop the
+    others.
+    """
     from harness.checkpoints import obtain
 
     if from_file is not None and len(entry_ids) > 1:
         raise click.UsageError("--from gives one file; name one ID")
     registry = options.load_registry(registries)
-    entries = [registry.get(entry_id) for entry_id in entry_ids]
-    pulled = []
-    for entry in entries:
-        with progress() as bars:
-            obtained = obtain(entry, from_file=from_file, data_root=data_root, progress=bars)
-        pulled.append({"id": entry.id, **obtained.provenance()})
-        if not as_json:
-            click.echo(f"{entry.id}: {obtained.size_bytes:,} bytes, sha256 {obtained.sha256}")
-            click.echo(f"  from {obtained.source}, licence: {obtained.license}")
+    entries = [registry.get(entry_id) for entry_id in dict.fromkeys(entry_ids)]
+    pulled: list[dict[str, object]] = []
+    failed: list[CheckpointError] = []
+    with progress() as bars:
+        for entry in entries:
+            try:
+                obtained = obtain(entry, from_file=from_file, data_root=data_root, progress=bars)
+            except CheckpointError as error:
+                failed.append(error)
+            else:
+                pulled.append({**obtained.provenance(), "path": str(obtained.path)})
     if as_json:
         print_json(pulled)
+    else:
+        for facts in pulled:
+            click.echo(f"{facts['id']}: {facts['size_bytes']:,} bytes, sha256 {facts['sha256']}")
+            click.echo(f"  from {facts['source']}, licence: {facts['license']}")
+            click.echo(f"  plain state dict: {facts['path']}")
+    for problem in failed:
+        click.echo(f"bench: {problem}", err=True)
+    raise SystemExit(CANNOT_CHECK if failed else 0)

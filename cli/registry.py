@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,9 +21,13 @@ def command() -> None:
 @options.extra_registries
 @options.as_json
 def check(full: bool, registries: tuple[Path, ...], as_json: bool) -> None:
-    """Schema, references, ids; with --full also that every model can be built and measured."""
+    """Schema, references, ids, values.
+
+    With --full also that every model can be built, its parameters, and that every layer pattern
+    matches a layer.
+    """
     registry = options.load_registry(registries)
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "papers": len(registry.papers),
         "entries": len(registry.entries),
         "recipes": len(registry.recipes),
@@ -33,12 +38,20 @@ def check(full: bool, registries: tuple[Path, ...], as_json: bool) -> None:
         ),
     }
     if full:
+        from dataclasses import asdict
+
         from harness.registry_check import recompute
 
-        facts["models"] = recompute(registry)
+        facts["models"] = [asdict(model) for model in recompute(registry)]
     if as_json:
         print_json(facts)
         return
+    models = facts.pop("models", [])
     for name, value in facts.items():
         click.echo(f"{name:<14} {value}")
+    for model in models:
+        click.echo(
+            f"{model['model']:<28} {model['dataset']:<16} "
+            f"{model['params']:>12,} parameters {model['weights']:>12,} weights"
+        )
     click.echo("registry is valid")

@@ -10,7 +10,7 @@ import click
 from cli import CANNOT_CHECK, VERDICT, exit_code, options
 from cli.output import Bars, Lines, print_json, print_rich, progress
 from cli.schedule import announce, chosen_training, overrides_from, training_options
-from harness.errors import BenchError, CheckpointError, DataError, ProtocolError
+from harness.errors import BenchError, Preempted, ProtocolError
 
 if TYPE_CHECKING:
     from harness.recipes import Override, Recipe
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "reproduce",
     epilog="Example:  bench reproduce --suite quickstart      (offline, under a minute)",
 )
-@click.argument("entry_ids", metavar="[ID]...", nargs=-1)
+@click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
 @click.option("--suite", help="All entries of a suite (quickstart, nightly, ...).")
 @click.option(
     "--from",
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     help="auto and eval use the published checkpoint; train follows the recipe.",
 )
 @training_options
-@click.option("--limit", type=click.IntRange(1), help="Only the first N images: a smoke run.")
-@click.option("--on", "stand_in", help="Evaluate on a stand-in data set: a smoke run.")
+@click.option("--limit", type=click.IntRange(1), help="N images, evenly spread: a smoke run.")
+@click.option("--on", "stand_in", help="Stand-in data set such as imagenet-sample: a smoke run.")
 @click.option("--offline", is_flag=True, help="Use only files that are here already.")
 @options.device
 @options.data_root
@@ -70,7 +70,11 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Published against measured, with a verdict and its reason."""
+    """Published against measured, with a verdict and its reason.
+
+    Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
+    missing. An entry that fails does not stop the others.
+    """
     registry = options.load_registry(registries)
     entries = _entries(registry, entry_ids, suite)
     if from_file is not None and len(entries) > 1:
@@ -107,8 +111,10 @@ def command(
                     done.append(_by_training(entry, registry, recipe, chosen, training))
                 else:
                     done.append(_by_evaluation(entry, registry, chosen))
-            except (CheckpointError, DataError) as error:
-                failed.append((entry, error))  # a failing entry does not stop the others
+            except Preempted:
+                raise
+            except BenchError as error:
+                failed.append((entry, error))
         if not no_tracking:
             mirror_all(done, tracking_uri, bars)
     _report(done, failed, as_json)
@@ -119,7 +125,8 @@ def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> lis
     if not ids and suite is None:
         raise click.UsageError("name at least one ID, or --suite quickstart")
     chosen = [registry.get(entry_id) for entry_id in ids]
-    return chosen + (list(registry.suite(suite)) if suite else [])
+    chosen += registry.suite(suite) if suite else ()
+    return list({entry.id: entry for entry in chosen}.values())
 
 
 def _by_evaluation(entry: Entry, registry: Registry, chosen: Options) -> Result:
@@ -181,7 +188,7 @@ def _report(done: list[Result], failed: list[tuple[Entry, BenchError]], as_json:
     if done:
         print_rich(verdict_blocks(done))
     for _, error in failed:
-        click.echo(f"bench: cannot check: {error}", err=True)
+        click.echo(f"bench: {error}", err=True)
 
 
 def _cannot_check(entry: Entry, error: BenchError) -> dict[str, Any]:

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.output import MISSING, print_json, print_rich, styled
+from cli.output import print_json, print_rich, styled
+from harness.reports.columns import MISSING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.registry import Entry, Registry
+    from harness.results import Result
 
 
 @click.command("show", epilog="Example:  bench show str-resnet50-81")
-@click.argument("entry_id", metavar="ID")
+@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
 @options.extra_registries
 @options.as_json
 def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
-    """Everything about one entry: paper, links, protocol, published numbers, last results."""
+    """Everything about one entry.
+
+    Paper, links, protocol, published numbers and where they are printed, and every result so far.
+    """
     registry = options.load_registry(registries)
     entry = registry.get(entry_id)
     if as_json:
@@ -35,18 +40,21 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _document(entry: Entry, registry: Registry) -> dict[str, object]:
+    from harness.checkpoints import status
+
     return {
         **asdict(entry),
+        "checkpoint_status": status(entry),
         "paper": asdict(registry.papers[entry.paper]),
         "evaluation": asdict(registry.evaluations[entry.evaluation]),
         "results": [result.model_dump(mode="json") for result in _results(entry)],
     }
 
 
-def _results(entry: Entry) -> list:  # type: ignore[type-arg]
+def _results(entry: Entry) -> list[Result]:
     from harness.results import load_all
 
-    return [result for result in load_all() if result.entry == entry.id]
+    return list(load_all(entry=entry.id))
 
 
 def _facts(entry: Entry, registry: Registry) -> Table:
@@ -56,6 +64,7 @@ def _facts(entry: Entry, registry: Registry) -> Table:
 
     paper = registry.papers[entry.paper]
     evaluation = registry.evaluations[entry.evaluation]
+    settings = registry.settings_of(entry)
     table = Table(box=None, show_header=False, pad_edge=False, title=entry.id, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -68,9 +77,11 @@ def _facts(entry: Entry, registry: Registry) -> Table:
         ("model", f"{entry.model} on {entry.dataset}"),
         ("evaluation", f"{evaluation.name} v{evaluation.version}"),
         ("recipe", entry.recipe or "none: no training protocol is known"),
-        ("settings", ", ".join(f"{k}={v}" for k, v in entry.settings.items()) or MISSING),
+        ("settings", ", ".join(f"{k}={v}" for k, v in settings.items()) or MISSING),
         ("FLOPs unit", paper.flops_convention),
+        ("not counted", ", ".join(entry.prunable_exclude) or "every conv and linear weight counts"),
         ("baseline", entry.baseline or MISSING),
+        ("suites", ", ".join(entry.suites) or MISSING),
         ("checkpoint", status(entry)),
     ]
     if entry.checkpoint:

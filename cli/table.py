@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from cli import options
 from cli.output import console
+from harness.reports.tables import SORTS
 
 
 @click.command("table", epilog="Example:  bench table --dataset cifar10 --sort top1")
@@ -14,9 +16,10 @@ from cli.output import console
 @click.option("--dataset", help="Only this data set.")
 @click.option(
     "--sort",
-    type=click.Choice(["entry", "top1", "sparsity", "macs", "date"]),
+    type=click.Choice(SORTS),
     default="entry",
     show_default=True,
+    help="By name, best top-1, most zeros, fewest MACs, or newest.",
 )
 @click.option(
     "--format",
@@ -24,7 +27,9 @@ from cli.output import console
     type=click.Choice(["rich", "markdown", "csv", "json"]),
     default="rich",
     show_default=True,
+    help="How to print it; csv and json carry unrounded numbers.",
 )
+@options.as_json
 def command(
     paper: str | None,
     method: str | None,
@@ -32,9 +37,13 @@ def command(
     dataset: str | None,
     sort: str,
     style: str,
+    as_json: bool,
 ) -> None:
-    """The leaderboard, from stored results only: newest result per entry and mode."""
-    from harness.reports.tables import leaderboard, render
+    """The leaderboard, from stored results only.
+
+    The newest result per entry and way of measuring; a full evaluation beats a newer smoke run.
+    """
+    from harness.reports.tables import leaderboard, render, rich_table
     from harness.results import latest, load_all
 
     rows = leaderboard(
@@ -47,10 +56,8 @@ def command(
     )
     if not rows:
         click.echo("No results match. Measure some: bench reproduce --suite quickstart", err=True)
-    if style == "rich":
-        from harness.reports.tables import rich_table
-
+    if as_json or style != "rich":
+        click.echo(render(rows, "json" if as_json else style))
+    elif rows:
         screen = console()
         screen.print(rich_table(rows, screen.width))
-        return
-    click.echo(render(rows, style))

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+import methods
 from cli import options
 from cli.output import print_json, print_rich, progress
 from cli.reproduce import mirror_all
 from cli.schedule import overrides_from, training_options
+
+METHODS = ", ".join(methods.BUILT_IN)
 
 
 @click.command(
@@ -17,7 +20,9 @@ from cli.schedule import overrides_from, training_options
     epilog="Example:  bench train --method acdc --model resnet20 --dataset cifar10 "
     "--set epochs=20 --set settings.sparsity=0.9 --seeds 3",
 )
-@click.option("--method", required=True, help="Pruning method (bench methods lists them).")
+@click.option(
+    "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
+)
 @click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
 @click.option("--dataset", required=True, help="Data set, such as cifar10.")
 @click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
@@ -52,9 +57,10 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Train with any method under a standardized protocol; resumable, seed by seed.
+    """Train with any method under a standardized protocol.
 
-    Interrupted runs continue with the same command; finished ones are not repeated.
+    Seeds run one after the other. Interrupted runs continue with the same command; finished ones
+    are not repeated.
     """
     from harness.local import local_training
 

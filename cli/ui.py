@@ -8,28 +8,46 @@ import sys
 
 import click
 
+from harness.errors import MetricError
+
 
 @click.command("ui", epilog="Example:  bench ui --port 5001")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--tracking-uri", help="MLflow store (default: sqlite file in the home folder).")
 def command(port: int, tracking_uri: str | None) -> None:
-    """Open MLflow's page on the run table of our experiment (this machine only)."""
-    from harness.tracking import default_uri, experiment_id
+    """Serve MLflow's page on our runs, to this machine only.
+
+    A tracking server is not served again; its address is printed.
+    """
+    from harness.tracking import default_uri, experiment_id, why_not
 
     uri = tracking_uri or default_uri()
-    experiment = experiment_id(uri)
-    click.echo(f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs")
+    try:
+        experiment = experiment_id(tracking_uri)
+    except Exception as error:  # any store, each with its own errors
+        raise MetricError(why_not(error, uri)) from error
+    served = uri.startswith(("http://", "https://"))
+    base = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
+    click.echo(f"{base}/#/experiments/{experiment}/runs")
+    if served:
+        return
     click.echo("Ctrl-C ends it. Nothing shown? First: bench sync", err=True)
+    raise SystemExit(_serve(uri, port))
+
+
+def _serve(uri: str, port: int) -> int:
+    """MLflow's exit code; 0 when the user stops it."""
     # One worker and no job runner: a local page needs neither, and starts in half the time.
     environment = {
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    arguments = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "ui", *arguments, "--workers", "1"],
-        env=environment,
-        check=False,
-    )
-    raise SystemExit(done.returncode)
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    arguments = ["ui", "--backend-store-uri", uri, *address, "--workers", "1"]
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "mlflow", *arguments], env=environment
+        ).returncode
+    except KeyboardInterrupt:
+        return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import nn
@@ -19,38 +20,54 @@ if TYPE_CHECKING:
 __all__ = ["load", "reproduce"]
 
 
-def load(entry_id: str, *, from_file: Path | None = None, device: str = "cpu") -> nn.Module:
+def load(
+    entry_id: str,
+    *,
+    from_file: Path | None = None,
+    data_root: Path | None = None,
+    device: str = "cpu",
+    registries: Iterable[Path] = (),
+) -> nn.Module:
     """The network of a registry entry with its published weights, in eval mode.
 
-    from_file: use this file instead of the published link.
+    from_file: use this file instead of the published link. data_root: where `data:` sources lie.
+    registries: registry files of one's own, next to the one that comes with the code.
     Raises RegistryError for an unknown id, CheckpointError if the weights cannot be had or used.
     """
     from harness import registry
     from harness.reproduce import Options, load_model
 
-    entry = registry.get(entry_id)
-    return load_model(entry, Options(device=device, from_file=from_file))[0]
+    entry = registry.load(extra=registries).get(entry_id)
+    options = Options(device=device, data_root=data_root, from_file=from_file)
+    return load_model(entry, options)[0]
 
 
 def reproduce(
     entry_id: str,
     *,
+    from_file: Path | None = None,
     data_root: Path | None = None,
     device: str = "cpu",
     limit: int | None = None,
     track: bool = False,
+    registries: Iterable[Path] = (),
 ) -> Result:
     """Evaluate an entry's published checkpoint, judge it, save the result and return it.
 
-    limit: evaluate only that many images (a smoke run). track: also mirror into MLflow.
-    Raises RegistryError, CheckpointError or DataError.
+    limit: evaluate only that many images (a smoke run). track: also mirror into MLflow; a problem
+    there is a warning, the result is saved. Other arguments: see `load`.
+    Raises RegistryError, CheckpointError, DataError or MetricError.
     """
+    import warnings
+
     from harness import registry
     from harness.reproduce import Options, reproduce_by_evaluation
     from harness.tracking import mirror
 
-    options = Options(device=device, data_root=data_root, limit=limit)
-    result = reproduce_by_evaluation(registry.get(entry_id), registry.load(), options)
-    if track:
-        mirror(result)
+    entries = registry.load(extra=registries)
+    options = Options(device=device, data_root=data_root, from_file=from_file, limit=limit)
+    result = reproduce_by_evaluation(entries.get(entry_id), entries, options)
+    problem = mirror(result) if track else ""
+    if problem:
+        warnings.warn(problem, stacklevel=2)
     return result

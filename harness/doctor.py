@@ -12,6 +12,7 @@ from harness.data.datasets import describe
 from harness.data.facts import FACTS
 
 REQUIRED = ("torch", "torchvision", "timm", "fvcore", "mlflow", "pandas", "safetensors")
+MIN_FREE_GIB = 2  # room for a large checkpoint, its converted form and the results
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +43,40 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, True, str(getattr(module, "__version__", "present")), required=True)
 
 
+def broken_pair(error: BaseException) -> str | None:
+    """One line if `error` comes from a torchvision that was built for another torch, else None."""
+    # What torchvision raises then depends on who imports it first.
+    traces = ("torchvision::nms", "partially initialized module 'torchvision'")
+    if not any(trace in str(error) for trace in traces):
+        return None
+    found = provenance.versions()
+    return (
+        f"torchvision {found.get('torchvision')} was built for another torch than "
+        f"{found.get('torch')}. Reinstall the pair: pip install -U torch torchvision"
+    )
+
+
 def _broken(name: str, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "torchvision::nms" in reason:
-        found = provenance.versions()
-        return (
-            f"torchvision {found.get('torchvision')} was built for another torch than "
-            f"{found.get('torch')}. Reinstall the pair: pip install -U torch torchvision"
-        )
-    return f"cannot be imported: {reason}. Reinstall: pip install -U {name}"
+    return broken_pair(error) or f"cannot be imported: {reason}. Reinstall: pip install -U {name}"
 
 
 def _machine() -> Iterator[Finding]:
-    import torch
-
-    facts = provenance.hardware("cpu")
-    yield Finding(
-        "cpu", True, f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads"
-    )
-    gpu = torch.cuda.is_available()
-    text = torch.cuda.get_device_name() if gpu else "none: everything runs on the CPU"
-    yield Finding("accelerator", True, text)
+    try:
+        import torch
+    except (ImportError, RuntimeError, AttributeError, OSError):
+        pass  # reported with the packages
+    else:
+        facts = provenance.hardware("cpu")
+        text = f"{facts['cpu']}, {facts['cores']} cores, torch uses {facts['threads']}"
+        yield Finding("cpu", True, text)
+        gpu = torch.cuda.is_available()
+        text = torch.cuda.get_device_name() if gpu else "none: everything runs on the CPU"
+        yield Finding("accelerator", True, text)
     home = paths.home()
-    free = shutil.disk_usage(home if home.exists() else home.parent).free / 2**30
-    yield Finding("disk", free > 2, f"{free:.0f} GiB free at the home folder")
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    yield Finding("disk", free > MIN_FREE_GIB, f"{free:.0f} GiB free at the home folder")
     yield Finding("home", True, f"{home} (set BENCH_HOME to move it)")
 
 

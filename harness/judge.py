@@ -6,7 +6,7 @@ One small function per published metric, looked up by name, so that no function 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import verdict
 from harness.registry import Entry, Published
@@ -32,7 +32,12 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
     for name, published in entry.published.items():
         found[name] = _one(name, published, entry, measured)
     if not measured.smoke:
-        found.update(verdict.check_figures(entry.published, measured.cost.prunable_total))
+        contradictions = verdict.check_figures(entry.published, measured.cost.prunable_total)
+        for name, contradiction in contradictions.items():
+            # The paper's own arithmetic settles the status; what is shown stays what was measured.
+            found[name] = replace(
+                contradiction, measured=found[name].measured, delta=found[name].delta
+            )
     for name, value in _always(measured).items():
         found.setdefault(name, verdict.reported(value))
     return found

@@ -17,7 +17,17 @@ from typing import Any
 
 from harness import paths
 
-_PACKAGES = ("reprune", "torch", "torchvision", "timm", "fvcore", "numpy", "safetensors")
+_PACKAGES = (
+    "reprune",
+    "torch",
+    "torchvision",
+    "timm",
+    "fvcore",
+    "numpy",
+    "pillow",  # decodes pictures
+    "safetensors",
+    "scikit-learn",  # carries the digits
+)
 
 
 def sha256_json(value: Any) -> str:

@@ -32,6 +32,7 @@ class Procedure:
     checkpoint: CheckpointFacts | None = None
     runs: tuple[Run, ...] = ()
     precision: str = "float32"
+    predictions_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -72,6 +73,7 @@ def make_result(
         cost=measured.cost,
         metrics=metrics,
         verdict=overall(metrics, measured.smoke),
+        predictions_sha256=procedure.predictions_sha256,
         precision=procedure.precision,
         batch_size=EVALUATION_BATCH,
         wall_s=wall_s,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.checkpoints import Obtained, load_into, obtain
 from harness.cost import measure_cost
+from harness.data.datasets import describe
 from harness.data.evaluation import evaluation_batches
-from harness.data.facts import facts
-from harness.errors import ProtocolError
+from harness.data.facts import FACTS, facts
+from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.judge import Measured
 from harness.models import build
 from harness.progress import Progress, Silent
@@ -25,7 +26,7 @@ from harness.record import (
     smoke_reason,
 )
 from harness.registry import Entry, Evaluation, Registry
-from harness.results import CheckpointFacts, Result, save
+from harness.results import CheckpointFacts, Result, predictions_sha256, save
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,7 +74,17 @@ def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) 
 
     Raises CheckpointError, DataError or MetricError; nothing is saved then.
     """
-    model, obtained = load_model(entry, options)
+    evaluation = _evaluation(entry, registry, options.dataset)
+    try:
+        model, obtained = load_model(entry, options)
+    except CheckpointUnavailable as error:
+        # Whoever fetches the file by hand should not learn only then that the data is missing too.
+        data = describe(evaluation.dataset, options.data_root)
+        if data.startswith("found"):
+            raise
+        raise CheckpointUnavailable(
+            f"{error} - Data set {evaluation.dataset}, too, is {data}"
+        ) from error
     return evaluate_model(entry, registry, model, checkpoint_facts(obtained), options)
 
 
@@ -90,7 +101,12 @@ def evaluate_model(
     started = time.perf_counter()
     evaluation = _evaluation(entry, registry, options.dataset)
     batches = evaluation_batches(
-        evaluation, options.data_root, options.device, EVALUATION_BATCH, limit=options.limit
+        evaluation,
+        options.data_root,
+        options.device,
+        EVALUATION_BATCH,
+        limit=options.limit,
+        download=not options.offline,
     )
     options.progress.stage(f"{entry.id}: evaluate on {evaluation.dataset}", total=batches.n)
     evaluated = evaluate(model, batches, options.progress.advance)
@@ -109,7 +125,12 @@ def evaluate_model(
         evaluation,
         data_facts(evaluation, batches),
         measured,
-        Procedure("evaluated", settings=entry.settings, checkpoint=checkpoint),
+        Procedure(
+            "evaluated",
+            settings=entry.settings,
+            checkpoint=checkpoint,
+            predictions_sha256=predictions_sha256(evaluated.predictions),
+        ),
         options.device,
         time.perf_counter() - started,
     )
@@ -119,11 +140,8 @@ def evaluate_model(
 
 def _evaluation(entry: Entry, registry: Registry, stand_in: str | None) -> Evaluation:
     """The entry's own protocol, or the same preprocessing on a stand-in data set."""
-    own = registry.evaluations[entry.evaluation]
-    if stand_in is None:
-        return own
-    here, there = facts(own.dataset), facts(stand_in)
-    if not there.stand_in or (here.classes, here.channels) != (there.classes, there.channels):
-        msg = f"{stand_in} cannot stand in for {own.dataset}; imagenet-sample can for imagenet"
+    if stand_in is not None and stand_in != entry.dataset and not facts(stand_in).stand_in:
+        known = ", ".join(name for name, fact in FACTS.items() if fact.stand_in)
+        msg = f"{entry.id}: {stand_in} stands in for no other data set; these do: {known}"
         raise ProtocolError(msg)
-    return replace(own, dataset=stand_in, split="val")
+    return registry.evaluation(entry, on=stand_in)

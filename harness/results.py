@@ -6,6 +6,7 @@ predictions as <same name>.npz. A file is written once, under its final name, an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -23,7 +24,7 @@ from harness.verdict import Comparison, Verdict
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Model(BaseModel):
@@ -139,7 +140,7 @@ class Protocol(_Model):
 class Result(_Model):
     """Everything one run of `reproduce`, `eval`, `train` or `prune` found out."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     result_id: str
     created: str  # UTC, ISO 8601
     entry: str  # registry id, or the user's own name
@@ -162,7 +163,7 @@ class Result(_Model):
     cost: Cost
     metrics: dict[str, Comparison]
     verdict: Verdict
-    predictions_sha256: str | None = None
+    predictions_sha256: str | None = None  # of the array's bytes, see `predictions_sha256`
     precision: str = "float32"
     batch_size: int
     wall_s: float
@@ -179,6 +180,11 @@ def new_id(now: datetime | None = None) -> tuple[str, str]:
         f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
+
+
+def predictions_sha256(predictions: np.ndarray) -> str:
+    """sha256 of per-image class indices (N,) as little-endian uint16, whatever their dtype."""
+    return hashlib.sha256(predictions.astype("<u2").tobytes()).hexdigest()
 
 
 def save(result: Result, predictions: np.ndarray | None = None, folder: Path | None = None) -> Path:
@@ -221,14 +227,12 @@ def load(file: Path) -> Result:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        msg = f"{file.name}: not a result of schema {SCHEMA_VERSION}: {where}: {first['msg']}"
-        raise MetricError(msg) from error
+        raise _unreadable(file, f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
-def load_all(folder: Path | None = None) -> Iterator[Result]:
-    """Every stored result, oldest first."""
-    base = folder or paths.results_folder()
-    for file in sorted(base.glob("*/*.json"), key=lambda path: path.name):
+def load_all(folder: Path | None = None, entry: str = "*") -> Iterator[Result]:
+    """Every stored result, or only those of one entry, oldest first."""
+    for file in _files(folder, entry):
         yield load(file)
 
 
@@ -248,9 +252,26 @@ def _rank(result: Result) -> tuple[bool, str]:
 
 
 def last_verdicts(folder: Path | None = None) -> dict[str, str]:
-    """Entry id -> status of its newest result, reading as little as possible."""
-    base = folder or paths.results_folder()
+    """Entry id -> status of its newest result, full ones first; reads as little as possible."""
     found: dict[str, str] = {}
-    for file in sorted(base.glob("*/*.json"), key=lambda path: path.name):
-        found[file.parent.name] = json.loads(file.read_bytes())["verdict"]["status"]
+    for file in _files(folder):
+        try:
+            status = str(json.loads(file.read_bytes())["verdict"]["status"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(file, f"{type(error).__name__}: {error}") from error
+        if status != "smoke" or found.get(file.parent.name, "smoke") == "smoke":
+            found[file.parent.name] = status
     return found
+
+
+def _files(folder: Path | None, entry: str = "*") -> list[Path]:
+    base = folder or paths.results_folder()
+    return sorted(base.glob(f"{entry}/*.json"), key=lambda path: path.name)
+
+
+def _unreadable(file: Path, problem: str) -> MetricError:
+    """The error for a file that is no result of this schema."""
+    return MetricError(
+        f"{file.parent.name}/{file.name}: not a result of schema {SCHEMA_VERSION}: {problem}. "
+        "Written by another version or edited by hand? Restore the file, or move it away."
+    )

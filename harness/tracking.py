@@ -7,7 +7,8 @@ delta/...; trained results get one child run per seed with its learning curve.
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -33,12 +34,18 @@ def mirror(result: Result, uri: str | None = None) -> str:
     """
     try:
         sync([result], uri)
-    except ImportError as error:
-        return f"MLflow is not usable ({error}); the result is saved. Later: bench sync"
     except Exception as error:  # any store: sqlite, http, PostgreSQL, each with its own errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"MLflow at {uri or default_uri()}: {reason}; the result is saved. Later: bench sync"
+        why = why_not(error, uri or default_uri())
+        return f"{why} The result is saved; mirror it later: bench sync"
     return ""
+
+
+def why_not(error: Exception, uri: str) -> str:
+    """One sentence on why MLflow cannot be used."""
+    reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+    if isinstance(error, ImportError):
+        return f"MLflow cannot be imported ({reason}). Install it: pip install mlflow."
+    return f"MLflow at {uri} cannot be used: {reason}."
 
 
 def sync(results: Iterable[Result], uri: str | None = None) -> int:
@@ -61,12 +68,17 @@ def experiment_id(uri: str | None = None) -> str:
 
 @contextmanager
 def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
-    # Before the first import: no telemetry, no migration chatter on the user's terminal.
+    # Before the first import: no telemetry, no migration chatter on the user's terminal, and a
+    # server that is down is found out in seconds instead of after seven growing pauses.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    if not uri:
+        paths.tracking_database().parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=uri or default_uri())
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
@@ -171,6 +183,10 @@ def _tags(result: Result) -> dict[str, Any]:
     return {
         "reprune.entry": result.entry,
         "reprune.paper": result.paper,
+        "reprune.method": result.method,
+        "reprune.model": result.model,
+        "reprune.dataset": result.dataset,
+        "reprune.mode": result.mode,
         "reprune.verdict": result.verdict.status,
         "reprune.reason": result.verdict.reason,
         "reprune.granularity": result.granularity,
@@ -183,13 +199,13 @@ def _tags(result: Result) -> dict[str, Any]:
 
 
 def _layer_csv(result: Result) -> str:
-    head = "layer,kind,shape,total,nnz,macs_dense,macs_effective"
-    rows = (
-        f"{x.name},{x.kind},{json.dumps(x.shape)!r},{x.total},{x.nnz},"
-        f"{x.macs_dense},{x.macs_effective}"
-        for x in result.cost.layers
-    )
-    return "\n".join([head, *rows]) + "\n"
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("layer", "kind", "shape", "total", "nnz", "macs_dense", "macs_effective"))
+    for x in result.cost.layers:
+        shape = "x".join(map(str, x.shape))
+        writer.writerow((x.name, x.kind, shape, x.total, x.nnz, x.macs_dense, x.macs_effective))
+    return out.getvalue()
 
 
 def _milliseconds(result: Result) -> int:

@@ -119,8 +119,7 @@ def judge_retrained(published: Published, measured: Sequence[float]) -> Comparis
 
 def judge_count(published: Published, measured: float) -> Comparison:
     """Compare exact arithmetic: round `measured` to the printed digits, then compare."""
-    digits = len(published.text.partition(".")[2])
-    rounded = f"{measured:.{digits}f}"
+    rounded = as_printed(published.text, measured)
     if float(rounded) == published.value:
         return _compared(
             published, measured, published.half_unit, "exact", f"rounds to {rounded} as printed"
@@ -132,6 +131,14 @@ def judge_count(published: Published, measured: float) -> Comparison:
         return _compared(published, measured, one_unit, "near", reason)
     reason = f"rounds to {rounded}, printed {published.text}"
     return _compared(published, measured, one_unit, "mismatch", reason)
+
+
+def as_printed(text: str, value: float) -> str:
+    """`value` with the digits of the printed number `text`: 4089.18 like "4.09e3" is "4.09e3"."""
+    mantissa, _, exponent = text.partition("e")
+    digits = len(mantissa.partition(".")[2])
+    scaled = value / 10.0 ** int(exponent or 0)
+    return f"{scaled:.{digits}f}" + (f"e{exponent}" if exponent else "")
 
 
 def judge_sparsity(published: Published, nnz: int, total: int) -> Comparison:

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from harness.reports.columns import MISSING, folded, status_style
 from harness.results import Result
-from harness.verdict import Comparison, failed
+from harness.verdict import Comparison, as_printed
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
-
-MISSING = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +78,15 @@ LEGEND = (
     "MACs of one image, density applied; n = images."
 )
 
-_SORTS: dict[str, Callable[[Row], tuple[float, str]]] = {
-    "entry": lambda r: (0.0, r.entry),
-    "top1": lambda r: (-(r.evaluated_top1_pct or r.retrained_top1_pct or 0.0), r.entry),
-    "sparsity": lambda r: (-r.sparsity_pct, r.entry),
-    "macs": lambda r: (float(r.macs_effective), r.entry),
-    "date": lambda r: (0.0, r.date),
+_SORTS: dict[str, Callable[[Row], float]] = {  # within equals: by name
+    "entry": lambda r: 0.0,
+    "top1": lambda r: -(r.evaluated_top1_pct or r.retrained_top1_pct or 0.0),
+    "sparsity": lambda r: -r.sparsity_pct,
+    "macs": lambda r: float(r.macs_effective),
+    "date": lambda r: -float(r.date.replace("-", "")),  # newest first
 }
+SORTS = tuple(_SORTS)
+SHORTEST_ENTRY = 12  # columns; narrower, an id cannot be read
 
 
 def leaderboard(
@@ -97,14 +98,18 @@ def leaderboard(
     dataset: str | None = None,
     sort: str = "entry",
 ) -> list[Row]:
-    """Rows of the results that match every given filter, sorted."""
+    """Rows of the results that match every given filter.
+
+    sort: entry (by name), top1 and sparsity (highest first), macs (fewest first) or date (newest
+    first).
+    """
     wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
     rows = [
         row(result)
         for result in results
         if all(value is None or getattr(result, name) == value for name, value in wanted.items())
     ]
-    return sorted(rows, key=_SORTS[sort])
+    return sorted(rows, key=lambda r: (_SORTS[sort](r), r.entry, r.retrained_top1_pct is not None))
 
 
 def row(result: Result) -> Row:
@@ -157,9 +162,10 @@ def rich_table(rows: Sequence[Row], width: int) -> Table:
     from rich.text import Text
 
     columns = _fitting(rows, width)
-    notes = sorted({r.note for r in rows if r.note})
-    marks = {note: str(i + 1) for i, note in enumerate(notes)}
-    caption = "\n".join([LEGEND, *(f"[{marks[note]}] {note}" for note in notes)])
+    marks = _marks(rows)
+    caption = "\n".join([LEGEND, *(f"{mark} {note}" for note, mark in marks.items())])
+    room = width - sum(_widths(columns[1:], rows)) - 2 * (len(columns) - 1)
+    room -= max([len(mark) + 1 for mark in marks.values()], default=0)
     table = Table(box=None, pad_edge=False, header_style="bold", caption=Text(caption))
     table.caption_justify = "left"
     for column in columns:
@@ -167,22 +173,24 @@ def rich_table(rows: Sequence[Row], width: int) -> Table:
             column.head,
             justify="right" if column.right else "left",
             overflow="fold",
-            no_wrap=column.right,
+            no_wrap=column.right or column is COLUMNS[0],
         )
     for r in rows:
-        cells = [Text(c.text(r), style=_style(c, r)) for c in columns]
+        entry = Text(folded(r.entry, max(room, SHORTEST_ENTRY)))
         if r.note:
-            cells[0].append(f" [{marks[r.note]}]", style="dim")
-        table.add_row(*cells)
+            entry.append(f" {marks[r.note]}", style="dim")
+        table.add_row(entry, *(Text(c.text(r), style=_style(c, r)) for c in columns[1:]))
     return table
 
 
+def _marks(rows: Sequence[Row]) -> dict[str, str]:
+    """Note -> its mark, numbered in the order in which they appear."""
+    notes = dict.fromkeys(r.note for r in rows if r.note)
+    return {note: f"[{i}]" for i, note in enumerate(notes, 1)}
+
+
 def _style(column: Column, r: Row) -> str:
-    if column.head != "verdict":
-        return ""
-    if failed(r.verdict):
-        return "red"
-    return "green" if r.verdict in ("exact", "match", "consistent") else "yellow"
+    return status_style(r.verdict) if column.head == "verdict" else ""
 
 
 def _fitting(rows: Sequence[Row], width: int) -> list[Column]:
@@ -190,10 +198,13 @@ def _fitting(rows: Sequence[Row], width: int) -> list[Column]:
     longest_entry = 28  # the first column may fold; it needs this much to stay readable
     for limit in (4, 3, 2, 1, 0):
         chosen = [c for c in COLUMNS if c.priority <= limit]
-        widths = [max([len(c.head), *(len(c.text(r)) for r in rows)]) for c in chosen[1:]]
-        if longest_entry + sum(widths) + 2 * len(chosen) <= width:
+        if longest_entry + sum(_widths(chosen[1:], rows)) + 2 * len(chosen) <= width:
             return chosen
     return [c for c in COLUMNS if c.priority == 0]
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    return [max([len(c.head), *(len(c.text(r)) for r in rows)]) for c in columns]
 
 
 def render(rows: Sequence[Row], style: str) -> str:
@@ -202,10 +213,14 @@ def render(rows: Sequence[Row], style: str) -> str:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    head = "| " + " | ".join(c.head for c in COLUMNS) + " |"
-    rule = "| " + " | ".join("---:" if c.right else "---" for c in COLUMNS) + " |"
-    body = ["| " + " | ".join(c.text(r) for c in COLUMNS) + " |" for r in rows]
-    return "\n".join([head, rule, *body])
+    marks = _marks(rows)
+    lines = [[c.head for c in COLUMNS], ["---:" if c.right else "---" for c in COLUMNS]]
+    for r in rows:
+        mark = f" {marks[r.note]}" if r.note else ""
+        lines.append([r.entry + mark, *(c.text(r) for c in COLUMNS[1:])])
+    table = ["| " + " | ".join(cells) + " |" for cells in lines]
+    notes = [f"{mark} {note}" for note, mark in marks.items()]
+    return "\n".join([*table, "", LEGEND, *(f"\n{note}" for note in notes)])
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -250,7 +265,7 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
 def _headline(result: Result) -> Text:
     from rich.text import Text
 
-    style = "bold red" if failed(result.verdict.status) else "bold green"
+    style = f"bold {status_style(result.verdict.status)}".strip()
     facts = [f"n={result.data.n:,} images", f"{result.protocol.name} v{result.protocol.version}"]
     facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
     facts += [note for note in (_note(result),) if note]
@@ -266,8 +281,9 @@ def _measured(comparison: Comparison) -> str:
     """As many decimals as printed, at least two."""
     if comparison.measured is None:
         return MISSING
-    digits = len((comparison.published or "").partition(".")[2])
-    return f"{comparison.measured:.{max(2, digits)}f}"
+    printed = comparison.published or "0.00"
+    fine = printed if "e" in printed or len(printed.partition(".")[2]) > 2 else "0.00"
+    return as_printed(fine, comparison.measured)
 
 
 def _number(value: float | None) -> str:
