@@ -6,32 +6,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 import methods
 from harness import paths
 from harness.checkpoints import load_into
 from harness.cost import measure_cost
-from harness.data.augment import Augment
-from harness.data.datasets import find_pictures, load
 from harness.data.evaluation import EvaluationBatches, evaluation_batches
-from harness.data.known import STREAMED
-from harness.data.training import FolderTrainBatches, TrainBatches
 from harness.errors import ProtocolError
 from harness.judge import Measured
-from harness.protocols.distributed import processes, rank, world_size
+from harness.progress import Silent
+from harness.protocols.distributed import processes, rank, wait_for_all, world_size
 from harness.protocols.evaluate import Evaluated, evaluate
 from harness.protocols.prune import prune
 from harness.protocols.seeds import seed_everything
+from harness.protocols.signals import obeyed
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, Speed, Trained, train
 from harness.provenance import sha256_json
-from harness.recipes import START_BASELINE, Override, Recipe
+from harness.recipes import Override, Recipe
 from harness.record import (
     EVALUATION_BATCH,
     Procedure,
@@ -41,9 +39,11 @@ from harness.record import (
     smoke_reason,
 )
 from harness.registry import LOCAL, Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
-from harness.reproduce import Options, build_model, load_model
-from harness.results import Counts, Protocol, Result, Run, save
-from methods.base import Method
+from harness.reproduce import Options, build_model
+from harness.results import Counts, Protocol, Result, Run, predictions_sha256, save
+from harness.start_weights import Start, initialise, start_of
+from harness.training_data import calibration_images, train_batches
+from methods.base import Method, Schedule
 from methods.base import Settings as MethodSettings
 
 
@@ -71,6 +71,7 @@ class _Plan:
     options: Options
     training: Training
     test: EvaluationBatches
+    start: Start | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +89,38 @@ def reproduce_by_training(
     """Train every seed of `entry` by `recipe`, judge the mean, save and return the result.
 
     Finished seeds are reused, interrupted ones continue. Under torchrun all processes train one
-    model together and process 0 saves.
-    Raises ProtocolError, DataError, CheckpointError, or Preempted after saving.
+    model together and process 0 reports and saves.
+    Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
     """
     started = time.perf_counter()
-    with processes(options.device) as device:
-        options = replace(options, device=device)
+    settings = merged_settings(entry, recipe, training.overrides)
+    make_method(entry.method, settings)  # wrong settings show before anything is loaded
+    with processes(options.device) as device, obeyed():
+        progress = Silent() if rank() else options.progress
+        options = replace(options, device=device, progress=progress)
         evaluation = registry.evaluations[entry.evaluation]
+        start = start_of(entry, recipe, registry, options)
         test = evaluation_batches(
             evaluation, options.data_root, device, EVALUATION_BATCH, limit=options.limit
         )
-        settings = {**recipe.settings, **entry.settings}
-        plan = _Plan(entry, registry, recipe, evaluation, settings, options, training, test)
+        plan = _Plan(entry, registry, recipe, evaluation, settings, options, training, test, start)
         seeds = [_one_seed(plan, seed) for seed in training.seeds]
         result = _result(plan, seeds, time.perf_counter() - started)
         if rank() == 0:
             save(result, seeds[0].predictions)
     return result
+
+
+def merged_settings(
+    entry: Entry, recipe: Recipe, overrides: tuple[Override, ...]
+) -> dict[str, object]:
+    """The method's settings: of the recipe, changed by the entry, changed by the user."""
+    chosen = {
+        change.key.removeprefix("settings."): change.value
+        for change in overrides
+        if change.key.startswith("settings.")
+    }
+    return {**recipe.settings, **entry.settings, **chosen}
 
 
 def make_method(name: str, settings: Mapping[str, object]) -> Method:
@@ -132,136 +148,72 @@ def _first_problem(error: ValidationError, settings: type[MethodSettings]) -> st
 def _one_seed(plan: _Plan, seed: int) -> _Seed:
     """Train one seed, or take it from its folder if it is finished."""
     folder = _run_folder(plan, seed)
-    if plan.training.fresh and rank() == 0:
-        folder.clear()
-    done = folder.finished()
-    model = None
-    if done is None:
-        trained = _train(plan, seed, folder)
-        model = trained.model
-        final = _evaluate(plan, model)
-        run = _run(seed, trained, final)
+    if plan.training.fresh:
         if rank() == 0:
-            folder.finish(
-                model.state_dict(),
-                {"run": run.model_dump(mode="json"), "predictions": final.predictions.tolist()},
-            )
-        return _Seed(run, model, final.predictions)
-    plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
-    model = _build(plan)
-    load_into(model, load_file(folder.weights), plan.entry.id)
-    predictions = np.asarray(done["predictions"], dtype=np.uint16)
-    return _Seed(Run.model_validate(done["run"]), model.eval(), predictions)
+            folder.clear()
+        wait_for_all()
+    done = folder.finished()
+    if done is not None:
+        plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
+        model = _rebuilt(plan, seed, folder)
+        predictions = np.asarray(done["predictions"], dtype=np.uint16)
+        return _Seed(Run.model_validate(done["run"]), model, predictions)
+    trained = _train(plan, seed, folder)
+    final = evaluate(trained.model, plan.test)
+    run = _run(seed, trained, final)
+    if rank() == 0:
+        facts = {"run": run.model_dump(mode="json"), "predictions": final.predictions.tolist()}
+        folder.finish(trained.model.state_dict(), facts)
+    return _Seed(run, trained.model, final.predictions)
 
 
 def _train(plan: _Plan, seed: int, folder: RunFolder) -> Trained:
     """Seed, build, load start weights, then the recipe's procedure."""
     seed_everything(seed)
     model = _build(plan)
-    if plan.recipe.start is not None:
-        _load_start(plan, model)
     method = make_method(plan.entry.method, plan.settings)
-    batches = _train_batches(plan, seed)
-    training = plan.training
+    options, training = plan.options, plan.training
+    inputs = (plan.evaluation, options.data_root, options.device, seed)
     job = Job(
         model=model,
         method=method,
         recipe=plan.recipe,
-        batches=batches,
-        evaluate=lambda current: _evaluate(plan, current),
+        batches=train_batches(plan.recipe, *inputs),
+        evaluate=lambda current: evaluate(current, plan.test),
         folder=folder,
         seed=seed,
-        device=plan.options.device,
+        device=options.device,
         evaluate_every=training.evaluate_every,
         save_every_s=training.save_every_s,
         speed=training.speed,
-        progress=plan.options.progress,
+        progress=options.progress,
     )
     try:
         if plan.recipe.prune is None:
             return train(job)
-        return prune(job, lambda: _calibration(plan, method, batches))
+        return prune(job, lambda: calibration_images(method, *inputs))
     except ValueError as error:  # a method refuses its settings for this model
         raise ProtocolError(f"{plan.entry.method} on {plan.entry.model}: {error}") from error
 
 
 def _build(plan: _Plan) -> nn.Module:
+    """The network with its start weights, on the device."""
     model = build_model(plan.entry)
-    _INITS[plan.recipe.init](model)
+    initialise(model, plan.recipe.init)
+    if plan.start is not None:
+        load_into(model, plan.start.tensors, plan.entry.id)
     return model.to(plan.options.device)
 
 
-def _kaiming(mode: str) -> Any:
-    def initialise(model: nn.Module) -> None:
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
-
-    return initialise
-
-
-_INITS: dict[str, Any] = {
-    "default": lambda model: None,
-    "kaiming_fan_in": _kaiming("fan_in"),
-    "kaiming_fan_out": _kaiming("fan_out"),
-}
-
-
-def _load_start(plan: _Plan, model: nn.Module) -> None:
-    """Start weights: of the entry's baseline, or of the entry the recipe names."""
-    entry, recipe = plan.entry, plan.recipe
-    name = entry.baseline if recipe.start == START_BASELINE else recipe.start
-    if name is None:
-        msg = f"{entry.id}: recipe {recipe.name} starts from the baseline, but the entry names none"
-        raise ProtocolError(msg)
-    start, _ = load_model(plan.registry.get(name), replace(plan.options, from_file=None))
-    load_into(model, start.state_dict(), entry.id)
-
-
-def _train_batches(plan: _Plan, seed: int) -> TrainBatches | FolderTrainBatches:
-    recipe, evaluation = plan.recipe, plan.evaluation
-    wanted = recipe.augmentation
-    common: dict[str, Any] = {
-        "batch_size": recipe.batch,
-        "mean": evaluation.mean,
-        "std": evaluation.std,
-        "seed": seed,
-        "drop_last": recipe.drop_last,
-        "channels": evaluation.channels,
-        "scale": evaluation.scale,
-        "device": plan.options.device,
-        "rank": rank(),
-        "world_size": world_size(),
-    }
-    root = plan.options.data_root
-    if evaluation.dataset in STREAMED:
-        return FolderTrainBatches(
-            find_pictures(evaluation.dataset, "train", root),
-            crop=wanted.random_resized_crop or evaluation.crop or 224,
-            resize=None if wanted.random_resized_crop else evaluation.resize,
-            flip=wanted.flip,
-            interpolation=evaluation.interpolation,
-            **common,
-        )
-    augment = Augment(
-        crop_padding=wanted.crop_padding,
-        flip=wanted.flip,
-        cutout=wanted.cutout,
-        rotation_degrees=wanted.rotation_degrees,
-    )
-    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
-    return TrainBatches(images, augment=augment, **common)
-
-
-def _calibration(
-    plan: _Plan, method: Method, batches: TrainBatches | FolderTrainBatches
-) -> Tensor | None:
-    """Images for methods that look at data while pruning."""
-    return None
-
-
-def _evaluate(plan: _Plan, model: nn.Module) -> Evaluated:
-    return evaluate(model, plan.test)
+def _rebuilt(plan: _Plan, seed: int, folder: RunFolder) -> nn.Module:
+    """The network of a finished run. A dynamic one has the parts its method adds."""
+    model = _build(plan)
+    method = make_method(plan.entry.method, plan.settings)
+    if method.kind == "dynamic":
+        method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
+        model = method.finalize(model)
+    load_into(model, load_file(folder.weights), plan.entry.id)
+    return model.eval()
 
 
 def _run(seed: int, trained: Trained, final: Evaluated) -> Run:
@@ -288,8 +240,10 @@ def _run_folder(plan: _Plan, seed: int) -> RunFolder:
             "evaluation": evaluation_sha256(plan.evaluation),
             "data": plan.test.fingerprint,
             "limit": plan.options.limit,
-            "baseline": plan.entry.baseline if plan.recipe.start else None,
+            "start": plan.start.facts.sha256 if plan.start else None,
             "speed": asdict(plan.training.speed),
+            "device": torch.device(plan.options.device).type,
+            "processes": world_size(),
             "seed": seed,
         }
     )
@@ -323,7 +277,9 @@ def _result(plan: _Plan, seeds: list[_Seed], wall_s: float) -> Result:
             change.key: f"{change.value} (was {change.was}, {change.source})"
             for change in plan.training.overrides
         },
+        checkpoint=plan.start.facts if plan.start else None,
         runs=tuple(seed.run for seed in seeds),
+        predictions_sha256=predictions_sha256(first.predictions),
         precision=_precision(plan),
         notes=_notes(plan),
     )
@@ -341,12 +297,14 @@ def _per_seed(counts: list[Counts]) -> dict[str, list[float]]:
 
 def _changed_schedule(plan: _Plan) -> str:
     """A changed recipe cannot confirm or refute a paper; a user's own run is what it is."""
-    if plan.entry.paper == LOCAL or not plan.training.overrides:
+    if plan.entry.paper == LOCAL:
         return ""
-    changes = ", ".join(
+    changes = [
         f"{change.key}={change.value} (recipe: {change.was})" for change in plan.training.overrides
-    )
-    return f"changed recipe: {changes}"
+    ]
+    if plan.start is not None and plan.options.from_file is not None:
+        changes.append(f"started from {plan.start.name}")
+    return f"changed recipe: {', '.join(changes)}" if changes else ""
 
 
 def _precision(plan: _Plan) -> str:
@@ -363,6 +321,13 @@ def _notes(plan: _Plan) -> tuple[str, ...]:
     if recipe.prune:
         rounds = recipe.prune
         notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
+    if plan.start is not None:
+        notes.append(f"started from {plan.start.name} (sha256 {plan.start.facts.sha256[:12]})")
+    if recipe.validation_frac:
+        share = f"{100 * recipe.validation_frac:g} %"
+        notes.append(f"{share} of the training images, drawn by seed, held back and not used")
+    if world_size() > 1:
+        notes.append(f"{world_size()} processes")
     if recipe.specified_by == "assumed":
         notes.append(f"assumed: {recipe.note}")
     return tuple(notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -40,12 +40,19 @@ class Method:
       after_step()                              the optimizer has stepped
       end_epoch(epoch)                          after the last step of an epoch, before evaluation
     then finalize(model) returns a plain module.
+    A resumed run calls attach, bind and load_state_dict, and goes on where it was saved: inside an
+    epoch without another begin_epoch, so state_dict holds what begin_epoch decided.
     Nothing here may synchronise with the host inside a step.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Literal["static", "dynamic"]] = "static"  # dynamic: MACs depend on the input
     Settings: ClassVar[type[Settings]] = Settings
+
+    @property
+    def batch_limit(self) -> int | None:
+        """Batches the current epoch has, None = all; looked at after every step."""
+        return None
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -56,7 +63,7 @@ class Method:
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]] | None:
         """Optimizer groups, each {"params": [...]} plus overrides such as "weight_decay", "lr".
 
-        A group with "constant_lr": True keeps its lr while the schedule moves the others.
+        The schedule moves a group's own "lr" as it does the recipe's; "constant_lr": True keeps it.
         """
         return None
 
@@ -91,6 +98,17 @@ class Method:
         images: calibration batch (N,C,H,W), normalised, or None.
         """
         raise TypeError(f"method {self.name!r} prunes while training; it has no one-shot form")
+
+    def calibration_rows(self, total: int, folder: bool) -> Sequence[int] | None:
+        """Which of the `total` training images `prune` looks at, ascending; None = no real ones.
+
+        folder: the images are files sorted by class folder and name, not one array.
+        """
+        return None
+
+    def calibration_images(self, shape: Sequence[int], seed: int) -> Tensor | None:
+        """Made-up calibration images (M, *shape) float32, asked for when there are no real ones."""
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume bit for bit: tensors, numbers, strings, lists, dicts."""

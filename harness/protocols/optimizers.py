@@ -15,18 +15,18 @@ Groups = Sequence[dict[str, Any]]
 def build_optimizer(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:
     """The torch optimizer of a recipe over parameter groups.
 
-    A group may override any number ("lr", "weight_decay", ...); "constant_lr": True keeps its rate
-    while the schedule moves the others.
+    A group may override any number. Its own "lr" is the base rate that the schedule moves;
+    "constant_lr": True keeps the rate where it is.
     """
-    copies = [dict(group) for group in groups if group["params"]]
+    copies = [{"base_lr": group.get("lr", spec.lr), **group} for group in groups if group["params"]]
     return _BUILDERS[spec.name](spec, copies)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group but the constant ones the rate `lr`."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate_of: Callable[[float], float]) -> None:
+    """Give every group but the constant ones the rate that `rate_of` makes of its base rate."""
     for group in optimizer.param_groups:
         if not group.get("constant_lr", False):
-            group["lr"] = lr
+            group["lr"] = rate_of(group["base_lr"])
 
 
 def _sgd(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
 from harness.errors import ProtocolError
 from harness.profile.sparsity import sparsity
+from harness.protocols.distributed import rank, wait_for_all
+from harness.protocols.seeds import generator_states, restore_generators
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, Trained, train
 from harness.recipes import Duration, PruneRounds
-from methods.base import Schedule, Settings
+from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
 
 Calibration = Callable[[], Tensor | None]
@@ -28,12 +29,11 @@ def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
     """Run every round that is left and hand over the network after the last one.
 
     calibration: called once per round, for methods that look at data: images (N,C,H,W), normalised.
-    Raises ProtocolError if the recipe has no rounds or a target cannot be reached.
+    The history has one row per round, 0 = dense; epochs, steps and time are of all rounds together.
+    Raises ProtocolError if the recipe has no rounds, the method no one-shot form, or a target
+    cannot be reached.
     """
-    rounds = job.recipe.prune
-    if rounds is None:
-        msg = f"recipe {job.recipe.name} has no pruning rounds. Add: --set prune.count=1"
-        raise ProtocolError(msg)
+    rounds = _rounds(job)
     job.method.attach(job.model, Schedule(0, len(job.batches), job.seed))
     history = _resume(job)
     if not history:
@@ -46,16 +46,33 @@ def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
         _save(job, history)
     if trained is None:  # every round was finished before: only the last look is missing
         trained = _finetune(job, Duration(0, "step"), rounds.count)
-    return replace(trained, history=tuple(history))
+    return replace(
+        trained,
+        history=tuple(history),
+        epochs=sum(row["epochs"] for row in history),
+        steps=int(sum(row["steps"] for row in history)),
+        wall_s=sum(row["wall_s"] for row in history),
+    )
+
+
+def _rounds(job: Job) -> PruneRounds:
+    if job.recipe.prune is None:
+        msg = f"recipe {job.recipe.name} has no pruning rounds. Add: --set prune.count=1"
+        raise ProtocolError(msg)
+    if type(job.method).prune is Method.prune:
+        msg = f"method {job.method.name!r} prunes while training and has no one-shot form"
+        raise ProtocolError(f"{msg}. Use: bench train --method {job.method.name}")
+    return job.recipe.prune
 
 
 def _resume(job: Job) -> list[dict[str, float]]:
-    """Rows of the finished rounds (0 = dense), weights and masks restored; [] at the start."""
+    """Rows of the finished rounds (0 = dense), everything else restored; [] at the start."""
     state = job.folder.load_state()
     if state is None:
         return []
     job.model.load_state_dict(state["model"])
     job.method.load_state_dict(state["method"])
+    restore_generators(state["generators"])
     job.progress.note(f"resumed after round {len(state['history']) - 1}")
     return list(state["history"])
 
@@ -63,29 +80,34 @@ def _resume(job: Job) -> list[dict[str, float]]:
 def _dense(job: Job) -> dict[str, float]:
     """Train the network that will be pruned, when the recipe trains its own; its row."""
     dense = replace(job.recipe, prune=None)
-    folder = RunFolder(_folder(job, 0), job.folder.key)
-    return _row(train(replace(job, recipe=dense, method=Dense(Settings()), folder=folder)), 0)
+    inside = replace(job, recipe=dense, method=Dense(Settings()), folder=_folder(job, 0))
+    return _row(train(inside), 0)
 
 
 def _row(trained: Trained, number: int) -> dict[str, float]:
     counts = trained.last.counts
-    zeros = sparsity(trained.model).sparsity()
+    profile = sparsity(trained.model)
     return {
         "round": float(number),
         "top1_pct": counts.top1_pct,
         "test_loss": counts.loss,
-        "sparsity_pct": 100.0 * zeros,
+        "nnz": float(profile.counts()[0]),
+        "sparsity_pct": 100.0 * profile.sparsity(),
+        "collapsed_layers": float(len(profile.collapsed)),
+        "epochs": trained.epochs,
+        "steps": float(trained.steps),
+        "wall_s": trained.wall_s,
     }
 
 
 def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> Trained:
     """Prune to the round's target, unless it was interrupted after that, then fine-tune."""
-    if RunFolder(_folder(job, number), job.folder.key).load_state() is None:
+    if _folder(job, number).load_state() is None:
         target = rounds.targets[number - 1]
         job.progress.stage(f"round {number}/{rounds.count}: prune to {100 * target:.2f} %")
         try:
             job.method.prune(job.model, target, calibration())
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError) as error:
             msg = f"round {number}, target {100 * target:.2f} %: {error}"
             raise ProtocolError(msg) from error
     return _finetune(job, rounds.finetune, number)
@@ -93,20 +115,23 @@ def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration)
 
 def _finetune(job: Job, length: Duration, number: int) -> Trained:
     recipe = replace(job.recipe, prune=None, length=length)
-    folder = RunFolder(_folder(job, number), job.folder.key)
-    return train(replace(job, recipe=recipe, folder=folder, attach=False))
+    return train(replace(job, recipe=recipe, folder=_folder(job, number), attach=False))
 
 
 def _save(job: Job, history: list[dict[str, float]]) -> None:
-    job.folder.save_state(
-        {
-            "history": history,
-            "model": job.model.state_dict(),
-            "method": job.method.state_dict(),
-        }
-    )
-    RunFolder(_folder(job, len(history) - 1), job.folder.key).clear()
+    """Close a round; every process takes part, the first one writes."""
+    if rank() == 0:
+        job.folder.save_state(
+            {
+                "history": history,
+                "model": job.model.state_dict(),
+                "method": job.method.state_dict(),
+                "generators": generator_states(),
+            }
+        )
+        _folder(job, len(history) - 1).clear()
+    wait_for_all()
 
 
-def _folder(job: Job, number: int) -> Path:
-    return job.folder.path / f"round{number:02d}"
+def _folder(job: Job, number: int) -> RunFolder:
+    return job.folder.inner(f"round{number:02d}")

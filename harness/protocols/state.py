@@ -1,6 +1,7 @@
 """The folder of one training run: atomic state for resuming, final weights, proof of completion.
 
 state.pt              everything needed to continue, replaced atomically
+roundNN/state.pt      likewise, inside a round of pruning
 weights.safetensors   the finished network, plain keys
 done.json             written last: a run that has it is finished
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,13 @@ class RunFolder:
         """The finished network."""
         return self.path / "weights.safetensors"
 
+    def inner(self, name: str) -> RunFolder:
+        """The folder of a part of this run."""
+        return RunFolder(self.path / name, self.key)
+
     def clear(self) -> None:
-        """Forget everything, so that the run starts afresh."""
-        for name in ("done.json", "state.pt", "weights.safetensors"):
-            (self.path / name).unlink(missing_ok=True)
+        """Forget everything, parts and leftovers of killed saves included."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state; a kill at any moment leaves the old or the new one, whole."""
@@ -70,6 +75,8 @@ class RunFolder:
         text = json.dumps({"key": self.key, **facts}, indent=1)
         self._replace("done.json", lambda file: file.write(text.encode()))
         (self.path / "state.pt").unlink(missing_ok=True)
+        for leftover in self.path.glob(".*.part"):  # of killed saves
+            leftover.unlink(missing_ok=True)
 
     def finished(self) -> dict[str, Any] | None:
         """What done.json says, or None while the run is not finished."""

@@ -3,15 +3,16 @@
 The loop knows no method. Order of events within a step is documented in methods.base. State is
 saved after every epoch, every few minutes inside one, and on SIGTERM or Ctrl-C; a killed run
 continues from the last save with the same data order, augmentation and generators; on a CPU the
-final weights are bit-identical to those of an uninterrupted run.
+final weights are bit-identical to those of an uninterrupted run. Under torchrun all processes
+take every decision together (to save, to leave, to give up), or one would wait forever.
 """
 
 from __future__ import annotations
 
-import signal
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,18 +21,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.data.training import FolderTrainBatches, TrainBatches
-from harness.errors import Preempted, ProtocolError
+from harness.errors import MetricError, Preempted, ProtocolError
 from harness.profile.sparsity import sparsity
 from harness.progress import Progress, Silent
-from harness.protocols.distributed import rank, replicate, wait_for_all, world_size
+from harness.protocols.distributed import (
+    agreed,
+    rank,
+    refuse_differences,
+    replicate,
+    share_buffers,
+    wait_for_all,
+    world_size,
+)
 from harness.protocols.evaluate import Evaluated
+from harness.protocols.meter import Meter
 from harness.protocols.optimizers import build_optimizer, set_learning_rate
 from harness.protocols.seeds import generator_states, restore_generators
+from harness.protocols.signals import StopRequest, deferred, signal_name
 from harness.protocols.state import RunFolder
 from harness.recipes import Recipe, learning_rate
 from methods.base import Method, Schedule
 
-CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
+CHECK_EVERY = 50  # steps between looks at the loss or at each other: a look waits for the device
 HISTORY = tuple[dict[str, float], ...]
 
 
@@ -71,7 +82,7 @@ class Trained:
     best_top1_pct: float  # best evaluated epoch on the test set, kept apart
     best_epoch: int
     epochs: float
-    steps: int
+    steps: int  # of the optimizer
     wall_s: float  # over all sessions of a resumed run
     history: HISTORY
 
@@ -79,18 +90,22 @@ class Trained:
 def train(job: Job) -> Trained:
     """Train to the end of the recipe, resuming if the run folder holds a state.
 
-    Raises ProtocolError when the loss is not finite (the last good state is kept), Preempted after
-    SIGTERM or Ctrl-C, once the state is saved.
+    Raises ProtocolError when loss or weights are not finite (the last good state is kept),
+    Preempted after SIGTERM or Ctrl-C, once the state is saved.
     """
     loop = _Loop(job)
     loop.resume()
-    with _signals(loop):
-        loop.run()
+    with deferred() as stop:
+        loop.run(stop)
     return loop.outcome()
 
 
 class _Loop:
-    """The moving parts of one run."""
+    """The moving parts of one run.
+
+    step: position in the run, epoch * steps per epoch + batches done; a method that cuts an epoch
+    short makes it jump. updates: optimizer steps really taken.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -98,10 +113,23 @@ class _Loop:
         self.per_epoch = len(job.batches)
         self.total = self.recipe.length.to_steps(self.per_epoch)
         self.epochs = self.recipe.length.to_epochs(self.per_epoch)
+        self._prepare()
+        self.step = self.updates = 0
+        self.lr = self.recipe.optimizer.lr
+        self.history: list[dict[str, float]] = []
+        self.last: Evaluated | None = None
+        self.meter = Meter(job.device)
+        self.wall_before = 0.0
+        self.started = self.saved = self.shown = time.perf_counter()
+        self.shown_step = self.images = 0  # images since the last look
+
+    def _prepare(self) -> None:
+        """Attach the method, then build what depends on the parameters it may have added."""
+        job = self.job
         if job.attach:
             self.method.attach(job.model, Schedule(self.epochs, self.per_epoch, job.seed))
         if job.speed.channels_last:
-            job.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            job.model.to(memory_format=torch.channels_last)
         groups = self.method.parameter_groups(job.model)
         self.optimizer = build_optimizer(
             self.recipe.optimizer, groups or [{"params": list(job.model.parameters())}]
@@ -112,62 +140,51 @@ class _Loop:
             torch.compile(parallel) if job.speed.compile else parallel
         )
         # Half precision needs its small gradients scaled up; everything else passes unchanged.
-        fp16 = self.recipe.precision == "amp-fp16" and job.device.startswith("cuda")
-        self.scaler = torch.amp.GradScaler(torch.device(job.device).type, enabled=fp16)
-        self.step = 0
-        self.history: list[dict[str, float]] = []
-        self.last: Evaluated | None = None
-        self.loss_sum = torch.zeros((), device=job.device)
-        self.loss_steps = 0
-        self.stop_signal: int | None = None
-        self.wall_before = 0.0
-        self.started = time.perf_counter()
+        self.scaler = torch.amp.GradScaler(
+            torch.device(job.device).type, enabled=self.recipe.precision == "amp-fp16"
+        )
 
-    def run(self) -> None:
+    def run(self, stop: StopRequest) -> None:
         """All epochs that are left."""
         job = self.job
         job.progress.stage(f"train {self.recipe.name} seed {job.seed}", total=self.total)
         job.progress.advance(self.step)
+        self.shown_step = self.step
         while self.step < self.total:
             epoch, done = divmod(self.step, self.per_epoch)
             if done == 0:
                 self.method.begin_epoch(epoch)
-                self._reset_loss()
-            self._epoch(epoch, done)
-            self.method.end_epoch(epoch)
+                self.meter.reset()
+            self._epoch(epoch, done, stop)
             self._close_epoch(epoch)
             self._save()
+            self._leave_if(agreed(stop.number)[0])
         if self.last is None:  # nothing to train, or resumed after the last epoch
+            share_buffers(job.model)
             self.last = job.evaluate(job.model)
 
-    def _epoch(self, epoch: int, done: int) -> None:
-        """The steps of one epoch from `done` on."""
-        saved = shown = time.perf_counter()
-        images_done = 0
+    def _epoch(self, epoch: int, done: int, stop: StopRequest) -> None:
+        """The steps of one epoch from `done` on.
+
+        Nothing is saved after the last of them: the epoch has to be closed first, or a resumed
+        run would skip its evaluation.
+        """
+        end = min(self.total, (epoch + 1) * self.per_epoch)
         self.job.model.train()
         for images, targets in self.job.batches.epoch(epoch, done):
             self._train_step(images, targets)
-            images_done += len(targets) * world_size()
             self.step += 1
-            if self.step % CHECK_EVERY == 0 or self.step == self.total:
-                now = time.perf_counter()
-                self._show(images_done / (now - shown))
-                shown, images_done = now, 0
-                if now - saved > self.job.save_every_s:
-                    self._save()
-                    saved = now
-            if self.stop_signal is not None:
-                self._leave()
-            if self.step == self.total:
-                return
+            done += 1
+            limit = self.method.batch_limit
+            if self.step == end or (limit is not None and done >= limit):
+                break
+            self._between_steps(stop)
+        self.step = end
 
     def _train_step(self, images: Tensor, targets: Tensor) -> None:
         """Forward, backward, step; nothing here waits for the device."""
-        recipe, method = self.recipe, self.method
-        lr = learning_rate(
-            recipe.schedule, recipe.optimizer.lr, self.step, self.per_epoch, self.total
-        )
-        set_learning_rate(self.optimizer, lr)
+        recipe, method, size = self.recipe, self.method, len(targets)
+        set_learning_rate(self.optimizer, self._rate)
         if self.job.speed.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         method.begin_step(self.step, images, targets)
@@ -178,8 +195,8 @@ class _Loop:
         total = loss if extra is None else loss + extra
         # A rank with fewer images than its share weighs accordingly, so that the average over
         # ranks is the mean over the global batch.
-        size = self.job.batches.share.global_size(self.step % self.per_epoch)
-        weight = len(targets) * world_size() / size
+        share = self.job.batches.share.global_size(self.step % self.per_epoch)
+        weight = size * world_size() / share
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total if weight == 1.0 else total * weight).backward()
         self.scaler.unscale_(self.optimizer)
@@ -187,71 +204,121 @@ class _Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         method.after_step()
-        self.loss_sum += loss.detach()
-        self.loss_steps += 1
+        self.updates += 1
+        self.meter.add(loss.detach(), size)
+        self.images += share
 
-    def _show(self, images_per_s: float) -> None:
-        """Look at the loss: refuse a broken one, report a good one."""
-        mean = float(self.loss_sum) / max(1, self.loss_steps)
-        if mean != mean or mean in (float("inf"), float("-inf")):
-            recipe = self.recipe
-            msg = (
-                f"the loss is {mean} at step {self.step} (lr {recipe.optimizer.lr:g}, "
-                f"{recipe.precision}); the last good state is kept. Try a lower rate: "
-                f"--set optimizer.lr={recipe.optimizer.lr / 10:g} --fresh"
+    def _rate(self, base: float) -> float:
+        recipe = self.recipe
+        rate = learning_rate(recipe.schedule, base, self.step, self.per_epoch, self.total)
+        if base == recipe.optimizer.lr:
+            self.lr = rate
+        return rate
+
+    def _between_steps(self, stop: StopRequest) -> None:
+        """Look at the loss and the clock now and then; save and leave when asked to."""
+        look = self.step % CHECK_EVERY == 0
+        if look:
+            self._show(self.meter.mean())
+        if look or world_size() == 1:
+            late = time.perf_counter() - self.saved > self.job.save_every_s
+            number, save = agreed(stop.number, int(late))
+            if number or save:
+                self._refuse_nonfinite(self.meter.mean())
+                self._save()
+            self._leave_if(number)
+
+    def _leave_if(self, number: int) -> None:
+        if number:
+            raise Preempted(
+                f"{signal_name(number)}: saved at step {self.step} of {self.total}. "
+                "The same command continues"
             )
-            raise ProtocolError(msg)
-        facts = {"loss": mean, "img/s": images_per_s}
+
+    def _show(self, loss: float) -> None:
+        """Refuse a broken loss, report a good one."""
+        if not math.isfinite(loss):
+            raise self._broken(f"the loss is {loss}")
+        now = time.perf_counter()
+        facts = {"loss": loss, "img/s": self.images / (now - self.shown)}
         if self.history:
             facts["top1"] = self.history[-1]["top1_pct"]
             facts["sparsity"] = self.history[-1]["sparsity_pct"]
-        steps = CHECK_EVERY if self.step % CHECK_EVERY == 0 else self.step % CHECK_EVERY
-        self.job.progress.advance(steps, **facts)
+        self.job.progress.advance(self.step - self.shown_step, **facts)
+        self.shown, self.shown_step, self.images = now, self.step, 0
+
+    def _refuse_nonfinite(self, loss: float) -> None:
+        """Before anything is saved: one bad step breaks the weights before it shows in a loss."""
+        if not math.isfinite(loss):
+            raise self._broken(f"the loss is {loss}")
+        norms = torch._foreach_norm([p.detach() for p in self.job.model.parameters()])
+        if not torch.stack(norms).isfinite().all():
+            raise self._broken("a weight is not finite")
+
+    def _broken(self, what: str) -> ProtocolError:
+        recipe = self.recipe
+        return ProtocolError(
+            f"{what} by step {self.step} of {self.total} (lr {self.lr:g}, {recipe.precision}); the "
+            "last good state is kept, but this configuration will break again. A lower rate is "
+            f"another configuration and starts afresh: --set optimizer.lr="
+            f"{recipe.optimizer.lr / 10:g}"
+        )
 
     def _close_epoch(self, epoch: int) -> None:
         """Evaluate if it is due, and write the epoch into the history."""
         job = self.job
-        final = self.step == self.total
-        if not final and (epoch + 1) % job.evaluate_every:
+        self.method.end_epoch(epoch)
+        loss = self.meter.mean()
+        self._show(loss)
+        self._refuse_nonfinite(loss)
+        refuse_differences(self.method.state_dict, self.recipe.name)
+        if self.step < self.total and (epoch + 1) % job.evaluate_every:
             return
-        self.last = job.evaluate(job.model)
-        zeros = sparsity(job.model)
-        row = {
-            "epoch": float(epoch),
-            "train_loss": float(self.loss_sum) / max(1, self.loss_steps),
-            "top1_pct": self.last.counts.top1_pct,
-            "test_loss": self.last.counts.loss,
-            "sparsity_pct": 100.0 * zeros.sparsity(),
-            "collapsed_layers": float(len(zeros.collapsed)),
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
+        share_buffers(job.model)
+        try:
+            self.last = job.evaluate(job.model)
+        except MetricError as error:
+            raise self._broken(str(error)) from error
+        row = self._row(epoch, loss, self.last)
         self.history.append(row)
         job.progress.note(
-            f"epoch {epoch + 1}/{self.epochs}  loss {row['train_loss']:.4f}  "
-            f"top-1 {row['top1_pct']:.2f} %  sparsity {row['sparsity_pct']:.2f} %"
+            f"epoch {epoch + 1}/{self.epochs}  loss {loss:.4f}  top-1 {row['top1_pct']:.2f} %  "
+            f"sparsity {row['sparsity_pct']:.2f} %"
         )
 
-    def _reset_loss(self) -> None:
-        self.loss_sum.zero_()
-        self.loss_steps = 0
+    def _row(self, epoch: int, loss: float, evaluated: Evaluated) -> dict[str, float]:
+        zeros = sparsity(self.job.model)
+        return {
+            "epoch": float(epoch),
+            "train_loss": loss,
+            "top1_pct": evaluated.counts.top1_pct,
+            "test_loss": evaluated.counts.loss,
+            "sparsity_pct": 100.0 * zeros.sparsity(),
+            "collapsed_layers": float(len(zeros.collapsed)),
+            "lr": self.lr,
+        }
 
     def _save(self) -> None:
+        """Replace the saved state; every process takes part, the first one writes."""
+        losses = self.meter.total()
         if rank() == 0:
             self.job.folder.save_state(
                 {
                     "step": self.step,
+                    "updates": self.updates,
+                    "lr": self.lr,
                     "model": self.job.model.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
                     "method": self.method.state_dict(),
                     "generators": generator_states(),
                     "history": self.history,
-                    "loss_sum": self.loss_sum,
-                    "loss_steps": self.loss_steps,
+                    "losses": losses,
                     "wall_s": self._wall(),
                 }
             )
         wait_for_all()
+        self.saved = time.perf_counter()
 
     def resume(self) -> None:
         """Continue where the run folder left off, if it did."""
@@ -263,18 +330,11 @@ class _Loop:
         self.scaler.load_state_dict(state["scaler"])
         self.method.load_state_dict(state["method"])
         restore_generators(state["generators"])
-        self.step = state["step"]
+        self.step, self.updates, self.lr = state["step"], state["updates"], state["lr"]
         self.history = state["history"]
-        self.loss_sum.copy_(state["loss_sum"])
-        self.loss_steps = state["loss_steps"]
+        self.meter.restore(state["losses"])
         self.wall_before = state["wall_s"]
         self.job.progress.note(f"resumed at step {self.step} of {self.total}")
-
-    def _leave(self) -> None:
-        self._save()
-        name = signal.Signals(self.stop_signal or signal.SIGTERM).name
-        msg = f"{name}: saved at step {self.step} of {self.total}. The same command continues"
-        raise Preempted(msg)
 
     def _wall(self) -> float:
         return self.wall_before + time.perf_counter() - self.started
@@ -290,7 +350,7 @@ class _Loop:
             best_top1_pct=best["top1_pct"] if best else final,
             best_epoch=int(best["epoch"]) if best else 0,
             epochs=self.step / self.per_epoch,
-            steps=self.step,
+            steps=self.updates,
             wall_s=self._wall(),
             history=tuple(self.history),
         )
@@ -301,23 +361,3 @@ def _autocast(precision: str, device: str) -> Any:
         return nullcontext()
     kind = torch.bfloat16 if precision == "amp-bf16" else torch.float16
     return torch.autocast(torch.device(device).type, dtype=kind)
-
-
-@contextmanager
-def _signals(loop: _Loop) -> Iterator[None]:
-    """SIGTERM and Ctrl-C set a flag that the loop looks at after each step."""
-
-    def remember(number: int, _frame: object) -> None:
-        loop.stop_signal = number
-
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    try:
-        before: dict[int, Any] = {number: signal.signal(number, remember) for number in wanted}
-    except ValueError:  # not the main thread: the caller handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

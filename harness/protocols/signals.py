@@ -1,0 +1,69 @@
+"""SIGTERM and Ctrl-C: remembered while the state can be saved, obeyed at once everywhere else."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness.errors import Preempted
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+Handler = Callable[[int, Any], None]
+
+
+class StopRequest:
+    """The signal that asked the program to stop; number 0 = none so far."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+def signal_name(number: int) -> str:
+    """Such as "SIGTERM"."""
+    return signal.Signals(number).name
+
+
+@contextmanager
+def deferred() -> Iterator[StopRequest]:
+    """A request that fills when a signal arrives; the block looks at it when it can save.
+
+    A second Ctrl-C does not wait: it raises Preempted where the program is.
+    """
+    request = StopRequest()
+
+    def remember(number: int, _frame: object) -> None:
+        if request.number and number == signal.SIGINT:
+            raise Preempted("SIGINT twice: left without saving. The same command continues")
+        request.number = number
+
+    with _handling(remember):
+        yield request
+
+
+@contextmanager
+def obeyed() -> Iterator[None]:
+    """A signal raises Preempted at once: whatever was worth keeping is saved already."""
+
+    def leave(number: int, _frame: object) -> None:
+        msg = f"{signal_name(number)}: stopped outside of training. The same command continues"
+        raise Preempted(msg)
+
+    with _handling(leave):
+        yield
+
+
+@contextmanager
+def _handling(handler: Handler) -> Iterator[None]:
+    """`handler` for the stopping signals; only the main thread can set one, others go without."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {number: signal.signal(number, handler) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
