@@ -121,6 +121,18 @@ class Method:
         """A plain module with zeros in place (static) or a gated module (dynamic)."""
         return model
 
+    def figures(self, model: nn.Module, batches: Iterable[Tensor]) -> Mapping[str, float | Tensor]:
+        """What zeros do not tell about the finished `model`: name -> number, {} = nothing.
+
+        model: from `finalize`, in eval mode. batches: evaluation images (N,C,H,W), normalised, on
+        the model's device; a pass over them costs an evaluation, so only who needs one makes it.
+        Names of published metrics ("kept_pct", "flops_reduction_pct") are compared with what was
+        printed; others are shown as they are. An integer Tensor (images,) is one value per image:
+        its mean counts as the number, its spread is kept. "effective_macs" are the multiply-
+        accumulates of one image that are left, where zeros alone would mislead.
+        """
+        return {}
+
     @staticmethod
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """The paper's file (already safely unpickled) -> plain torchvision-like keys. Pure."""
