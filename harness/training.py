@@ -315,12 +315,21 @@ def _precision(plan: _Plan) -> str:
     )
 
 
+# A changed length is said wherever the result is shown: a short schedule is not the protocol.
+_LENGTHS = ("length", "prune.finetune")
+
+
 def _notes(plan: _Plan) -> tuple[str, ...]:
     recipe = plan.recipe
     notes = [f"trained {recipe.length} with {recipe.name}"] if recipe.length.count else []
     if recipe.prune:
         rounds = recipe.prune
         notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
+    notes += [
+        f"{change.key} {change.value} instead of the recipe's {change.was}"
+        for change in plan.training.overrides
+        if change.key in _LENGTHS and change.value != change.was
+    ]
     if plan.start is not None:
         notes.append(f"started from {plan.start.name} (sha256 {plan.start.facts.sha256[:12]})")
     if recipe.validation_frac:
