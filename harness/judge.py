@@ -5,6 +5,7 @@ One small function per published metric, looked up by name, so that no function 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,8 @@ class Measured:
     cost: Cost
     n_total: int  # images in the split
     approximate_images: int | None = 0
-    per_seed_pct: Mapping[str, Sequence[float]] | None = None  # retrained: metric -> one per seed
+    # Retrained: metric or method's figure -> one value per seed.
+    per_seed_pct: Mapping[str, Sequence[float]] | None = None
     smoke: str = ""
 
 
@@ -38,20 +40,23 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
             found[name] = replace(
                 contradiction, measured=found[name].measured, delta=found[name].delta
             )
-    for name, value in _always(measured).items():
+    for name, value in _always(entry, measured).items():
         found.setdefault(name, verdict.reported(value))
     return found
 
 
-def _always(measured: Measured) -> dict[str, float]:
-    """Shown even when nobody published them."""
-    counts = measured.counts
-    values = {
-        "top1_pct": counts.top1_pct,
-        "sparsity_pct": measured.cost.sparsity_pct,
-        "loss": counts.loss,
-    }
-    return {**values, **measured.cost.extra}
+def _always(entry: Entry, measured: Measured) -> dict[str, float]:
+    """Shown even when nobody published them. A dynamic network has no zeros to tell of."""
+    counts, cost = measured.counts, measured.cost
+    zeros = {} if entry.granularity == "dynamic" else {"sparsity_pct": cost.sparsity_pct}
+    values = {"top1_pct": counts.top1_pct, **zeros, "loss": counts.loss, **cost.extra}
+    return {name: _mean(name, measured, value) for name, value in values.items()}
+
+
+def _mean(name: str, measured: Measured, first: float) -> float:
+    """Mean over seeds of metric `name` where there are several, else `first`."""
+    seeds = (measured.per_seed_pct or {}).get(name, ())
+    return math.fsum(seeds) / len(seeds) if seeds else first
 
 
 def _one(name: str, published: Published, entry: Entry, measured: Measured) -> Comparison:
@@ -80,8 +85,13 @@ def _sparsity(name: str, published: Published, measured: Measured) -> Comparison
 
 
 def _params(name: str, published: Published, measured: Measured) -> Comparison:
-    """Non-zero prunable weights; a dense row may instead count every parameter."""
+    """Non-zero prunable weights; a dense row may instead count every parameter.
+
+    A method's own count comes first: it knows what its paper calls left.
+    """
     cost = measured.cost
+    if name in cost.extra:
+        return _figure(name, published, measured)
     judged = verdict.judge_count(published, cost.prunable_nnz / 1e6)
     if judged.status != "exact" and cost.prunable_nnz == cost.prunable_total:
         everything = verdict.judge_count(published, cost.params / 1e6)
@@ -94,13 +104,18 @@ def _figure(name: str, published: Published, measured: Measured) -> Comparison:
     if value is None:
         why = "depends on the input or on the method's state, which this run does not have"
         return verdict.not_judged(published, None, "cannot check", why)
+    seeds = (measured.per_seed_pct or {}).get(name)
+    if measured.smoke and (seeds or measured.cost.spread):  # depends on images or on training
+        return verdict.not_judged(published, value, "smoke", measured.smoke)
+    if seeds:
+        return verdict.judge_retrained(published, seeds)
     return verdict.judge_count(published, value)
 
 
 def _value(name: str, measured: Measured) -> float | None:
     """The measured value of metric `name`, in the paper's convention, or None."""
     if name in measured.cost.extra:
-        return measured.cost.extra[name]
+        return _mean(name, measured, measured.cost.extra[name])
     plain: dict[str, Callable[[], float]] = {
         "top1_pct": lambda: measured.counts.top1_pct,
         "top3_pct": lambda: measured.counts.top3_pct,
@@ -111,7 +126,7 @@ def _value(name: str, measured: Measured) -> float | None:
         ),
         "params_millions": lambda: measured.cost.prunable_nnz / 1e6,
     }
-    return plain[name]() if name in plain else None
+    return _mean(name, measured, plain[name]()) if name in plain else None
 
 
 _JUDGES: dict[str, Callable[[str, Published, Measured], Comparison]] = {

@@ -92,8 +92,58 @@ class LayerRow(_Model):
     macs_effective: int
 
 
+class Spread(_Model):
+    """One integer figure over the evaluated images; std is the population's."""
+
+    mean: float
+    std: float
+    minimum: int
+    maximum: int
+    bin_edges: tuple[float, ...]  # one more than bin_counts
+    bin_counts: tuple[int, ...]
+
+
+class Percentiles(_Model):
+    """Milliseconds over all repeats."""
+
+    p50: float
+    p90: float
+    iqr: float
+
+
+class LayerTiming(_Model):
+    """Median milliseconds inside one layer, per way of running the network."""
+
+    name: str
+    ms_p50: dict[str, float]
+
+
+class Latency(_Model):
+    """Several ways of running one network, timed in turns on the same images."""
+
+    ms: dict[str, Percentiles]  # way -> times; the first is the reference
+    layers: tuple[LayerTiming, ...] = ()
+    batch: int
+    repeats: int
+    warmup: int
+    device: str
+    threads: int
+    dtype: str = "float32"
+    memory_format: str = "contiguous"
+
+
+class Figures(_Model):
+    """What a method measured on the finished network, besides its zeros."""
+
+    values: dict[str, float] = Field(default_factory=dict)
+    spread: dict[str, Spread] = Field(default_factory=dict)  # those with one value per image
+
+
 class Cost(_Model):
-    """What the network costs. sparsity = 1 - nnz/total over all conv and linear weights."""
+    """What the network costs. sparsity = 1 - nnz/total over all conv and linear weights.
+
+    macs_effective: dense MACs times density, or the mean over images if a method measured them.
+    """
 
     params: int
     nnz: int
@@ -104,7 +154,8 @@ class Cost(_Model):
     prunable_nnz: int  # in the paper's denominator
     prunable_total: int
     layers: tuple[LayerRow, ...] = ()
-    extra: dict[str, float] = Field(default_factory=dict)  # dynamic methods: reported, strict, ...
+    extra: dict[str, float] = Field(default_factory=dict)  # paper's figures, and method's own
+    spread: dict[str, Spread] = Field(default_factory=dict)  # of those measured per image
 
     @property
     def sparsity_pct(self) -> float:
@@ -127,6 +178,8 @@ class Run(_Model):
     wall_s: float
     history: tuple[dict[str, float], ...] = ()
     nnz: int | None = None
+    figures: dict[str, float] = Field(default_factory=dict)  # by the method, of the last epoch
+    best_figures: dict[str, float] = Field(default_factory=dict)  # of the best epoch, if kept
 
 
 class Protocol(_Model):
@@ -161,6 +214,7 @@ class Result(_Model):
     counts: Counts  # of the evaluated model; the first seed's for trained results
     runs: tuple[Run, ...] = ()
     cost: Cost
+    latency: Latency | None = None
     metrics: dict[str, Comparison]
     verdict: Verdict
     predictions_sha256: str | None = None  # of the array's bytes, see `predictions_sha256`

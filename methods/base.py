@@ -133,6 +133,37 @@ class Method:
         """
         return {}
 
+    def timed(self, model: nn.Module) -> Mapping[str, nn.Module]:
+        """Ways of running the finished `model` whose latency is worth comparing, {} = one way only.
+
+        The dense network comes first: the others are measured against it.
+        """
+        return {}
+
+    def expected(
+        self, model: nn.Module, batches: Iterable[Tensor], values: Sequence[float]
+    ) -> list[dict[str, float]]:
+        """What each of `values` of the method's main setting would save, before any training.
+
+        model: the dense network, eval mode. batches: images (N,C,H,W), normalised, on its device.
+        One dict per value, the setting itself first. Raises ValueError for what cannot be tried.
+        """
+        raise TypeError(f"method {self.name!r} estimates nothing before training")
+
+    def adopt(self, model: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
+        """`model` with what this method adds to it, loaded from `parts` of a published file.
+
+        model: plain weights loaded. parts: tensors beside them, as the converted file names them.
+        Raises ValueError naming parts that are missing or left over.
+        """
+        if parts:
+            raise ValueError(f"method {self.name!r} adds nothing, but the file holds {len(parts)}")
+        return model
+
+    def export_published(self, model: nn.Module) -> dict[str, Any]:
+        """Inverse of import_published: what the paper's code would save, tensors and containers."""
+        raise TypeError(f"method {self.name!r} has no published file format to write")
+
     @staticmethod
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """The paper's file (already safely unpickled) -> plain torchvision-like keys. Pure."""

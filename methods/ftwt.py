@@ -6,7 +6,9 @@ trained as a binary classifier against a mask made from the layer's own output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
@@ -16,10 +18,18 @@ from torch import Tensor, nn
 
 from methods import base
 from methods.base import Method, Schedule
-from methods.ftwt_accounting import EffectiveMacs, MacTally, gated_costs
-from methods.ftwt_files import backbone_from_paper
-from methods.ftwt_gates import GateOptions, Gates, attach_gates, gates_of, ground_truth_mask
+from methods.ftwt_accounting import EffectiveMacs, MacTally, expected_reduction, gated_costs
+from methods.ftwt_files import backbone_from_paper, export_paper_layout, layout_of, load_heads
+from methods.ftwt_gates import (
+    GateOptions,
+    Gates,
+    attach_gates,
+    detach_gates,
+    gates_of,
+    ground_truth_mask,
+)
 from methods.ftwt_layers import GatedLayer, describe, select
+from methods.ftwt_skip import skip_filters
 
 __all__ = ["FTWT", "FTWTSettings", "ground_truth_mask", "warm_heads"]
 
@@ -80,8 +90,7 @@ class FTWT(Method):
 
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         """Add a gate to every described layer; heads drawn from schedule.seed."""
-        found = describe(model, self.settings.after_block) if self.layers is None else self.layers
-        layers = select(found, self.settings.include, self.settings.exclude)
+        layers = self._layers_of(model)
         generator = torch.Generator().manual_seed(schedule.seed)
         self._gates = attach_gates(model, layers, self.settings.gate_options(), generator)
         self._epochs = schedule.epochs
@@ -135,24 +144,76 @@ class FTWT(Method):
 
         Raises ValueError if the model has no gates, is in training mode, or there is no batch.
         """
-        if model.training:
-            raise ValueError("effective MACs are defined for evaluation; call model.eval() first")
-        gates = gates_of(model)
-        tally: MacTally | None = None
-        with torch.inference_mode():
-            for images in batches:
-                tally = tally or MacTally(gated_costs(model, images[:1]))
-                model(images)
-                tally.update(gates.active())
-        gates.forget()
-        if tally is None:
-            raise ValueError("no images were given, so there is nothing to count")
-        return tally.result()
+        return _tally(model, batches).result()
+
+    def figures(self, model: nn.Module, batches: Iterable[Tensor]) -> Mapping[str, float | Tensor]:
+        """Reductions by the paper's counter (`flops_reduction_pct`) and by the strict one.
+
+        reported_macs, effective_macs (strict): int64 per image. kept_filters_pct: mean over layers.
+        """
+        tally = _tally(model, batches)
+        macs = tally.result()
+        return {
+            "flops_reduction_pct": macs.reported.reduction_pct,
+            "strict_reduction_pct": macs.strict.reduction_pct,
+            "reported_macs": tally.reported,
+            "effective_macs": tally.strict,
+            "head_macs": float(macs.head_macs),
+            "kept_filters_pct": macs.kept_filters_pct,
+        }
+
+    def timed(self, model: nn.Module) -> Mapping[str, nn.Module]:
+        """The backbone without gates, the masked forward pass, and one that skips filters."""
+        dense = copy.deepcopy(model)
+        detach_gates(dense)
+        return {"dense": dense, "masked": model, "skipped": skip_filters(model)}
+
+    def expected(
+        self, model: nn.Module, batches: Iterable[Tensor], values: Sequence[float]
+    ) -> list[dict[str, float]]:
+        """Reductions per threshold r if the heads were perfect and the activations the dense ones.
+
+        Training moves the result: masked inputs change activations, and heads err.
+        """
+        layers = self._layers_of(model)
+        rows = expected_reduction(model, layers, batches, values, self.settings.ground_truth)
+        return [asdict(row) for row in rows]
+
+    def adopt(self, model: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
+        """The gated model with heads `<convolution>.{weight,bias}` from `parts`."""
+        self.attach(model, Schedule(epochs=0, steps_per_epoch=0))
+        load_heads(model, parts)
+        return model
+
+    def export_published(self, model: nn.Module) -> dict[str, Any]:
+        """{"state_dict": ...} under the names of the paper's code; raises ValueError if it has no
+        names for this network."""
+        return {"state_dict": export_paper_layout(model, layout_of(model))}
+
+    def _layers_of(self, model: nn.Module) -> tuple[GatedLayer, ...]:
+        found = describe(model, self.settings.after_block) if self.layers is None else self.layers
+        return select(found, self.settings.include, self.settings.exclude)
 
     @staticmethod
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """The paper's file -> plain keys of the backbone; heads are left out."""
         return backbone_from_paper(raw)
+
+
+def _tally(model: nn.Module, batches: Iterable[Tensor]) -> MacTally:
+    if model.training:
+        raise ValueError("effective MACs are defined for evaluation; call model.eval() first")
+    gates = gates_of(model)
+    tally: MacTally | None = None
+    with torch.inference_mode():
+        for images in batches:
+            tally = tally or MacTally(gated_costs(model, images[:1]))
+            model(images)
+            tally.update(gates.active())
+    gates.forget()
+    if tally is None:
+        raise ValueError("no images were given, so there is nothing to count")
+    return tally
 
 
 def warm_heads(model: nn.Module, batches: Iterable[Tensor], lr: float = 0.1) -> int:

@@ -149,6 +149,11 @@ class EffectiveMacs:
     head_macs: int
     kept_frac: dict[str, float]  # convolution -> mean share of filters kept
 
+    @property
+    def kept_filters_pct(self) -> float:
+        """Filters kept, mean over layers."""
+        return 100 * sum(self.kept_frac.values()) / len(self.kept_frac)
+
 
 class MacTally:
     """Sums up active filter counts batch by batch, without leaving their device."""
@@ -165,12 +170,21 @@ class MacTally:
         self._strict.append(self.costs.strict_total(active))
         self._active.append(active.sum(0))
 
+    @property
+    def reported(self) -> Tensor:
+        """The paper's MACs of every image so far, int64 (N,) on the CPU."""
+        return torch.cat(self._reported).cpu()
+
+    @property
+    def strict(self) -> Tensor:
+        """The strict MACs of every image so far, int64 (N,) on the CPU."""
+        return torch.cat(self._strict).cpu()
+
     def result(self) -> EffectiveMacs:
         """Mean, spread and histogram over every image so far. Raises ValueError without any."""
         if not self._reported:
             raise ValueError("no batch was counted yet; call update(gates.active()) after a pass")
-        reported = torch.cat(self._reported).cpu()
-        strict = torch.cat(self._strict).cpu()
+        reported, strict = self.reported, self.strict
         active = torch.stack(self._active).sum(0).tolist()
         return EffectiveMacs(
             images=len(reported),
@@ -266,12 +280,8 @@ def expected_reduction(
     found = []
     for mass, tally in zip(masses, tallies, strict=True):
         macs = tally.result()
-        kept_pct = 100 * sum(macs.kept_frac.values()) / len(macs.kept_frac)
-        found.append(
-            ExpectedReduction(
-                mass, macs.reported.reduction_pct, macs.strict.reduction_pct, kept_pct
-            )
-        )
+        reductions = (macs.reported.reduction_pct, macs.strict.reduction_pct)
+        found.append(ExpectedReduction(mass, *reductions, macs.kept_filters_pct))
     return found
 
 

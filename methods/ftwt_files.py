@@ -16,6 +16,7 @@ Layout = Literal["vgg", "resnet", "mobilenet"]
 HEAD = "mask.model.1Conv2dMask"
 PREFIX = "module."  # left by DataParallel on every key of the paper's files
 _PACKED = re.compile(r"(features|model)\.(\d+)\.(conv|bn|mask)\.(.+)")
+_LAYOUT_OF: dict[str, Layout] = {"features": "vgg", "layer1": "resnet", "model": "mobilenet"}
 _BESIDE = re.compile(r"(.*)masked_(conv\d?)\.(.+)")
 
 
@@ -55,22 +56,41 @@ def import_paper_layout(model: nn.Module, raw: Mapping[str, Any]) -> None:
     Raises ValueError naming heads that are missing or left over, RuntimeError from
     `load_state_dict` for the backbone.
     """
-    gates = gates_of(model)
     paper = from_paper(raw)
-    wanted = [layer.conv for layer in gates.layers]
-    missing = [conv for conv in wanted if conv not in paper.heads]
-    extra = [conv for conv in paper.heads if conv not in wanted]
-    if missing or extra:
-        msg = (
-            f"heads do not fit the model: missing for {missing[:4]}, left over for {extra[:4]} "
-            f"({len(paper.heads)} in the file, {len(wanted)} gates); a baseline file has none, "
-            "load it before the gates are attached"
-        )
-        raise ValueError(msg)
+    wanted = _fitting(model, list(paper.heads))
     state = dict(paper.backbone)
     for i, conv in enumerate(wanted):
         state[f"{CHILD}.{i}.weight"], state[f"{CHILD}.{i}.bias"] = paper.heads[conv]
     model.load_state_dict(state)
+
+
+def load_heads(model: nn.Module, parts: Mapping[str, Tensor]) -> None:
+    """Copy heads `<convolution>.{weight,bias}` into the gates of `model`; every one must fit.
+
+    Raises ValueError naming heads that are missing, left over, or of another shape.
+    """
+    wanted = _fitting(model, list(dict.fromkeys(key.rpartition(".")[0] for key in parts)))
+    leaves = ("weight", "bias")
+    state = {
+        f"{i}.{leaf}": parts[f"{conv}.{leaf}"] for i, conv in enumerate(wanted) for leaf in leaves
+    }
+    try:
+        gates_of(model).load_state_dict(state)
+    except RuntimeError as error:
+        msg = f"{error}. Heads of another size come from another `embedding` setting"
+        raise ValueError(msg) from error
+
+
+def layout_of(model: nn.Module) -> Layout:
+    """The layout that the paper's code has for a network like `model`, by its top-level names."""
+    for child, layout in _LAYOUT_OF.items():
+        if hasattr(model, child):
+            return layout
+    msg = (
+        f"the paper's code has no layout for {type(model).__name__}: its networks are VGG, CIFAR "
+        "ResNets and MobileNetV1"
+    )
+    raise ValueError(msg)
 
 
 def export_paper_layout(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
@@ -100,6 +120,21 @@ def export_paper_layout(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
         out[f"{PREFIX}{place}.{HEAD}.weight"] = gate.weight.detach().reshape(shape)
         out[f"{PREFIX}{place}.{HEAD}.bias"] = gate.bias.detach()
     return out | {PREFIX + key: value for key, value in plain.items()}
+
+
+def _fitting(model: nn.Module, held: list[str]) -> list[str]:
+    """The gated convolutions of `model` in order, if they are those of the heads `held`."""
+    wanted = [layer.conv for layer in gates_of(model).layers]
+    missing = [conv for conv in wanted if conv not in held]
+    extra = [conv for conv in held if conv not in wanted]
+    if missing or extra:
+        msg = (
+            f"heads do not fit the model: missing for {missing[:4]}, left over for {extra[:4]} "
+            f"({len(held)} in the file, {len(wanted)} gates); a baseline file has none, "
+            "load it before the gates are attached"
+        )
+        raise ValueError(msg)
+    return wanted
 
 
 def _state_dict(raw: Mapping[str, Any]) -> dict[str, Tensor]:

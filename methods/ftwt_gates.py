@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from methods.additions import Addition
 from methods.ftwt_layers import GatedLayer, activate
 
 GroundTruth = Literal["mass", "uniform"]
@@ -182,7 +183,7 @@ class Gate(nn.Linear):
 _RECORDS = ("logits", "keep", "truth")
 
 
-class Gates(nn.ModuleList):
+class Gates(nn.ModuleList, Addition):
     """All gates of a network in execution order; at least one. Iterates over `Gate`."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
@@ -227,6 +228,11 @@ class Gates(nn.ModuleList):
         """Share of mask bits that agree with the ground truth, mean over gates, a scalar."""
         hits = [(_seen(g.keep) == _seen(g.truth)).float().mean() for g in self]
         return 100 * torch.stack(hits).mean()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any gate masks."""
+        return any(gate.enabled for gate in self)
 
     def set_enabled(self, enabled: bool) -> None:
         """Switch masking on, or off for the dense network."""

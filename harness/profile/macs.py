@@ -2,8 +2,9 @@
 
 fvcore (0.1.5) counts 1 per multiply-accumulate, ignores biases and zeros in the weights, and adds
 batch norm and adaptive pooling to its own total. We keep only the conv and linear entries, per
-layer, on the dense network in eval mode at batch 1. Effective MACs scale a layer's dense count by
-the density of the weight in use, in integers. fvcore's own total is kept as an extra.
+layer, on the dense network in eval mode at batch 1, without parts that a method added. Effective
+MACs scale a layer's dense count by the density of the weight in use, in integers. fvcore's own
+total is kept as an extra.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def _architecture_key(model: nn.Module, input_shape: tuple[int, int, int]) -> st
 
 def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
     import torch
-    from torch import nn
+
+    from methods.additions import own_modules, switched_off
 
     with warnings.catch_warnings():
         # torch.jit, which fvcore relies on, announces its own deprecation.
@@ -120,7 +122,7 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
     image = torch.zeros(1, *input_shape, device=first.device, dtype=first.dtype)
     model.eval()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with switched_off(model), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             analysis = FlopCountAnalysis(model, image)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -129,6 +131,6 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
             unsupported = {str(k): int(v) for k, v in analysis.unsupported_ops().items()}
     finally:
         model.train(was_training)
-    layers = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [n for n, m in own_modules(model) if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     counts = {n: int(sum(by_module[n].get(kind, 0) for kind in _KINDS)) for n in layers}
     return DenseMacs({n: c for n, c in counts.items() if c}, total, unsupported)

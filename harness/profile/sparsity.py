@@ -51,14 +51,19 @@ class SparsityProfile:
 
 
 def sparsity(model: nn.Module) -> SparsityProfile:
-    """Count exact zeros in every Conv2d and Linear weight of `model`."""
+    """Count exact zeros in every Conv2d and Linear weight of `model`.
+
+    What a method added to the network (gates) is no weight of it, and counts in `params` only.
+    """
     import torch
     from torch import nn
+
+    from methods.additions import own_modules
 
     with torch.no_grad():
         found = [
             (name, module, module.weight)
-            for name, module in model.named_modules()
+            for name, module in own_modules(model)
             if isinstance(module, nn.Conv2d | nn.Linear)
         ]
         nnz = [torch.count_nonzero(weight) for _, _, weight in found]
