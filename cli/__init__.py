@@ -44,6 +44,7 @@ _VERBS = {
     "train": "train",
     "prune": "prune",
     "profile": "profile",
+    "compress": "compress",
     "table": "table",
     "registry": "registry",
     "doctor": "doctor",
