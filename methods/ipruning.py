@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from methods.base import Method, Schedule
@@ -26,6 +25,7 @@ from methods.ipruning_energy import (
     margin_energy,
     redundancy_blocks,
 )
+from methods.ipruning_figures import figures_of
 from methods.ipruning_layout import (
     Layout,
     apply_state_,
@@ -52,6 +52,7 @@ from methods.ipruning_released import (
     has_converged,
 )
 from methods.ipruning_search import draw_parents, evolve, select
+from methods.ipruning_settings import EDropoutSettings, IPruningSettings
 from methods.residual_channels import skeleton_of
 from methods.shrink import ShrunkResNet, shrink
 
@@ -65,48 +66,6 @@ __all__ = [
     "margin_energy",
     "select",
 ]
-
-MIN_CANDIDATES = 4  # a slot and three other parents
-
-
-class SearchSettings(BaseSettings):
-    """Settings of both searches.
-
-    variant: "intended" = the algorithm as described; "released" = what the public code computes.
-    candidates: population size. p_init: chance of a one at the start.
-    early_epoch: from this epoch on the search may stop (EDropout) or stops (IPruning).
-    patience: generations without a change of the best state after which "intended" stops.
-    live_costs: evaluate parents and trials on the same batch; None = only in "intended".
-    evaluate_images: only the first so many images of a batch; evaluate_every: only every so many
-    batches. Both change the search and are off by default.
-    batches_per_epoch: batches an epoch has before convergence; the training loop asks for it.
-    """
-
-    variant: Literal["intended", "released"] = "intended"
-    candidates: int = Field(default=8, ge=MIN_CANDIDATES)
-    p_init: float = Field(default=0.5, gt=0, lt=1)
-    early_epoch: int = Field(default=100, ge=0)
-    patience: int = Field(default=IP_WINDOW, ge=1)
-    live_costs: bool | None = None
-    evaluate_images: int | None = Field(default=None, ge=1)
-    evaluate_every: int = Field(default=1, ge=1)
-    batches_per_epoch: int | None = Field(default=None, ge=1)
-
-
-class IPruningSettings(SearchSettings):
-    """Settings of IPruning. keep_rate: kept ratio below which a state is penalised."""
-
-    keep_rate: float = Field(default=0.1, ge=0, le=1)
-
-
-class EDropoutSettings(SearchSettings):
-    """Settings of EDropout. layout: None = "ip" if intended, "ed06" if released.
-
-    Layout "ed06" leaves batch-norm biases of dead filters on, so its result cannot be shrunk.
-    """
-
-    patience: int = Field(default=ED06_WINDOW, ge=1)
-    layout: Literal["ip", "ed06"] | None = None
 
 
 class _FilterSearch(Method, ABC):
@@ -264,12 +223,25 @@ class _FilterSearch(Method, ABC):
         return final_state(self.best, classes) if self.released else self.best
 
     def finalize(self, model: nn.Module) -> nn.Module:
-        """Network (P): `model` itself, without hooks, the best state's zeros in place."""
+        """`model` itself, without hooks: network (P), zeros in place, or (F), as `network` says."""
         if self._worn is not None:
             self._worn.remove()
             self._worn = None
-        apply_state_(model, self.layout, self.final_state())
+        if self.settings.network == "pruned":
+            apply_state_(model, self.layout, self.final_state())
         return model
+
+    def figures(self, model: nn.Module, batches: Iterable[Tensor]) -> dict[str, float | Tensor]:
+        """Kept ratio R and what is left when dead channels go; see `figures_of`.
+
+        Of the batches only the size of the pictures matters.
+        """
+        images = next(iter(batches))
+        state = self.final_state()
+        if self.settings.network == "full":
+            state = torch.ones_like(state)
+        height, width = images.shape[2:]
+        return {**figures_of(model, self.layout, state, (height, width))}
 
     def full_network(self, model: nn.Module) -> nn.Module:
         """Network (F): a copy of `model` with all filters on, without hooks. Before finalize."""
