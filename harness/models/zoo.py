@@ -240,6 +240,13 @@ def _cifar_imagenet_resnet(num_classes: int, in_channels: int, *, depth: int) ->
     return cifar_imagenet_resnet(depth, num_classes, in_channels)
 
 
+@register(CIFAR, resnet18_cifar_quarter={"width": 16})
+def _narrow_resnet18(num_classes: int, in_channels: int, *, width: int) -> nn.Module:
+    from harness.models.cifar_imagenet_resnet import narrow_resnet18
+
+    return narrow_resnet18(width, num_classes, in_channels)
+
+
 @register(CIFAR, vgg16_cifar={"batch_norm": False}, vgg16_bn_cifar={"batch_norm": True})
 def _cifar_vgg16(num_classes: int, in_channels: int, *, batch_norm: bool) -> nn.Module:
     from harness.models.cifar_vgg import VGG16_PLAN, CifarVGG

@@ -57,6 +57,15 @@ PUBLISHED = [
     # 144 + 4,608 + 18,432 weights, 224 of batch norm, 650 of the classifier;
     # 64 positions for the first two convolutions, 16 for the third.
     ("hand", "convnet_tiny", 10, 14_458, 64 * (144 + 4_608) + 16 * 9_216 + 320),
+    # Every width of resnet18_cifar over 4: 697,776 weights of convolutions, 2,400 of batch
+    # norm, 1,290 of the classifier; stages of 32, 16, 8 and 4 pixels a side.
+    (
+        "hand",
+        "resnet18_cifar_quarter",
+        10,
+        697_776 + 2_400 + 1_290,
+        1_024 * (432 + 9_216) + 256 * 32_768 + 64 * 131_072 + 16 * 524_288 + 1_280,
+    ),
     # As vgg16_bn_cifar without 2 x 4,224 batch-norm parameters.
     ("hand", "vgg16_cifar", 10, 14_719_818, 313_201_664),
 ]
