@@ -10,7 +10,15 @@ from harness import provenance
 from harness.data.facts import facts
 from harness.judge import Measured, judge
 from harness.registry import LOCAL, Entry, Evaluation, entry_sha256, evaluation_sha256
-from harness.results import CheckpointFacts, DataFacts, Protocol, Result, Run, new_id
+from harness.results import (
+    CheckpointFacts,
+    DataFacts,
+    Latency,
+    Protocol,
+    Result,
+    Run,
+    new_id,
+)
 from harness.verdict import overall
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ def make_result(
     procedure: Procedure,
     device: str,
     wall_s: float,
+    latency: Latency | None = None,
 ) -> Result:
     """Judge what was measured and put it on record (not yet saved)."""
     metrics = judge(entry, measured)
@@ -71,6 +80,7 @@ def make_result(
         counts=measured.counts,
         runs=procedure.runs,
         cost=measured.cost,
+        latency=latency,
         metrics=metrics,
         verdict=overall(metrics, measured.smoke),
         predictions_sha256=procedure.predictions_sha256,

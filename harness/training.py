@@ -6,19 +6,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
-import methods
 from harness import paths
 from harness.checkpoints import load_into
+from harness.chosen_method import make_method, merged_settings
 from harness.cost import measure_cost
 from harness.data.evaluation import EvaluationBatches, evaluation_batches
 from harness.errors import ProtocolError
+from harness.figures import figures_of, latency_of
 from harness.judge import Measured
 from harness.progress import Silent
 from harness.protocols.distributed import processes, rank, wait_for_all, world_size
@@ -40,11 +41,18 @@ from harness.record import (
 )
 from harness.registry import LOCAL, Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
 from harness.reproduce import Options, build_model
-from harness.results import Counts, Protocol, Result, Run, predictions_sha256, save
+from harness.results import (
+    Figures,
+    Latency,
+    Protocol,
+    Result,
+    Run,
+    predictions_sha256,
+    save,
+)
 from harness.start_weights import Start, initialise, start_of
 from harness.training_data import calibration_images, train_batches
 from methods.base import Method, Schedule
-from methods.base import Settings as MethodSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,8 @@ class _Seed:
     run: Run
     model: nn.Module
     predictions: np.ndarray
+    figures: Figures
+    latency: Latency | None
 
 
 def reproduce_by_training(
@@ -111,40 +121,6 @@ def reproduce_by_training(
     return result
 
 
-def merged_settings(
-    entry: Entry, recipe: Recipe, overrides: tuple[Override, ...]
-) -> dict[str, object]:
-    """The method's settings: of the recipe, changed by the entry, changed by the user."""
-    chosen = {
-        change.key.removeprefix("settings."): change.value
-        for change in overrides
-        if change.key.startswith("settings.")
-    }
-    return {**recipe.settings, **entry.settings, **chosen}
-
-
-def make_method(name: str, settings: Mapping[str, object]) -> Method:
-    """The method called `name` with checked settings. Raises ProtocolError naming the bad value."""
-    try:
-        kind = methods.get(name)
-    except KeyError as error:
-        raise ProtocolError(str(error.args[0])) from error
-    try:
-        return kind(kind.Settings(**dict(settings)))
-    except ValidationError as error:
-        raise ProtocolError(f"{name}: {_first_problem(error, kind.Settings)}") from error
-
-
-def _first_problem(error: ValidationError, settings: type[MethodSettings]) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(settings.model_fields) or "none"
-        return f"no setting is called {where!r}; settings: {known}"
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {text} (got {problem['input']!r})" if where else text
-
-
 def _one_seed(plan: _Plan, seed: int) -> _Seed:
     """Train one seed, or take it from its folder if it is finished."""
     folder = _run_folder(plan, seed)
@@ -155,23 +131,48 @@ def _one_seed(plan: _Plan, seed: int) -> _Seed:
     done = folder.finished()
     if done is not None:
         plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
-        model = _rebuilt(plan, seed, folder)
-        predictions = np.asarray(done["predictions"], dtype=np.uint16)
-        return _Seed(Run.model_validate(done["run"]), model, predictions)
-    trained = _train(plan, seed, folder)
+        return _reused(plan, seed, folder, done)
+    method = make_method(plan.entry.method, plan.settings)
+    trained = _train(plan, seed, folder, method)
     final = evaluate(trained.model, plan.test)
-    run = _run(seed, trained, final)
+    figures, latency = Figures(), None
     if rank() == 0:
-        facts = {"run": run.model_dump(mode="json"), "predictions": final.predictions.tolist()}
-        folder.finish(trained.model.state_dict(), facts)
-    return _Seed(run, trained.model, final.predictions)
+        figures = figures_of(method, trained.model, plan.test)
+        latency = latency_of(method, trained.model, plan.test)
+    wait_for_all()
+    run = _run(seed, trained, final, figures)
+    finished = _Seed(run, trained.model, final.predictions, figures, latency)
+    if rank() == 0:
+        folder.finish(trained.model.state_dict(), _facts(finished))
+    return finished
 
 
-def _train(plan: _Plan, seed: int, folder: RunFolder) -> Trained:
+def _facts(seed: _Seed) -> dict[str, object]:
+    """What a finished seed leaves beside its weights; inverse of `_reused`."""
+    return {
+        "run": seed.run.model_dump(mode="json"),
+        "predictions": seed.predictions.tolist(),
+        "figures": seed.figures.model_dump(mode="json"),
+        "latency": seed.latency.model_dump(mode="json") if seed.latency else None,
+    }
+
+
+def _reused(plan: _Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -> _Seed:
+    """A seed that was finished before."""
+    latency = done.get("latency")
+    return _Seed(
+        Run.model_validate(done["run"]),
+        _rebuilt(plan, seed, folder),
+        np.asarray(done["predictions"], dtype=np.uint16),
+        Figures.model_validate(done.get("figures", {})),
+        Latency.model_validate(latency) if latency else None,
+    )
+
+
+def _train(plan: _Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
     """Seed, build, load start weights, then the recipe's procedure."""
     seed_everything(seed)
     model = _build(plan)
-    method = make_method(plan.entry.method, plan.settings)
     options, training = plan.options, plan.training
     inputs = (plan.evaluation, options.data_root, options.device, seed)
     job = Job(
@@ -216,7 +217,7 @@ def _rebuilt(plan: _Plan, seed: int, folder: RunFolder) -> nn.Module:
     return model.eval()
 
 
-def _run(seed: int, trained: Trained, final: Evaluated) -> Run:
+def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures) -> Run:
     return Run(
         seed=seed,
         counts=final.counts,
@@ -226,6 +227,7 @@ def _run(seed: int, trained: Trained, final: Evaluated) -> Run:
         steps=trained.steps,
         wall_s=trained.wall_s,
         history=trained.history,
+        figures=figures.values,
     )
 
 
@@ -256,13 +258,15 @@ def _result(plan: _Plan, seeds: list[_Seed], wall_s: float) -> Result:
     entry, evaluation = plan.entry, plan.evaluation
     convention = plan.registry.convention_of(entry)
     first = seeds[0]
-    counts = [seed.run.counts for seed in seeds]
+    cost = measure_cost(
+        first.model, input_shape(evaluation), convention, entry.prunable_exclude, first.figures
+    )
     measured = Measured(
         counts=first.run.counts,
-        cost=measure_cost(first.model, input_shape(evaluation), convention, entry.prunable_exclude),
+        cost=cost,
         n_total=plan.test.n_total,
         approximate_images=plan.test.approximate_images,
-        per_seed_pct=_per_seed(counts),
+        per_seed_pct=_per_seed([seed.run for seed in seeds]),
         smoke=smoke_reason(evaluation, plan.test) or _changed_schedule(plan),
     )
     procedure = Procedure(
@@ -284,14 +288,19 @@ def _result(plan: _Plan, seeds: list[_Seed], wall_s: float) -> Result:
         notes=_notes(plan),
     )
     data = data_facts(evaluation, plan.test)
-    return make_result(entry, evaluation, data, measured, procedure, plan.options.device, wall_s)
+    return make_result(
+        entry, evaluation, data, measured, procedure, plan.options.device, wall_s, first.latency
+    )
 
 
-def _per_seed(counts: list[Counts]) -> dict[str, list[float]]:
+def _per_seed(runs: list[Run]) -> dict[str, list[float]]:
+    """Metric -> one value per seed: accuracies, and every figure of the method."""
+    counts = [run.counts for run in runs]
     return {
         "top1_pct": [c.top1_pct for c in counts],
         "top3_pct": [c.top3_pct for c in counts],
         "top5_pct": [c.top5_pct for c in counts],
+        **{name: [run.figures[name] for run in runs] for name in runs[0].figures},
     }
 
 

@@ -1,0 +1,48 @@
+"""The method of an entry, made from its name and checked settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+import methods
+from harness.errors import ProtocolError
+from harness.recipes import Override, Recipe
+from harness.registry import Entry
+from methods.base import Method
+from methods.base import Settings as MethodSettings
+
+
+def merged_settings(
+    entry: Entry, recipe: Recipe, overrides: tuple[Override, ...]
+) -> dict[str, object]:
+    """The method's settings: of the recipe, changed by the entry, changed by the user."""
+    chosen = {
+        change.key.removeprefix("settings."): change.value
+        for change in overrides
+        if change.key.startswith("settings.")
+    }
+    return {**recipe.settings, **entry.settings, **chosen}
+
+
+def make_method(name: str, settings: Mapping[str, object]) -> Method:
+    """The method called `name` with checked settings. Raises ProtocolError naming the bad value."""
+    try:
+        kind = methods.get(name)
+    except KeyError as error:
+        raise ProtocolError(str(error.args[0])) from error
+    try:
+        return kind(kind.Settings(**dict(settings)))
+    except ValidationError as error:
+        raise ProtocolError(f"{name}: {_first_problem(error, kind.Settings)}") from error
+
+
+def _first_problem(error: ValidationError, settings: type[MethodSettings]) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(settings.model_fields) or "none"
+        return f"no setting is called {where!r}; settings: {known}"
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {text} (got {problem['input']!r})" if where else text
