@@ -2,16 +2,15 @@
 
 Each pruning event measures every layer's distortion curve (`rd_curves`), picks one rate per layer
 under a budget (`rd_solvers`) and removes the smallest weights of each layer. Source: ICCV 2023,
-arXiv 2308.10438, and the published program. Also here: the calibration set, the published FLOPs
-figure, and keys under which curves and allocations may be cached.
+arXiv 2308.10438, and the published program. Also here: the calibration set and the published
+FLOPs figure. `rd_keys` has the keys under which curves and allocations are kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -19,10 +18,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from methods.allocation import magnitude, survivors
+from methods.base import Schedule
 from methods.masked import LayerSettings, MaskedMethod, chosen_layers
 from methods.masks import keep_largest
 from methods.published_formats import rd
 from methods.rd_curves import (
+    BATCH_SIZE,
     Measurement,
     Options,
     Reduction,
@@ -31,7 +32,10 @@ from methods.rd_curves import (
     measure,
     pruned_count,
 )
-from methods.rd_solvers import OfficialIndexError, solve_exact, solve_official
+from methods.rd_keys import curve_key, network_hash, tensors_hash
+from methods.rd_redraw import redrawing
+from methods.rd_solvers import OfficialIndexError, official_budget, solve_exact, solve_official
+from methods.store import Store
 
 __all__ = [
     "Allocation",
@@ -44,6 +48,7 @@ __all__ = [
     "curves",
     "flops_remaining",
     "measure",
+    "network_hash",
     "output_positions",
     "solve_exact",
     "solve_official",
@@ -61,12 +66,14 @@ class RateDistortionSettings(LayerSettings):
     budget: Literal["weights", "macs"] = "weights"  # macs: ours, not in the published method
     calibration: Literal["train", "synthetic"] = "train"
     calibration_size: int = Field(1024, ge=1)
-    calib_augment: bool = False  # the original leaves random crop and flip on by mistake
+    calib_augment: bool = False  # as the original by mistake: other crops and flips in every pass
 
     @model_validator(mode="after")
     def _official_counts_weights(self) -> RateDistortionSettings:
         if self.solver == "official" and self.budget != "weights":
             raise ValueError("the official solver knows no MACs budget; use solver='exact'")
+        if self.calib_augment and self.calibration == "synthetic":
+            raise ValueError("made-up images are never cropped; leave out calib_augment")
         return self
 
 
@@ -96,9 +103,27 @@ class RateDistortion(MaskedMethod):
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        self.options: Options = {}  # for `measure`: batch size, progress, resume store
+        self.options: Options = {}  # for `measure`: batch size, memory budget
+        self.store: Store | None = None  # finished curves and allocations, and progress
         self.allocation: Allocation | None = None  # of the last pruning event
         self._chosen: dict[str, float] = {}  # rates of the last pruning event
+        self._seed = 0
+
+    def attach(self, model: nn.Module, schedule: Schedule) -> None:
+        super().attach(model, schedule)
+        self._seed = schedule.seed
+
+    def calibration_rows(self, total: int, folder: bool) -> Sequence[int] | None:
+        """Every s-th training image, as `calibration_indices` has it; None if they are made up."""
+        if self.settings.calibration == "synthetic":
+            return None
+        return calibration_indices(total, self.settings.calibration_size, folder)
+
+    def calibration_images(self, shape: Sequence[int], seed: int) -> Tensor | None:
+        """`synthetic_images` (calibration_size, *shape), or None if real ones are wanted."""
+        if self.settings.calibration == "train":
+            return None
+        return synthetic_images(self.settings.calibration_size, shape, seed)
 
     def adopt(self, model: nn.Module) -> None:
         """Take over the model's weights; rates chosen for other weights are forgotten."""
@@ -122,13 +147,13 @@ class RateDistortion(MaskedMethod):
             raise ValueError(f"target {sparsity} is not a fraction; 0.9 removes 90 %")
         self.adopt(model)
         layers = chosen_layers(model, self.settings)
+        if self.settings.solver == "official":  # before anything slow
+            sizes = [self.weights[name].numel() for name in layers]
+            official_budget(sizes, self.settings.points + 1, sparsity)
         previous = self._previous()
-        options = self.options.copy()
-        options["layers"] = layers
-        measurement = measure(
-            model, images, self.settings.points, self.settings.reduction, **options
-        )
-        choices = self._choose(model, images, measurement, sparsity, previous)
+        key = self._keys(model, images) if self.store else None
+        measurement = self._measure(model, images, layers, key)
+        choices = self._decide(model, images, measurement, sparsity, previous, key)
         rates = {n: measurement.rates[k] for n, k in zip(layers, choices, strict=True)}
         self.set_masks({name: self._mask(name, rates[name], previous[name]) for name in layers})
         self._chosen = rates
@@ -162,6 +187,80 @@ class RateDistortion(MaskedMethod):
         if self.settings.solver == "official":
             return official_mask(weight, mask, rate, previous)
         return exact_mask(weight, mask, rate)
+
+    def _keys(self, model: nn.Module, images: Tensor) -> Callable[..., str]:
+        """`curve_key` for this event; keywords make it an allocation's."""
+        seen = {"images": images}
+        if self.settings.calib_augment:
+            seen["redrawn with seed"] = torch.tensor(self._seed)
+        return partial(
+            curve_key,
+            network_hash(model),
+            tensors_hash(seen),
+            self.settings.reduction,
+            self.settings.points,
+            batch_size=self.options.get("batch_size", BATCH_SIZE),
+            device=next(iter(self.weights.values())).device.type,
+        )
+
+    def _measure(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        layers: Mapping[str, nn.Module],
+        key: Callable[..., str] | None,
+    ) -> Measurement:
+        """The curves; with a store, layers it knows are not measured again."""
+        options = self.options.copy()
+        options["layers"] = layers
+        if self.settings.calib_augment:
+            options["redraw"] = redrawing(images, self._seed)
+        points, reduction = self.settings.points, self.settings.reduction
+        if self.store is None or key is None:
+            return measure(model, images, points, reduction, **options)
+        options["known"] = self.store.load(key())
+        options["on_layer"] = partial(self.store.save, key())
+        options["progress"] = self.store.progress
+        try:
+            measurement = measure(model, images, points, reduction, **options)
+        except ValueError:
+            self.store.forget(key())
+            raise
+        for name in measurement.never_executed:
+            self.store.note(
+                f"layer {name} is never executed: its curve is 0, so it is pruned first"
+            )
+        return measurement
+
+    def _decide(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        measurement: Measurement,
+        target: float,
+        previous: Mapping[str, float],
+        key: Callable[..., str] | None,
+    ) -> list[int]:
+        """The rate indices: known ones of the very same question, or the solver's."""
+        settings, idle = self.settings, measurement.never_executed
+        if settings.solver == "official" and settings.calibration == "train" and idle:
+            msg = f"layer {idle[0]!r} is never executed, so the published program has a curve less"
+            raise OfficialIndexError(f"{msg} than layers and fails; use the exact solver")
+        if self.store is None or key is None:
+            return self._choose(model, images, measurement, target, previous)
+        question = key(
+            layers=measurement.names,
+            target=target,
+            solver=settings.solver,
+            budget=settings.budget,
+            previous=list(previous.values()),
+        )
+        known = self.store.load(question).get("choices")
+        if known is not None and known.shape == (len(previous),):
+            return [int(index) for index in known]
+        choices = self._choose(model, images, measurement, target, previous)
+        self.store.save(question, "choices", torch.tensor(choices))
+        return choices
 
     def _choose(
         self,
@@ -276,44 +375,3 @@ def flops_remaining(layers: Iterable[LayerFlops]) -> float:
         raise ValueError("no executed layer: the share of FLOPs left is undefined")
     left = sum((row.positions or 0) * (row.nnz + row.has_bias) for row in executed)
     return left / sum((row.positions or 0) * (row.size + row.has_bias) for row in executed)
-
-
-def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes, in order; hex, 64 characters."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def curve_key(
-    weights_hash: str,
-    calibration_hash: str,
-    reduction: Reduction,
-    points: int,
-    *,
-    target: float | None = None,
-    solver: str | None = None,
-    budget: str | None = None,
-    previous: Sequence[float] | None = None,
-) -> str:
-    """The cache key of curves, or with the keywords of an allocation; hex, 64 characters.
-
-    weights_hash: `tensors_hash` of the model's state dict, so masks and normalisation statistics
-    count; calibration_hash: of the images. Everything that changes the result is part of the key;
-    the published program leaves most of it out and returns the wrong allocation.
-    """
-    fields = {
-        "kind": "rd-curves" if solver is None else "rd-allocation",
-        "weights": weights_hash,
-        "calibration": calibration_hash,
-        "reduction": reduction,
-        "points": points,
-        "target": target,
-        "solver": solver,
-        "budget": budget,
-        "previous": None if previous is None else [float(rate) for rate in previous],
-    }
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

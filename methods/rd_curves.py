@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import prunable_layers
-from methods.rd_runners import Part, Replay, Runner, runner_for
+from methods.rd_runners import FullForward, Part, Redraw, Replay, Runner, runner_for
 
 Reduction = Literal["mean", "worst"]
 
 MEMORY_BUDGET_BYTES = 2**30
+BATCH_SIZE = 64  # images per pass: moves distortions by rounding, so it belongs to the protocol
 
 
 class Options(TypedDict, total=False):
@@ -32,6 +33,7 @@ class Options(TypedDict, total=False):
     progress: Callable[[int, int], None] | None
     on_layer: Callable[[str, Tensor], None] | None
     known: Mapping[str, Tensor] | None
+    redraw: Redraw | None
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,12 @@ def measure(
     reduction: Reduction = "worst",
     *,
     layers: Mapping[str, nn.Module] | None = None,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
     progress: Callable[[int, int], None] | None = None,
     on_layer: Callable[[str, Tensor], None] | None = None,
     known: Mapping[str, Tensor] | None = None,
+    redraw: Redraw | None = None,
 ) -> Measurement:
     """The distortion curves of `layers` (default: every Conv2d and Linear), with their origin.
 
@@ -85,6 +88,8 @@ def measure(
     progress: called with (units done, units in total); a unit is about the same time everywhere.
     known: curves of layers measured before, which are not measured again; on_layer gets each new
     curve (len(rates),) as soon as it is complete and finite, so that a run can be resumed.
+    redraw: parameter name -> a transform that the images go through before each of its passes, ""
+    for the unpruned one. Every pass is a full one then, and rate 0 has a distortion, too.
     Rows come in the order of `layers`; layers are measured in the order they execute.
     Raises ValueError for no images, a bad rate or reduction, or logits that are not finite.
     """
@@ -96,11 +101,16 @@ def measure(
     recorded = True
     with evaluating(model):
         batches = [part.to(_device(model)) for part in images.split(batch_size)]
-        dense, executed = _dense_logits(model, batches, chosen)
+        seen = list(map(redraw(""), batches)) if redraw else batches
+        dense, executed = _dense_logits(model, seen, chosen)
         if todo:
-            runner = runner_for(model, batches, dense, memory_budget_bytes)
+            runner: Runner
+            if redraw is None:
+                runner = runner_for(model, batches, dense, memory_budget_bytes)
+            else:
+                runner = FullForward(model, batches, redraw)
             recorded = isinstance(runner, Replay)
-            jobs = _jobs(model, runner, todo, grid)
+            jobs = _jobs(model, runner, todo, grid, noisy=redraw is not None)
             meter = _Meter(sum(job.units for job in jobs) * len(batches), progress)
             for job in jobs:
                 curve[job.name] = _measure_layer(runner, job, dense, reduction, meter)
@@ -146,12 +156,14 @@ def pruned_count(rate: float, size: int) -> int:
 class _Job:
     """One layer to measure: which rates need a forward pass at all."""
 
-    def __init__(self, name: str, part: Part, weight: Tensor, grid: list[float]) -> None:
+    def __init__(
+        self, name: str, part: Part, weight: Tensor, grid: list[float], noisy: bool
+    ) -> None:
         self.name, self.part, self.weight = name, part, weight
         size = weight.numel()
         self.counts = [pruned_count(rate, size) for rate in grid]
         # Zeroing what is zero already changes nothing, so the distortion is exactly 0 there.
-        free = int((weight == 0).sum())
+        free = -1 if noisy else int((weight == 0).sum())
         self.distinct = sorted({c for c in self.counts if c > free}) if part.cost else []
         self.units = part.cost * len(self.distinct)
 
@@ -171,11 +183,15 @@ class _Job:
 
 
 def _jobs(
-    model: nn.Module, runner: Runner, layers: Mapping[str, nn.Module], grid: list[float]
+    model: nn.Module,
+    runner: Runner,
+    layers: Mapping[str, nn.Module],
+    grid: list[float],
+    noisy: bool,
 ) -> list[_Job]:
     """What to measure, in the order the layers execute."""
     jobs = [
-        _Job(name, runner.part(_parameter_name(model, name)), _weight(name, layer), grid)
+        _Job(name, runner.part(_parameter_name(model, name)), _weight(name, layer), grid, noisy)
         for name, layer in layers.items()
     ]
     return sorted(jobs, key=lambda job: job.part.start)

@@ -22,6 +22,9 @@ from methods.rd_replay import Recording, Suffix, Unrecordable
 # devices may pick another kernel: rounding of float32, relative to the largest logit.
 RECORDING_RTOL = 1e-5
 
+Transform = Callable[[Tensor], Tensor]
+Redraw = Callable[[str], Transform]
+
 
 class Part(Protocol):
     """A part of the network that depends on one weight."""
@@ -33,6 +36,9 @@ class Part(Protocol):
     @property
     def cost(self) -> int:
         """Operations in it; 0 if the weight never reaches the logits."""
+
+
+Transform = Callable[[Tensor], Tensor]
 
 
 class Runner(Protocol):
@@ -50,6 +56,7 @@ class FullPass:
     """The whole network, whichever weight it is about."""
 
     parameter: str
+    transform: Transform  # of the images, before every pass
     start: int = 0
     cost: int = 1
 
@@ -57,16 +64,24 @@ class FullPass:
 class FullForward:
     """Runs the whole model for every weight: slow, and right for any model."""
 
-    def __init__(self, model: nn.Module, batches: list[Tensor]) -> None:
+    def __init__(
+        self, model: nn.Module, batches: list[Tensor], redraw: Redraw | None = None
+    ) -> None:
+        """redraw: name of a parameter -> what is done to the images before each of its passes."""
         self._model, self._batches = model, batches
+        self._redraw = redraw or (lambda parameter: _unchanged)
 
     def part(self, parameter: str) -> FullPass:
-        return FullPass(parameter)
+        return FullPass(parameter, self._redraw(parameter))
 
     def logits(self, part: Part, batch: int) -> Callable[[Tensor], Tensor]:
         assert isinstance(part, FullPass)
-        images, name = self._batches[batch], part.parameter
-        return lambda weight: functional_call(self._model, {name: weight}, (images,))
+        images, name, transform = self._batches[batch], part.parameter, part.transform
+        return lambda weight: functional_call(self._model, {name: weight}, (transform(images),))
+
+
+def _unchanged(images: Tensor) -> Tensor:
+    return images
 
 
 class Replay:

@@ -132,12 +132,8 @@ def solve_official(
     table = _checked_curves(curves, len(sizes), np.dtype(np.float32))
     phi = _grid(table.shape[1]).astype(np.float32)
     reached = _checked_previous(previous, len(sizes)).astype(np.float32)
-    budget = int((1 - float(target)) * sum(sizes))
-    if budget < 1:
-        msg = f"the published program has an empty table at sparsity {target} ({budget} weights)"
-        raise OfficialIndexError(f"{msg}; use the exact solver")
+    budget = official_budget(sizes, table.shape[1], target)
     order = np.argsort(np.asarray(sizes), kind="stable")
-    _check_official_reach([int(sizes[i]) for i in order], phi, budget)
     best = np.empty(0, dtype=np.float32)
     back: list[npt.NDArray[np.unsignedinteger]] = []
     filled = 0
@@ -153,13 +149,23 @@ def solve_official(
     return _official_backtrack(back, order, sizes, phi, budget)
 
 
-def _check_official_reach(ascending: Sequence[int], phi: Floats, budget: int) -> None:
-    """Raises where the original reads before the start of a row, from the second layer on."""
-    for size in ascending[1:]:
-        kept_all = int(np.float32(size) * (1 - phi[0]))
+def official_budget(sizes: Sequence[int], points: int, target: float) -> int:
+    """Weights kept at most by the published program, for `points` rates; needs no curves.
+
+    Raises OfficialIndexError where it stops: an empty table, or a layer, other than the smallest,
+    for which it reads before the start of a row.
+    """
+    budget = int((1 - float(target)) * sum(sizes))
+    if budget < 1:
+        msg = f"the published program has an empty table at sparsity {target} ({budget} weights)"
+        raise OfficialIndexError(f"{msg}; use the exact solver")
+    first = 1 - _grid(points).astype(np.float32)[0]
+    for size in sorted(sizes)[1:]:
+        kept_all = int(np.float32(size) * first)
         if budget > 1 and 1 - kept_all < -budget:
             msg = f"the published program fails here: a layer of {size} weights is more than the"
             raise OfficialIndexError(f"{msg} {budget} to keep plus one; use the exact solver")
+    return budget
 
 
 def _official_columns(budget: int, filled: int) -> int:

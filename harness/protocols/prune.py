@@ -12,15 +12,18 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from harness.errors import ProtocolError
+from harness.curve_cache import CurveCache
+from harness.errors import MetricError, ProtocolError
 from harness.profile.sparsity import sparsity
 from harness.protocols.distributed import rank, wait_for_all
+from harness.protocols.evaluate import verdict_precision
 from harness.protocols.seeds import generator_states, restore_generators
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, Trained, train
 from harness.recipes import Duration, PruneRounds
 from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
+from methods.store import Keeping
 
 Calibration = Callable[[], Tensor | None]
 
@@ -81,7 +84,10 @@ def _dense(job: Job) -> dict[str, float]:
     """Train the network that will be pruned, when the recipe trains its own; its row."""
     dense = replace(job.recipe, prune=None)
     inside = replace(job, recipe=dense, method=Dense(Settings()), folder=_folder(job, 0))
-    return _row(train(inside), 0)
+    try:
+        return _row(train(inside), 0)
+    except MetricError as error:
+        raise ProtocolError(f"the network to prune cannot be measured: {error}") from error
 
 
 def _row(trained: Trained, number: int) -> dict[str, float]:
@@ -105,8 +111,12 @@ def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration)
     if _folder(job, number).load_state() is None:
         target = rounds.targets[number - 1]
         job.progress.stage(f"round {number}/{rounds.count}: prune to {100 * target:.2f} %")
+        if isinstance(job.method, Keeping):
+            stage = f"round {number}/{rounds.count}: distortion curves"
+            job.method.store = CurveCache(job.progress, stage)
         try:
-            job.method.prune(job.model, target, calibration())
+            with verdict_precision():  # what a method measures does not depend on TF32 either
+                job.method.prune(job.model, target, calibration())
         except (ValueError, IndexError) as error:
             msg = f"round {number}, target {100 * target:.2f} %: {error}"
             raise ProtocolError(msg) from error
