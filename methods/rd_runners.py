@@ -38,9 +38,6 @@ class Part(Protocol):
         """Operations in it; 0 if the weight never reaches the logits."""
 
 
-Transform = Callable[[Tensor], Tensor]
-
-
 class Runner(Protocol):
     """Something that gives logits for a changed weight."""
 
