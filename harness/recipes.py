@@ -19,6 +19,7 @@ UNITS = ("epoch", "step")
 INITS = ("default", "kaiming_fan_in", "kaiming_fan_out")
 PRECISIONS = ("fp32", "amp-fp16", "amp-bf16")
 SPECIFIED_BY = ("paper", "assumed")
+SELECTIONS = ("last", "best")
 START_BASELINE = "baseline"  # Recipe.start: the weights of the entry's own baseline
 _DURATION = re.compile(r"(\d+)(ep|it)\Z")
 
@@ -174,6 +175,9 @@ class Recipe:
     prune: PruneRounds | None = None
     precision: str = "fp32"
     settings: Mapping[str, object] = field(default_factory=dict)  # of the method; entries override
+    # Epoch the source prints and starts its next stage from; "best" = on the test set. Our number
+    # is the last epoch's either way; the best one's weights are then kept beside it.
+    selects: str = "last"
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -181,6 +185,7 @@ class Recipe:
         require_one_of("specified_by", self.specified_by, SPECIFIED_BY)
         require_one_of("init", self.init, INITS)
         require_one_of("precision", self.precision, PRECISIONS)
+        require_one_of("selects", self.selects, SELECTIONS)
         _at_least(self, 1, "version", "batch")
         for name in ("label_smoothing", "validation_frac"):
             if not 0 <= getattr(self, name) < 1:
@@ -207,8 +212,12 @@ def from_mapping(name: str, mapping: Mapping[str, object]) -> Recipe:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Hash of the protocol without its note."""
-    return sha256(recipe, without=("note",))
+    """Hash of the protocol without its note.
+
+    `selects` came later: left at its default, it leaves the hashes of earlier results alone.
+    """
+    later = ("selects",) if recipe.selects == "last" else ()
+    return sha256(recipe, without=("note", *later))
 
 
 def with_overrides(

@@ -3,6 +3,7 @@
 state.pt              everything needed to continue, replaced atomically
 roundNN/state.pt      likewise, inside a round of pruning
 weights.safetensors   the finished network, plain keys
+best.safetensors      the network of the best epoch so far, if the recipe selects it
 done.json             written last: a run that has it is finished
 """
 
@@ -32,6 +33,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The finished network."""
         return self.path / "weights.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The network of the best evaluated epoch; only if the recipe selects it."""
+        return self.path / "best.safetensors"
 
     def inner(self, name: str) -> RunFolder:
         """The folder of a part of this run."""
@@ -66,12 +72,13 @@ class RunFolder:
             raise ProtocolError(msg)
         return state
 
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace the network of the best epoch."""
+        self._save_weights("best.safetensors", weights)
+
     def finish(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write the final weights, then done.json; the state is no longer needed."""
-        from safetensors.torch import save
-
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        self._replace("weights.safetensors", lambda file: file.write(save(plain)))
+        self._save_weights("weights.safetensors", weights)
         text = json.dumps({"key": self.key, **facts}, indent=1)
         self._replace("done.json", lambda file: file.write(text.encode()))
         (self.path / "state.pt").unlink(missing_ok=True)
@@ -85,6 +92,12 @@ class RunFolder:
             return None
         facts: dict[str, Any] = json.loads(file.read_text())
         return facts if facts["key"] == self.key else None
+
+    def _save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
+        from safetensors.torch import save
+
+        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+        self._replace(name, lambda file: file.write(save(plain)))
 
     def _replace(self, name: str, write: Any) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

@@ -280,6 +280,9 @@ class _Loop:
         except MetricError as error:
             raise self._broken(str(error)) from error
         row = self._row(epoch, loss, self.last)
+        if self.recipe.selects == "best" and rank() == 0:
+            if all(row["top1_pct"] > earlier["top1_pct"] for earlier in self.history):
+                job.folder.save_best(job.model.state_dict())
         self.history.append(row)
         job.progress.note(
             f"epoch {epoch + 1}/{self.epochs}  loss {loss:.4f}  top-1 {row['top1_pct']:.2f} %  "
