@@ -121,21 +121,28 @@ def raw_divergence(kernels: Tensor) -> Tensor:
     """
     samples, area = kernels.shape[-2:]
     mean = kernels.mean(-2)
-    centred = kernels - mean.unsqueeze(-2)
-    covariance = centred.mT @ centred / max(samples - 1, 1)
+    outer = mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    covariance = (kernels.mT @ kernels - samples * outer) / max(samples - 1, 1)
     if samples - 1 < area:
         inverse = _row_space_inverse(kernels)
         log_det = mean.new_zeros(mean.shape[:-1])
-        regular = torch.zeros_like(log_det, dtype=torch.bool)
+        regular = torch.zeros_like(log_det)
     else:
         inverse, log_det, regular = _regular_inverse(covariance)
-    second_moment = covariance + mean.unsqueeze(-1) * mean.unsqueeze(-2)
     pulled = (inverse @ mean.unsqueeze(-1)).squeeze(-1)
-    trace = second_moment.flatten(-2) @ inverse.flatten(-2).mT
-    quadratic = trace - 2 * mean @ pulled.mT + (mean * pulled).sum(-1).unsqueeze(-2)
-    ratio = log_det.unsqueeze(-2) - log_det.unsqueeze(-1)
-    ratio = ratio * (regular.unsqueeze(-2) & regular.unsqueeze(-1))
-    return 0.5 * (quadratic + ratio - area)
+    # Every term is a product of something of i and something of j, so that one matrix product
+    # makes all pairs. Their number grows with the square of the width: each pass over them counts.
+    one = torch.ones_like(log_det)
+    of_i = ((covariance + outer).flatten(-2), -2 * mean, one, -log_det * regular, regular)
+    constant = (mean * pulled).sum(-1) - area
+    of_j = (inverse.flatten(-2), pulled, constant, regular, log_det * regular)
+    return 0.5 * _features(of_i) @ _features(of_j).mT
+
+
+def _features(parts: Sequence[Tensor]) -> Tensor:
+    """(...,O,F) from parts (...,O,f) and (...,O)."""
+    filters = parts[0].dim() - 1
+    return torch.cat([p if p.dim() > filters else p.unsqueeze(-1) for p in parts], -1)
 
 
 def redundancy_block(kernels: Tensor) -> Tensor:
@@ -145,10 +152,10 @@ def redundancy_block(kernels: Tensor) -> Tensor:
     untouched zeros take part in the minimum, as in the paper's code.
     """
     divergence = raw_divergence(kernels)
-    upper = torch.where(divergence.isnan(), 1.0, divergence).triu()
-    low = upper.amin((-2, -1), keepdim=True)
-    scaled = ((upper - low) / upper.abs().amax((-2, -1), keepdim=True)).nan_to_num(nan=0.0)
-    return (scaled + scaled.mT) / 2
+    upper = torch.nan_to_num_(divergence, 1.0, math.inf, -math.inf).triu_()
+    low, high = upper.amin((-2, -1), keepdim=True), upper.amax((-2, -1), keepdim=True)
+    scaled = upper.sub_(low).div_(torch.maximum(high, -low)).nan_to_num_(nan=0.0)
+    return (scaled + scaled.mT).mul_(0.5)
 
 
 def kernels_of(weight: Tensor, reading: Kernels = "filters") -> Tensor:
@@ -251,11 +258,11 @@ def _positions(starts: Sequence[int], width: int, device: torch.device) -> Tenso
 
 
 def _regular_inverse(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Inverse, log determinant and whether they exist; never waits for the device."""
+    """Inverse, log determinant and 1 where they exist, else 0; never waits for the device."""
     factor, info = torch.linalg.cholesky_ex(covariance)
-    regular = info == 0
+    regular = (info == 0).to(covariance.dtype)
     identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-    safe = torch.where(regular[..., None, None], factor, identity)
+    safe = torch.where(regular[..., None, None] > 0, factor, identity)
     half = torch.linalg.solve_triangular(safe, identity, upper=False)
     inverse = (half.mT @ half) * regular[..., None, None]
     log_det = 2 * safe.diagonal(dim1=-2, dim2=-1).log().sum(-1)
