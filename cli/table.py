@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from cli import options
@@ -19,7 +21,7 @@ from harness.reports.tables import SORTS
     type=click.Choice(SORTS),
     default="entry",
     show_default=True,
-    help="By name, best top-1, most zeros, fewest MACs, or newest.",
+    help="By name, data set, best top-1, most zeros, fewest MACs, or newest.",
 )
 @click.option(
     "--format",
@@ -29,6 +31,11 @@ from harness.reports.tables import SORTS
     show_default=True,
     help="How to print it; csv and json carry unrounded numbers.",
 )
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Markdown file whose table between the results markers is replaced.",
+)
 @options.as_json
 def command(
     paper: str | None,
@@ -37,6 +44,7 @@ def command(
     dataset: str | None,
     sort: str,
     style: str,
+    into: Path | None,
     as_json: bool,
 ) -> None:
     """The leaderboard, from stored results only.
@@ -56,7 +64,11 @@ def command(
     )
     if not rows:
         click.echo("No results match. Measure some: bench reproduce --suite quickstart", err=True)
-    if as_json or style != "rich":
+    if into is not None:
+        from harness.reports.readme import update
+
+        click.echo(f"{into}: {'table replaced' if update(into, rows) else 'unchanged'}")
+    elif as_json or style != "rich":
         click.echo(render(rows, "json" if as_json else style))
     elif rows:
         screen = console()

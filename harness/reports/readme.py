@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import MetricError
-from harness.reports.tables import COLUMNS, LEGEND, Row
+from harness.reports.tables import Column, Row, legend, shown_columns
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -14,15 +14,16 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 def table(rows: Sequence[Row]) -> str:
     """Markdown: one line per row, linked to its record; notes as a numbered list below."""
     notes = sorted({row.note for row in rows if row.note})
-    head = "| " + " | ".join(column.head for column in COLUMNS) + " |"
-    rule = "| " + " | ".join("---:" if column.right else "---" for column in COLUMNS) + " |"
-    body = ["| " + " | ".join(_cells(row, notes)) + " |" for row in rows]
+    columns = shown_columns(rows)
+    head = "| " + " | ".join(column.head for column in columns) + " |"
+    rule = "| " + " | ".join("---:" if column.right else "---" for column in columns) + " |"
+    body = ["| " + " | ".join(_cells(row, columns, notes)) + " |" for row in rows]
     below = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join([head, rule, *body, "", LEGEND, *(["", *below] if below else [])])
+    return "\n".join([head, rule, *body, "", legend(rows), *(["", *below] if below else [])])
 
 
-def _cells(row: Row, notes: Sequence[str]) -> list[str]:
-    cells = [column.text(row) for column in COLUMNS]
+def _cells(row: Row, columns: Sequence[Column], notes: Sequence[str]) -> list[str]:
+    cells = [column.text(row) for column in columns]
     mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
     cells[0] = f"[`{row.entry}`](reports/results/{row.entry}/{row.result_id}.json){mark}"
     return cells

@@ -38,9 +38,13 @@ class Row:
     retrained_std_pp: float | None  # ddof 1
     n_seeds: int | None
     delta_pp: float | None
-    sparsity_pct: float  # all conv + linear weights
+    sparsity_pct: float | None  # all conv + linear weights; None: a dynamic network keeps all
     macs_effective: int
     macs_dense: int
+    reported_reduction_pct: float | None  # by the paper's own counter, where it has one
+    strict_reduction_pct: float | None  # everything counted that has to be computed
+    dense_ms_p50: float | None  # one image, dense network
+    fastest_ms_p50: float | None  # one image, the fastest other way of running this one
     n_images: int
     verdict: str
     reason: str
@@ -58,11 +62,12 @@ class Column:
     text: Callable[[Row], str]
     right: bool = False
     priority: int = 0
+    legend: str = ""  # one sentence, where the general legend does not cover it
 
 
 COLUMNS = (
     Column("entry", lambda r: r.entry),
-    Column("sparsity %", lambda r: f"{r.sparsity_pct:.2f}", True, 1),
+    Column("sparsity %", lambda r: _number(r.sparsity_pct), True, 1),
     Column("MACs (M)", lambda r: f"{r.macs_effective / 1e6:.2f}", True, 2),
     Column("published", lambda r: r.published_top1_pct or MISSING, True),
     Column("evaluated", lambda r: _number(r.evaluated_top1_pct), True),
@@ -72,16 +77,44 @@ COLUMNS = (
     Column("n", lambda r: f"{r.n_images:,}", True, 3),
     Column("date", lambda r: r.date, False, 4),
 )
+MEASURED_AT = 3
+# Left out when no row has anything in them; shown behind the MACs.
+MEASURED_COLUMNS = (
+    Column(
+        "reported −%",
+        lambda r: _number(r.reported_reduction_pct),
+        True,
+        1,
+        "reported −% = MACs saved by the paper's counter.",
+    ),
+    Column(
+        "strict −%",
+        lambda r: _number(r.strict_reduction_pct),
+        True,
+        1,
+        "strict −% = MACs saved once gates, classifier and refilled channels are counted; these "
+        "networks keep all their weights, and MACs are the mean over images.",
+    ),
+    Column(
+        "ms",
+        lambda r: _times(r),
+        True,
+        1,
+        "ms = median of one image (batch 1), dense → fastest way of running the pruned network, "
+        "timed in turns.",
+    ),
+)
 LEGEND = (
     "top-1 in %; evaluated = published checkpoint measured by us; retrained = mean ± std over "
     "seeds (ddof 1); Δ = measured - published in points; sparsity over all conv+linear weights; "
     "MACs of one image, density applied; n = images."
 )
 
-_SORTS: dict[str, Callable[[Row], float]] = {  # within equals: by name
+_SORTS: dict[str, Callable[[Row], float | tuple[str, str]]] = {  # within equals: by name
     "entry": lambda r: 0.0,
+    "dataset": lambda r: (r.dataset, r.model),
     "top1": lambda r: -(r.evaluated_top1_pct or r.retrained_top1_pct or 0.0),
-    "sparsity": lambda r: -r.sparsity_pct,
+    "sparsity": lambda r: -(r.sparsity_pct or 0.0),
     "macs": lambda r: float(r.macs_effective),
     "date": lambda r: -float(r.date.replace("-", "")),  # newest first
 }
@@ -100,8 +133,8 @@ def leaderboard(
 ) -> list[Row]:
     """Rows of the results that match every given filter.
 
-    sort: entry (by name), top1 and sparsity (highest first), macs (fewest first) or date (newest
-    first).
+    sort: entry (by name), dataset (then model), top1 and sparsity (highest first), macs (fewest
+    first) or date (newest first).
     """
     wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
     rows = [
@@ -115,6 +148,8 @@ def leaderboard(
 def row(result: Result) -> Row:
     """One result as a line of the table."""
     top1 = result.metrics["top1_pct"]
+    dynamic = result.granularity == "dynamic"
+    dense_ms, fastest_ms = _latencies(result)
     evaluated = result.mode == "evaluated"
     seeds = [run.counts.top1_pct for run in result.runs]
     return Row(
@@ -129,9 +164,13 @@ def row(result: Result) -> Row:
         retrained_std_pp=_std(seeds),
         n_seeds=len(seeds) or None,
         delta_pp=top1.delta,
-        sparsity_pct=result.cost.sparsity_pct,
+        sparsity_pct=None if dynamic else result.cost.sparsity_pct,
         macs_effective=result.cost.macs_effective,
         macs_dense=result.cost.macs_dense,
+        reported_reduction_pct=_figure(result, "flops_reduction_pct"),
+        strict_reduction_pct=_figure(result, "strict_reduction_pct"),
+        dense_ms_p50=dense_ms,
+        fastest_ms_p50=fastest_ms,
         n_images=result.data.n,
         verdict=result.verdict.status,
         reason=result.verdict.reason,
@@ -140,6 +179,30 @@ def row(result: Result) -> Row:
         date=result.created[:10],
         result_id=result.result_id,
     )
+
+
+def _figure(result: Result, name: str) -> float | None:
+    comparison = result.metrics.get(name)
+    return None if comparison is None else comparison.measured
+
+
+def _latencies(result: Result) -> tuple[float | None, float | None]:
+    """Medians of the reference and of the fastest other way."""
+    if result.latency is None:
+        return None, None
+    dense, *others = [times.p50 for times in result.latency.ms.values()]
+    return dense, min(others, default=None)
+
+
+def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns that say something about any of `rows`."""
+    measured = [c for c in MEASURED_COLUMNS if any(c.text(r) != MISSING for r in rows)]
+    return (*COLUMNS[:MEASURED_AT], *measured, *COLUMNS[MEASURED_AT:])
+
+
+def legend(rows: Sequence[Row]) -> str:
+    """What the columns of a table of `rows` mean."""
+    return " ".join([LEGEND, *(c.legend for c in shown_columns(rows) if c.legend)])
 
 
 def _note(result: Result) -> str:
@@ -163,7 +226,7 @@ def rich_table(rows: Sequence[Row], width: int) -> Table:
 
     columns = _fitting(rows, width)
     marks = _marks(rows)
-    caption = "\n".join([LEGEND, *(f"{mark} {note}" for note, mark in marks.items())])
+    caption = "\n".join([legend(rows), *(f"{mark} {note}" for note, mark in marks.items())])
     room = width - sum(_widths(columns[1:], rows)) - 2 * (len(columns) - 1)
     room -= max([len(mark) + 1 for mark in marks.values()], default=0)
     table = Table(box=None, pad_edge=False, header_style="bold", caption=Text(caption))
@@ -197,7 +260,7 @@ def _fitting(rows: Sequence[Row], width: int) -> list[Column]:
     """All columns if they fit, else without those of the highest priority number, and so on."""
     longest_entry = 28  # the first column may fold; it needs this much to stay readable
     for limit in (4, 3, 2, 1, 0):
-        chosen = [c for c in COLUMNS if c.priority <= limit]
+        chosen = [c for c in shown_columns(rows) if c.priority <= limit]
         if longest_entry + sum(_widths(chosen[1:], rows)) + 2 * len(chosen) <= width:
             return chosen
     return [c for c in COLUMNS if c.priority == 0]
@@ -214,13 +277,14 @@ def render(rows: Sequence[Row], style: str) -> str:
 
 def _markdown(rows: Sequence[Row]) -> str:
     marks = _marks(rows)
-    lines = [[c.head for c in COLUMNS], ["---:" if c.right else "---" for c in COLUMNS]]
+    columns = shown_columns(rows)
+    lines = [[c.head for c in columns], ["---:" if c.right else "---" for c in columns]]
     for r in rows:
         mark = f" {marks[r.note]}" if r.note else ""
-        lines.append([r.entry + mark, *(c.text(r) for c in COLUMNS[1:])])
+        lines.append([r.entry + mark, *(c.text(r) for c in columns[1:])])
     table = ["| " + " | ".join(cells) + " |" for cells in lines]
     notes = [f"{mark} {note}" for note, mark in marks.items()]
-    return "\n".join([*table, "", LEGEND, *(f"\n{note}" for note in notes)])
+    return "\n".join([*table, "", legend(rows), *(f"\n{note}" for note in notes)])
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -292,6 +356,12 @@ def _number(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return MISSING if value is None else f"{value:+.2f}"
+
+
+def _times(r: Row) -> str:
+    if r.dense_ms_p50 is None or r.fastest_ms_p50 is None:
+        return MISSING
+    return f"{r.dense_ms_p50:.2f} → {r.fastest_ms_p50:.2f}"
 
 
 def _mean(r: Row) -> str:
