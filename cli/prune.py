@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+import methods
 from cli import options
+from cli.allocation import budget_options, chosen_settings
 from cli.output import print_json, print_rich, progress
 from cli.reproduce import mirror_all
 from cli.schedule import announce, chosen_training, overrides_from, training_options
@@ -30,8 +32,10 @@ from cli.schedule import announce, chosen_training, overrides_from, training_opt
     "--target",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     required=True,
-    help="Sparsity after the last round: share of zeros in conv and linear weights.",
+    help="Sparsity after the last round: share of zeros in conv and linear weights; with --budget "
+    "macs the share of MACs to remove.",
 )
+@budget_options
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--finetune", default="0ep", show_default=True, help='After each round: "2ep".')
 @click.option("--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own).")
@@ -50,6 +54,9 @@ def command(
     start: str | None,
     weights: Path | None,
     target: float,
+    budget: str | None,
+    calibration: dict[str, str] | None,
+    solver: str | None,
     rounds: int,
     finetune: str,
     recipe_name: str | None,
@@ -75,6 +82,7 @@ def command(
     """
     if (start is None) == (weights is None):
         raise click.UsageError("say what to prune: either --start ID or --weights FILE")
+    settings = _known_settings(method, chosen_settings(budget, calibration, solver))
     from harness.local import local_pruning
 
     registry = options.load_registry(registries)
@@ -90,13 +98,13 @@ def command(
         recipe_name=recipe_name,
         evaluation=evaluation,
         name=name,
-        overrides=overrides_from(assignments),
+        overrides={**settings, **overrides_from(assignments)},
     )
     if dry_run:
-        announce(entry, recipe, seeds)
+        announce(entry, recipe, seeds, registry)
         return
     from harness.reports.tables import verdict_blocks
-    from harness.reproduce import Options
+    from harness.reproduction import Options
     from harness.training import reproduce_by_training
 
     with progress() as bars:
@@ -114,3 +122,16 @@ def command(
         print_json(result.model_dump(mode="json"))
     else:
         print_rich(verdict_blocks([result]))
+
+
+def _known_settings(method: str, settings: dict[str, str]) -> dict[str, str]:
+    """Recipe keys for the settings. Raises UsageError if the method has no such setting."""
+    if settings and method in methods.names():
+        known = methods.get(method).Settings.model_fields
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            option = "calibration" if unknown[0].startswith("calibration") else unknown[0]
+            raise click.UsageError(
+                f"--{option} is for methods that measure, such as rd; {method} has no such setting"
+            )
+    return {f"settings.{name}": value for name, value in settings.items()}

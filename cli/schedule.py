@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from harness.entries import Entry
     from harness.recipes import Override, Recipe
+    from harness.registry import Registry
     from harness.training import Training
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,19 +80,28 @@ def chosen_training(
     )
 
 
-def announce(entry: Entry, recipe: Recipe, seeds: int) -> None:
-    """Print what would run."""
+def announce(entry: Entry, recipe: Recipe, seeds: int, registry: Registry) -> None:
+    """Print what would run, the training of a start network that has to come first included."""
+    from harness.start_weights import start_entry, trained_first
+
+    source = start_entry(entry, recipe, registry)
     rows = {
         "entry": entry.id,
         "method": f"{entry.method} {dict(recipe.settings) | dict(entry.settings)}",
         "model": f"{entry.model} on {entry.dataset}",
         "recipe": f"{recipe.name} v{recipe.version}: {recipe.length}, batch {recipe.batch}",
         "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",
-        "start": recipe.start or "random initialisation",
+        "start": source.id if source else "random initialisation",
         "seeds": str(seeds),
     }
     if recipe.prune:
         rounds = recipe.prune
         rows["rounds"] = f"{rounds.count} x (prune {rounds.amount:g}, then {rounds.finetune})"
+    if source and source.recipe and trained_first(source):
+        first = registry.recipes[source.recipe]
+        rows["first"] = f"train {source.id}: {first.name}, {first.length}, then its {first.selects}"
+        rows["first"] += " epoch (unless finished before)"
+    if recipe.specified_by == "assumed":
+        rows["assumed"] = recipe.note
     for name, value in rows.items():
         click.echo(f"{name:<10} {value}")

@@ -79,11 +79,11 @@ def command(
     )
     from cli.schedule import announce, chosen_training
     from harness.reports.tables import verdict_blocks
-    from harness.reproduce import Options
+    from harness.reproduction import Options
     from harness.training import reproduce_by_training
 
     if dry_run:
-        announce(entry, recipe, seeds)
+        announce(entry, recipe, seeds, registry)
         return
     with progress() as bars:
         chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from harness.local import read_weights
 from harness.recipes import START_BASELINE, Recipe
 from harness.record import checkpoint_facts
 from harness.registry import Entry, Registry
-from harness.reproduce import Options, load_model
+from harness.reproduction import Options, load_model
 from harness.results import CheckpointFacts
 
 
@@ -26,23 +27,50 @@ class Start:
     facts: CheckpointFacts
 
 
-def start_of(entry: Entry, recipe: Recipe, registry: Registry, options: Options) -> Start | None:
+def start_of(
+    entry: Entry,
+    recipe: Recipe,
+    registry: Registry,
+    options: Options,
+    train: Callable[[Entry], Path],
+) -> Start | None:
     """The weights that a run of `recipe` begins with; None = drawn afresh.
 
-    A file of the user (options.from_file) comes before the recipe's own start.
+    A file of the user (options.from_file) comes before the recipe's own start. train: the file that
+    a finished run of an entry left; asked for when nothing is published and a recipe is known.
     Raises CheckpointError when they cannot be had, ProtocolError when the entry names none.
     """
     if options.from_file is not None:
         tensors, facts = read_weights(options.from_file, "plain")
         return Start(f"file {options.from_file.name}", tensors, facts)
+    source = start_entry(entry, recipe, registry)
+    if source is None:
+        return None
+    if trained_first(source):
+        tensors, facts = read_weights(train(source), "safetensors")
+        here = facts.model_copy(update={"source": f"trained:{source.id}"})
+        return Start(f"{source.id}, trained here", tensors, here)
+    model, obtained = load_model(source, replace(options, device="cpu"))
+    return Start(source.id, model.state_dict(), checkpoint_facts(obtained))
+
+
+def start_entry(entry: Entry, recipe: Recipe, registry: Registry) -> Entry | None:
+    """The entry whose weights a run of `recipe` begins with; None = drawn afresh.
+
+    Raises ProtocolError if that is the baseline and the entry names none.
+    """
     if recipe.start is None:
         return None
     name = entry.baseline if recipe.start == START_BASELINE else recipe.start
     if name is None:
         msg = f"{entry.id}: recipe {recipe.name} starts from the baseline, but the entry names none"
         raise ProtocolError(f"{msg}. Give one: --set start=ID, or a file")
-    model, obtained = load_model(registry.get(name), replace(options, device="cpu"))
-    return Start(name, model.state_dict(), checkpoint_facts(obtained))
+    return registry.get(name)
+
+
+def trained_first(source: Entry) -> bool:
+    """Whether the weights of `source` have to be trained here: none published, a recipe known."""
+    return source.checkpoint is None and source.recipe is not None
 
 
 def initialise(model: nn.Module, kind: str) -> None:

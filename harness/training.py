@@ -40,13 +40,14 @@ from harness.record import (
     smoke_reason,
 )
 from harness.registry import LOCAL, Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
-from harness.reproduce import Options, build_model
+from harness.reproduction import Options, build_model
 from harness.results import (
     Figures,
     Latency,
     Protocol,
     Result,
     Run,
+    load_all,
     predictions_sha256,
     save,
 )
@@ -103,22 +104,57 @@ def reproduce_by_training(
     Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
     """
     started = time.perf_counter()
-    settings = merged_settings(entry, recipe, training.overrides)
-    make_method(entry.method, settings)  # wrong settings show before anything is loaded
+    make_method(entry.method, merged_settings(entry, recipe, training.overrides))
     with processes(options.device) as device, obeyed():
         progress = Silent() if rank() else options.progress
         options = replace(options, device=device, progress=progress)
-        evaluation = registry.evaluations[entry.evaluation]
-        start = start_of(entry, recipe, registry, options)
-        test = evaluation_batches(
-            evaluation, options.data_root, device, EVALUATION_BATCH, limit=options.limit
-        )
-        plan = _Plan(entry, registry, recipe, evaluation, settings, options, training, test, start)
+        plan = _plan(entry, registry, recipe, options, training)
         seeds = [_one_seed(plan, seed) for seed in training.seeds]
         result = _result(plan, seeds, time.perf_counter() - started)
         if rank() == 0:
             save(result, seeds[0].predictions)
     return result
+
+
+def _plan(
+    entry: Entry, registry: Registry, recipe: Recipe, options: Options, training: Training
+) -> _Plan:
+    """Start weights, trained first where that is needed, and the evaluation images."""
+    evaluation = registry.evaluations[entry.evaluation]
+
+    def train_first(source: Entry) -> Path:
+        return _weights_of(source, registry, options, training)
+
+    start = start_of(entry, recipe, registry, options, train_first)
+    test = evaluation_batches(
+        evaluation, options.data_root, options.device, EVALUATION_BATCH, limit=options.limit
+    )
+    settings = merged_settings(entry, recipe, training.overrides)
+    return _Plan(entry, registry, recipe, evaluation, settings, options, training, test, start)
+
+
+def _weights_of(entry: Entry, registry: Registry, options: Options, training: Training) -> Path:
+    """Weights of `entry` trained by its own recipe with seed 0: a run and a result of its own.
+
+    The epoch that the recipe selects. Finished runs are reused, also under --fresh.
+    """
+    assert entry.recipe is not None  # trained_first
+    recipe = registry.recipes[entry.recipe]
+    alone = replace(training, seeds=(0,), overrides=(), fresh=False)
+    options.progress.note(f"{entry.id} comes first: {recipe.length} with {recipe.name}")
+    plan = _plan(entry, registry, recipe, options, alone)
+    folder = _run_folder(plan, 0)
+    if folder.finished() is None or not _on_record(plan):
+        reproduce_by_training(entry, registry, recipe, options, alone)
+        wait_for_all()  # the first process has written by then
+    return folder.best if recipe.selects == "best" else folder.weights
+
+
+def _on_record(plan: _Plan) -> bool:
+    """Whether a result of this entry by this recipe was saved: a run may be killed just before."""
+    wanted = recipe_sha256(plan.recipe)
+    stored = load_all(entry=plan.entry.id)
+    return any(result.recipe and result.recipe.sha256 == wanted for result in stored)
 
 
 def _one_seed(plan: _Plan, seed: int) -> _Seed:
@@ -135,12 +171,15 @@ def _one_seed(plan: _Plan, seed: int) -> _Seed:
     method = make_method(plan.entry.method, plan.settings)
     trained = _train(plan, seed, folder, method)
     final = evaluate(trained.model, plan.test)
-    figures, latency = Figures(), None
+    figures, best, latency = Figures(), Figures(), None
     if rank() == 0:
         figures = figures_of(method, trained.model, plan.test)
+        if method.kind == "dynamic" and folder.best.exists():
+            kept = _rebuilt(plan, seed, folder.best)
+            best = figures_of(method, kept, plan.test)
         latency = latency_of(method, trained.model, plan.test)
     wait_for_all()
-    run = _run(seed, trained, final, figures)
+    run = _run(seed, trained, final, figures, best)
     finished = _Seed(run, trained.model, final.predictions, figures, latency)
     if rank() == 0:
         folder.finish(trained.model.state_dict(), _facts(finished))
@@ -162,7 +201,7 @@ def _reused(plan: _Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) 
     latency = done.get("latency")
     return _Seed(
         Run.model_validate(done["run"]),
-        _rebuilt(plan, seed, folder),
+        _rebuilt(plan, seed, folder.weights),
         np.asarray(done["predictions"], dtype=np.uint16),
         Figures.model_validate(done.get("figures", {})),
         Latency.model_validate(latency) if latency else None,
@@ -206,18 +245,21 @@ def _build(plan: _Plan) -> nn.Module:
     return model.to(plan.options.device)
 
 
-def _rebuilt(plan: _Plan, seed: int, folder: RunFolder) -> nn.Module:
-    """The network of a finished run. A dynamic one has the parts its method adds."""
+def _rebuilt(plan: _Plan, seed: int, weights: Path) -> nn.Module:
+    """The network of a finished run, or of its best epoch.
+
+    A dynamic one has the parts that its method adds.
+    """
     model = _build(plan)
     method = make_method(plan.entry.method, plan.settings)
     if method.kind == "dynamic":
         method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
         model = method.finalize(model)
-    load_into(model, load_file(folder.weights), plan.entry.id)
+    load_into(model, load_file(weights), plan.entry.id)
     return model.eval()
 
 
-def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures) -> Run:
+def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: Figures) -> Run:
     return Run(
         seed=seed,
         counts=final.counts,
@@ -228,6 +270,7 @@ def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures) -> Run
         wall_s=trained.wall_s,
         history=trained.history,
         figures=figures.values,
+        best_figures=best.values,
     )
 
 
@@ -344,6 +387,8 @@ def _notes(plan: _Plan) -> tuple[str, ...]:
     if recipe.validation_frac:
         share = f"{100 * recipe.validation_frac:g} %"
         notes.append(f"{share} of the training images, drawn by seed, held back and not used")
+    if recipe.selects == "best":
+        notes.append("the source prints its best epoch on the test set; here the last epoch counts")
     if world_size() > 1:
         notes.append(f"{world_size()} processes")
     if recipe.specified_by == "assumed":
