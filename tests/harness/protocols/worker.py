@@ -5,11 +5,19 @@ import os
 import sys
 import time
 
+# Loaded once, by the process that all others are forked from: importing is most of a short run.
+import fvcore.nn  # noqa: F401
+import pandas  # noqa: F401
+import rich.console  # noqa: F401
+import sklearn.datasets  # noqa: F401
 import torch
+import torch._dynamo  # noqa: F401
+import torch.distributed.nn  # noqa: F401
 
 import cli.prune
 import cli.reproduce
-import cli.train  # noqa: F401  # loaded once, by the process that all others are forked from
+import cli.train  # noqa: F401
+import harness.reports.tables
 import harness.tracking
 import harness.training  # noqa: F401
 from cli import main, schedule

@@ -1,0 +1,108 @@
+"""Run by torchrun, or alone: trains a net without batch norm and prints what this rank has."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from harness.data.evaluation import resident_batches
+from harness.data.training import TrainBatches
+from harness.errors import ProtocolError
+from harness.protocols.distributed import processes, rank, refuse_differences, world_size
+from harness.protocols.evaluate import evaluate
+from harness.protocols.prune import prune
+from harness.protocols.state import RunFolder
+from harness.protocols.train import Job, train
+from harness.recipes import Duration, Optimizer, PruneRounds, Recipe
+from methods.acdc import ACDC
+from methods.magnitude import Magnitude
+from tests.harness.protocols.support import EVALUATION, images, network
+
+
+def job(folder, method, model, prune_rounds=None):
+    recipe = Recipe(
+        name="together",
+        version=1,
+        length=Duration(0 if prune_rounds else 5, "epoch"),
+        batch=8,
+        optimizer=Optimizer("sgd", lr=0.05, momentum=0.9),
+        specified_by="paper",
+        prune=prune_rounds,
+    )
+    batches = TrainBatches(
+        images(43),  # the last batch of an epoch has 3 images: 1 and 2
+        batch_size=8,
+        mean=EVALUATION.mean,
+        std=EVALUATION.std,
+        seed=0,
+        channels="gray",
+        rank=rank(),
+        world_size=world_size(),
+    )
+    test = resident_batches(images(25, seed=1), EVALUATION, "cpu", batch_size=4)
+    return Job(
+        model=model,
+        method=method,
+        recipe=recipe,
+        batches=batches,
+        evaluate=lambda net: evaluate(net, test),
+        folder=RunFolder(Path(folder), "key"),
+        seed=0,
+        save_every_s=0.0,
+    )
+
+
+def plain():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(36, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4)
+    )
+
+
+def digest(tensors):
+    joined = b"".join(tensor.detach().numpy().tobytes() for tensor in tensors)
+    return hashlib.sha256(joined).hexdigest()
+
+
+def facts(method, trained):
+    return {
+        "masks": digest(method.masks.values()),
+        "kept": sum(int(mask.sum()) for mask in method.masks.values()),
+        "weights": digest(trained.model.state_dict().values()),
+        "n": trained.last.counts.n,
+        "top1": trained.last.counts.top1,
+        "predictions": trained.last.predictions.tolist(),
+        "losses": [row.get("train_loss") for row in trained.history],
+    }
+
+
+def refusal():
+    """What happens to a method whose state depends on the rank."""
+    try:
+        refuse_differences(lambda: {"mask": torch.full((2,), rank())}, "odd")
+    except ProtocolError as error:
+        return str(error)
+    return ""
+
+
+def main(out):
+    folder = Path(out)
+    torch.set_num_threads(1)
+    with processes("cpu"):
+        acdc = ACDC(ACDC.Settings(sparsity=0.8))
+        first = train(job(folder / "acdc", acdc, plain()))
+        magnitude = Magnitude(Magnitude.Settings())
+        rounds = PruneRounds(2, 0.5, Duration(1, "epoch"))
+        second = prune(job(folder / "prune", magnitude, network(), rounds))  # with batch norm
+        found = {"acdc": facts(acdc, first), "prune": facts(magnitude, second)}
+        found["refusal"] = refusal()
+        if rank() == 0:
+            save_file(dict(first.model.state_dict()), folder / "acdc.safetensors")
+        (folder / f"rank{rank()}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
