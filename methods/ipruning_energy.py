@@ -216,11 +216,15 @@ def build_interaction(
 def redundancy_blocks(
     layout: Layout, weights: Mapping[str, Tensor], reading: Kernels = "filters"
 ) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Per weight shape: bit positions (L,n) and redundancy blocks (L,n,n) float64."""
+    """Bit positions (L,n) and redundancy blocks (L,n,n) float64 of L layers of one shape each.
+
+    L is 1 on a CPU, where small buffers are used again and large ones are not.
+    """
     by_shape: dict[tuple[int, ...], list[tuple[int, Tensor]]] = defaultdict(list)
     for group in layout.of_kind("filters"):
         weight = weights[f"{group.name}.weight"]
-        by_shape[tuple(weight.shape)].append((group.start, weight))
+        alone = (group.start,) if weight.device.type == "cpu" else ()
+        by_shape[(*weight.shape, *alone)].append((group.start, weight))
     return tuple(
         (
             _positions([start for start, _ in members], shape[0], members[0][1].device),
