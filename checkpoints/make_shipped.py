@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness import paths, registry
 from harness.provenance import sha256_file
-from harness.reproduce import Options
+from harness.reproduction import Options
 from harness.training import Training, reproduce_by_training
 
 SEEDS = (0, 1, 2, 3, 4)

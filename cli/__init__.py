@@ -94,9 +94,11 @@ class Bench(click.Group):
         except BenchError as error:
             click.echo(f"bench: {error}", err=True)
             ctx.exit(exit_code(error))
+        except (click.exceptions.Exit, click.Abort):
+            raise
         except (ImportError, RuntimeError, AttributeError) as error:
             # A torchvision built for another torch cannot be imported; every verb meets it.
-            from harness.doctor import broken_pair
+            from harness.provenance import broken_pair
 
             told = broken_pair(error)
             if told is None:

@@ -55,7 +55,7 @@ def command(
     from harness.checkpoints import load_into
     from harness.local import local_entry, read_weights
     from harness.reports.tables import verdict_blocks
-    from harness.reproduce import Options, build_model, evaluate_model
+    from harness.reproduction import Options, build_model, evaluate_model
 
     entry = local_entry(
         registry,

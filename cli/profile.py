@@ -45,7 +45,7 @@ def command(
     entry = registry.get(entry_id)
     from harness.cost import measure_cost
     from harness.record import input_shape
-    from harness.reproduce import Options, build_model, load_model
+    from harness.reproduction import Options, build_model, load_model
 
     with progress() as bars:
         chosen = Options(data_root=data_root, from_file=from_file, progress=bars)

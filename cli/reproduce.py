@@ -15,7 +15,7 @@ from harness.errors import BenchError, Preempted, ProtocolError
 if TYPE_CHECKING:
     from harness.recipes import Override, Recipe
     from harness.registry import Entry, Registry
-    from harness.reproduce import Options
+    from harness.reproduction import Options
     from harness.results import Result
     from harness.training import Training
 
@@ -86,7 +86,7 @@ def command(
         for entry in entries:
             _announce(entry, registry, mode, overrides, seeds)
         return
-    from harness.reproduce import Options
+    from harness.reproduction import Options
 
     torch_device = options.pick_device(device)
     done: list[Result] = []
@@ -130,7 +130,7 @@ def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> lis
 
 
 def _by_evaluation(entry: Entry, registry: Registry, chosen: Options) -> Result:
-    from harness.reproduce import reproduce_by_evaluation
+    from harness.reproduction import reproduce_by_evaluation
 
     return reproduce_by_evaluation(entry, registry, chosen)
 
@@ -178,17 +178,15 @@ def mirror_all(results: list[Result], uri: str | None, bars: Bars | Lines) -> No
 
 
 def _report(done: list[Result], failed: list[tuple[Entry, BenchError]], as_json: bool) -> None:
-    if as_json:
-        documents: list[dict[str, Any]] = [r.model_dump(mode="json") for r in done]
-        documents += [_cannot_check(entry, error) for entry, error in failed]
-        print_json(documents)
-        return
-    from harness.reports.tables import verdict_blocks
-
-    if done:
-        print_rich(verdict_blocks(done))
     for _, error in failed:
         click.echo(f"bench: {error}", err=True)
+    if as_json:
+        documents: list[dict[str, Any]] = [r.model_dump(mode="json") for r in done]
+        print_json(documents + [_cannot_check(entry, error) for entry, error in failed])
+    elif done:
+        from harness.reports.tables import verdict_blocks
+
+        print_rich(verdict_blocks(done))
 
 
 def _cannot_check(entry: Entry, error: BenchError) -> dict[str, Any]:

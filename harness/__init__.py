@@ -35,7 +35,7 @@ def load(
     Raises RegistryError for an unknown id, CheckpointError if the weights cannot be had or used.
     """
     from harness import registry
-    from harness.reproduce import Options, load_model
+    from harness.reproduction import Options, load_model
 
     entry = registry.load(extra=registries).get(entry_id)
     options = Options(device=device, data_root=data_root, from_file=from_file)
@@ -61,7 +61,7 @@ def reproduce(
     import warnings
 
     from harness import registry
-    from harness.reproduce import Options, reproduce_by_evaluation
+    from harness.reproduction import Options, reproduce_by_evaluation
     from harness.tracking import mirror
 
     entries = registry.load(extra=registries)

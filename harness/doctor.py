@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths, provenance
-from harness.data.datasets import describe
 from harness.data.facts import FACTS
 
 REQUIRED = ("torch", "torchvision", "timm", "fvcore", "mlflow", "pandas", "safetensors")
+BROKEN = (ImportError, RuntimeError, AttributeError, OSError)  # what a broken package raises
 MIN_FREE_GIB = 2  # room for a large checkpoint, its converted form and the results
 
 
@@ -37,34 +37,24 @@ def _packages() -> Iterator[Finding]:
     for name in REQUIRED:
         try:
             module = __import__(name)
-        except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        except BROKEN as error:
             yield Finding(name, False, _broken(name, error), required=True)
         else:
             yield Finding(name, True, str(getattr(module, "__version__", "present")), required=True)
 
 
-def broken_pair(error: BaseException) -> str | None:
-    """One line if `error` comes from a torchvision that was built for another torch, else None."""
-    # What torchvision raises then depends on who imports it first.
-    traces = ("torchvision::nms", "partially initialized module 'torchvision'")
-    if not any(trace in str(error) for trace in traces):
-        return None
-    found = provenance.versions()
-    return (
-        f"torchvision {found.get('torchvision')} was built for another torch than "
-        f"{found.get('torch')}. Reinstall the pair: pip install -U torch torchvision"
-    )
-
-
 def _broken(name: str, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return broken_pair(error) or f"cannot be imported: {reason}. Reinstall: pip install -U {name}"
+    return (
+        provenance.broken_pair(error)
+        or f"cannot be imported: {reason}. Reinstall: pip install -U {name}"
+    )
 
 
 def _machine() -> Iterator[Finding]:
     try:
         import torch
-    except (ImportError, RuntimeError, AttributeError, OSError):
+    except BROKEN:
         pass  # reported with the packages
     else:
         facts = provenance.hardware("cpu")
@@ -81,6 +71,10 @@ def _machine() -> Iterator[Finding]:
 
 
 def _data(data_root: Path | None) -> Iterator[Finding]:
+    try:
+        from harness.data.datasets import describe
+    except BROKEN:
+        return  # without torch nothing can be read; its own finding says so
     root = paths.data_root(data_root)
     for name in FACTS:
         text = describe(name, root)

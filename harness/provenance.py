@@ -54,12 +54,28 @@ def versions() -> dict[str, str]:
     return found
 
 
+def broken_pair(error: BaseException) -> str | None:
+    """One line if `error` comes from a torchvision that was built for another torch, else None."""
+    # What torchvision raises then depends on who imports it first.
+    traces = ("torchvision::nms", "partially initialized module 'torchvision'")
+    if not any(trace in str(error) for trace in traces):
+        return None
+    found = versions()
+    return (
+        f"torchvision {found.get('torchvision')} was built for another torch than "
+        f"{found.get('torch')}. Reinstall the pair: pip install -U torch torchvision"
+    )
+
+
 @cache
 def code_version() -> dict[str, Any]:
     """Git commit and dirty flag of the clone, or just the package version when installed."""
     if not paths.in_clone():
         return {"commit": None, "dirty": None}
     root = paths.registry_file().parent
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root.resolve():  # unpacked inside another repository
+        return {"commit": None, "dirty": None}
     commit = _git(root, "rev-parse", "HEAD")
     # Results are written into the clone while it runs; they do not make the code dirty.
     changed = _git(root, "status", "--porcelain", "--", ".", ":!reports", ":!registry.lock")

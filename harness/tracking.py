@@ -11,6 +11,7 @@ import csv
 import io
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,18 +76,25 @@ def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from mlflow import MlflowClient
-
     if not uri:
         paths.tracking_database().parent.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=uri or default_uri())
+    with warnings.catch_warnings():
+        # What MLflow and its libraries deprecate among themselves is not the user's business.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri or default_uri())
+        yield client, _experiment(client, uri or default_uri())
+
+
+def _experiment(client: Any, uri: str) -> str:
+    """Id of our experiment, created on first use; artifacts of a sqlite store lie beside it."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
-        yield client, found.experiment_id
-        return
-    local = (uri or default_uri()).startswith("sqlite:")
-    location = (paths.home() / "mlartifacts").as_uri() if local else None
-    yield client, client.create_experiment(EXPERIMENT, artifact_location=location)
+        return str(found.experiment_id)
+    location = (paths.home() / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
 def _known(client: Any, experiment: str) -> set[str]:

@@ -1,0 +1,69 @@
+"""`bench table`: from stored results only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import results
+from tests.cli.conftest import Bench, document
+from tests.harness.made import made, trained
+
+
+@pytest.fixture
+def stored() -> None:
+    results.save(made(entry="a", when="20260101T120000Z-1", status="exact"))
+    results.save(made(entry="a", when="20260102T120000Z-1", status="smoke", smoke="few images"))
+    results.save(made(entry="b", when="20260103T120000Z-1", status="mismatch", dataset="digits"))
+    results.save(trained(entry="c", when="20260104T120000Z-1"))
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("arguments", [("--json",), ("--format", "json")])
+def test_json_is_one_array_and_full_runs_beat_smoke(
+    bench: Bench, arguments: tuple[str, ...]
+) -> None:
+    rows = document(bench("table", *arguments))
+    assert [(row["entry"], row["verdict"]) for row in rows] == [
+        ("a", "exact"),
+        ("b", "mismatch"),
+        ("c", "reported"),
+    ]
+
+
+@pytest.mark.usefixtures("stored")
+def test_filters_and_sorting_reach_the_table(bench: Bench) -> None:
+    rows = document(bench("table", "--dataset", "cifar10", "--sort", "date", "--json"))
+    assert [row["entry"] for row in rows] == ["c", "a"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_screen_folds_at_sixty_columns(bench: Bench) -> None:
+    lines = bench("table", COLUMNS="60").stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[0].split() == ["entry", "published", "evaluated", "Δ", "pp", "verdict"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_csv_and_markdown_go_to_stdout(bench: Bench) -> None:
+    assert bench("table", "--format", "csv").stdout.startswith("entry,paper,method,")
+    assert bench("table", "--format", "markdown").stdout.startswith("| entry | sparsity % |")
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_markdown_file_is_brought_up_to_date(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("head\n<!-- results:begin -->\nold\n<!-- results:end -->\ntail\n")
+    assert bench("table", "--into", file).stdout == f"{file}: table replaced\n"
+    text = file.read_text()
+    assert text.startswith("head\n") and text.endswith("tail\n") and "old" not in text
+    assert "91.74" in text
+    assert bench("table", "--into", file).stdout == f"{file}: unchanged\n"
+
+
+def test_without_results_the_first_command_is_named(bench: Bench) -> None:
+    done = bench("table")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "bench reproduce --suite quickstart" in done.stderr
+    assert document(bench("table", "--json")) == []

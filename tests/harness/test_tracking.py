@@ -1,0 +1,168 @@
+"""The mirror in MLflow: complete, repeatable, and never in the way of a result."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import tracking
+from tests.harness.made import made, trained
+
+EVALUATED = made(entry="str-a-90", approximate_images=20)
+TRAINED = trained(entry="local-gmp", when="20261102T120000Z-00000002")
+
+
+class Store:
+    """One sqlite store for the whole module: creating one takes seconds."""
+
+    def __init__(self, uri: str, first: int, second: int) -> None:
+        from mlflow import MlflowClient
+
+        self.uri, self.first, self.second = uri, first, second
+        with warnings.catch_warnings():  # MLflow's own libraries deprecate each other's features
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.client = MlflowClient(tracking_uri=uri)
+            self.experiment = self.client.get_experiment_by_name(tracking.EXPERIMENT)
+            self.runs = self.client.search_runs([self.experiment.experiment_id])
+
+    def run(self, entry: str) -> Any:
+        [found] = [
+            run
+            for run in self.runs
+            if run.data.tags.get("reprune.entry") == entry and tracking.ID_TAG in run.data.tags
+        ]
+        return found
+
+    def text(self, run: Any, name: str) -> str:
+        place = Path(run.info.artifact_uri.removeprefix("file://"))
+        return (place / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    home = tmp_path_factory.mktemp("mirror") / "not" / "there" / "yet"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_HOME", str(home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        first = tracking.sync([EVALUATED, TRAINED])
+        second = tracking.sync([TRAINED, EVALUATED])
+        yield Store(tracking.default_uri(), first, second)
+
+
+def test_the_default_store_is_a_sqlite_file_in_a_home_that_need_not_exist(store: Store) -> None:
+    assert store.uri.startswith("sqlite:///")
+    assert Path(store.uri.removeprefix("sqlite:///")).name == "mlflow.db"
+
+
+def test_a_second_sync_adds_nothing(store: Store) -> None:
+    assert (store.first, store.second) == (2, 0)
+    assert len(store.runs) == 2 + len(TRAINED.runs)
+
+
+def test_published_measured_and_delta_line_up_as_metrics(store: Store) -> None:
+    metrics = store.run("str-a-90").data.metrics
+    assert metrics["measured/top1_pct"] == 91.74
+    assert metrics["published/top1_pct"] == 91.73
+    assert metrics["delta/top1_pct"] == pytest.approx(0.01)
+    assert metrics["measured/loss"] == 0.25
+    assert "published/loss" not in metrics
+    assert (metrics["cost/nnz"], metrics["cost/macs_effective"]) == (148, 110_632)
+
+
+def test_entry_facts_are_parameters_and_tags(store: Store) -> None:
+    run = store.run("str-a-90")
+    assert run.data.params == {
+        "method": "str",
+        "model": "resnet20",
+        "dataset": "cifar10",
+        "mode": "evaluated",
+        "protocol": "cifar10 v1",
+        "n_images": "10000",
+        "settings.sparsity": "0.75",
+    }
+    tags = run.data.tags
+    assert tags["reprune.result_id"] == EVALUATED.result_id
+    assert tags["reprune.verdict"] == "exact"
+    assert tags["reprune.paper"] == "str"
+    assert tags["reprune.checkpoint_sha256"] == "c" * 64
+    assert {name: tags[f"reprune.{name}"] for name in ("method", "model", "dataset", "mode")} == {
+        "method": "str",
+        "model": "resnet20",
+        "dataset": "cifar10",
+        "mode": "evaluated",
+    }
+    assert run.info.run_name == "str-a-90"
+    assert run.info.status == "FINISHED"
+
+
+def test_the_whole_result_and_its_layers_are_artifacts(store: Store) -> None:
+    run = store.run("str-a-90")
+    assert json.loads(store.text(run, "result.json")) == EVALUATED.model_dump(mode="json")
+    rows = list(csv.DictReader(io.StringIO(store.text(run, "layers.csv"))))
+    assert rows[0] == {
+        "layer": "conv1",
+        "kind": "conv",
+        "shape": "16x3x3x3",
+        "total": "432",
+        "nnz": "108",
+        "macs_dense": "442368",
+        "macs_effective": "110592",
+    }
+    assert [row["layer"] for row in rows] == ["conv1", "fc"]
+
+
+def test_every_seed_is_a_child_run_with_its_curve(store: Store) -> None:
+    parent = store.run("local-gmp")
+    children = [
+        run for run in store.runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    ]
+    assert sorted(run.data.params["seed"] for run in children) == ["0", "1", "2"]
+    [first] = [run for run in children if run.data.params["seed"] == "0"]
+    assert first.data.metrics["measured/top1_pct"] == 90.0
+    curve = store.client.get_metric_history(first.info.run_id, "loss")
+    assert [(point.step, point.value) for point in curve] == [(0, 1.5), (1, 0.5)]
+    assert parent.data.params["recipe"] == "cifar10-short v2"
+    assert parent.data.params["seeds"] == "3"
+
+
+def test_no_mlflow_is_one_line_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    told = tracking.mirror(EVALUATED, "sqlite:///unused.db")
+    assert "\n" not in told
+    assert "MLflow cannot be imported" in told
+    assert told.endswith("The result is saved; mirror it later: bench sync")
+
+
+# Two attempts with one pause: without our limits MLflow tries for minutes.
+SECONDS_FOR_A_DEAD_SERVER = 20
+
+
+def test_a_server_that_is_down_is_one_line_and_found_out_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as reserved:  # bound, never listening: nobody else gets the port
+        reserved.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        started = time.monotonic()
+        told = tracking.mirror(EVALUATED, uri)
+    assert time.monotonic() - started < SECONDS_FOR_A_DEAD_SERVER
+    assert "\n" not in told
+    assert told.startswith(f"MLflow at {uri} cannot be used: ")
+    assert told.endswith("mirror it later: bench sync")
+
+
+def test_the_environment_chooses_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server.example:5000")
+    assert tracking.default_uri() == "http://server.example:5000"
