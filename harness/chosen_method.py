@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -36,6 +37,21 @@ def make_method(name: str, settings: Mapping[str, object]) -> Method:
         return kind(kind.Settings(**dict(settings)))
     except ValidationError as error:
         raise ProtocolError(f"{name}: {_first_problem(error, kind.Settings)}") from error
+
+
+def final_choices(method: Method) -> dict[str, object]:
+    """The settings of `method` that only choose which network a finished run hands over."""
+    return {name: getattr(method.settings, name) for name in method.final_choices}
+
+
+def without_choices(
+    name: str, recipe: Recipe, settings: Mapping[str, object]
+) -> tuple[Recipe, dict[str, object]]:
+    """Recipe and settings of method `name` without what moves no step of the training."""
+    choices = methods.get(name).final_choices
+    kept = {key: value for key, value in recipe.settings.items() if key not in choices}
+    own = {key: value for key, value in settings.items() if key not in choices}
+    return replace(recipe, settings=kept), own
 
 
 def _first_problem(error: ValidationError, settings: type[MethodSettings]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from harness import paths
 from harness.checkpoints import load_into
-from harness.chosen_method import make_method, merged_settings
+from harness.chosen_method import final_choices, make_method, merged_settings, without_choices
 from harness.cost import measure_cost
 from harness.data.evaluation import EvaluationBatches, evaluation_batches
 from harness.errors import ProtocolError
@@ -39,7 +39,7 @@ from harness.record import (
     make_result,
     smoke_reason,
 )
-from harness.registry import LOCAL, Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
+from harness.registry import Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
 from harness.reproduction import Options, build_model
 from harness.results import (
     Figures,
@@ -53,6 +53,7 @@ from harness.results import (
 )
 from harness.start_weights import Start, initialise, start_of
 from harness.training_data import calibration_images, train_batches
+from harness.training_notes import changed_schedule, training_notes
 from methods.base import Method, Schedule
 
 
@@ -143,7 +144,7 @@ def _weights_of(entry: Entry, registry: Registry, options: Options, training: Tr
     alone = replace(training, seeds=(0,), overrides=(), fresh=False)
     options.progress.note(f"{entry.id} comes first: {recipe.length} with {recipe.name}")
     plan = _plan(entry, registry, recipe, options, alone)
-    folder = _run_folder(plan, 0)
+    folder = _run_folder(plan, 0).or_finished_twin()
     if folder.finished() is None or not _on_record(plan):
         reproduce_by_training(entry, registry, recipe, options, alone)
         wait_for_all()  # the first process has written by then
@@ -164,6 +165,8 @@ def _one_seed(plan: _Plan, seed: int) -> _Seed:
         if rank() == 0:
             folder.clear()
         wait_for_all()
+    else:
+        folder = folder.or_finished_twin()
     done = folder.finished()
     if done is not None:
         plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
@@ -182,8 +185,24 @@ def _one_seed(plan: _Plan, seed: int) -> _Seed:
     run = _run(seed, trained, final, figures, best)
     finished = _Seed(run, trained.model, final.predictions, figures, latency)
     if rank() == 0:
-        folder.finish(trained.model.state_dict(), _facts(finished))
+        if method.final_choices:
+            folder.keep_end()
+        facts = {"choices": final_choices(method), "origin": _origin(plan), **_facts(finished)}
+        folder.finish(trained.model.state_dict(), facts)
     return finished
+
+
+def _origin(plan: _Plan) -> dict[str, object]:
+    """What rebuilds the network and its method without the command that trained them."""
+    entry = plan.entry
+    return {
+        "entry": entry.id,
+        "model": entry.model,
+        "dataset": entry.dataset,
+        "method": entry.method,
+        "settings": dict(plan.settings),
+        "input_shape": input_shape(plan.evaluation),
+    }
 
 
 def _facts(seed: _Seed) -> dict[str, object]:
@@ -198,6 +217,9 @@ def _facts(seed: _Seed) -> dict[str, object]:
 
 def _reused(plan: _Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -> _Seed:
     """A seed that was finished before."""
+    method = make_method(plan.entry.method, plan.settings)
+    if done.get("choices", {}) != final_choices(method):
+        return _handed_over(plan, seed, folder, done, method)
     latency = done.get("latency")
     return _Seed(
         Run.model_validate(done["run"]),
@@ -206,6 +228,24 @@ def _reused(plan: _Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) 
         Figures.model_validate(done.get("figures", {})),
         Latency.model_validate(latency) if latency else None,
     )
+
+
+def _handed_over(
+    plan: _Plan, seed: int, folder: RunFolder, done: Mapping[str, Any], method: Method
+) -> _Seed:
+    """Another final network of a finished run, measured anew; the training is the same."""
+    model = _build(plan)
+    method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
+    end = folder.load_end()
+    model.load_state_dict(end["model"])
+    method.load_state_dict(end["method"])
+    model = method.finalize(model).eval()
+    final = evaluate(model, plan.test)
+    figures = figures_of(method, model, plan.test)
+    changed = {"counts": final.counts, "figures": figures.values}
+    run = Run.model_validate(done["run"]).model_copy(update=changed)
+    latency = latency_of(method, model, plan.test)
+    return _Seed(run, model, final.predictions, figures, latency)
 
 
 def _train(plan: _Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
@@ -275,13 +315,14 @@ def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: 
 
 
 def _run_folder(plan: _Plan, seed: int) -> RunFolder:
-    """runs/<entry>/<configuration>-seed<k>; the key hashes everything that moves a number."""
+    """runs/<entry>/<configuration>-seed<k>; the key hashes everything that moves the training."""
+    recipe, settings = without_choices(plan.entry.method, plan.recipe, plan.settings)
     key = sha256_json(
         {
             "model": plan.entry.model,
             "method": plan.entry.method,
-            "settings": {k: str(v) for k, v in plan.settings.items()},
-            "recipe": recipe_sha256(plan.recipe),
+            "settings": {k: str(v) for k, v in settings.items()},
+            "recipe": recipe_sha256(recipe),
             "evaluation": evaluation_sha256(plan.evaluation),
             "data": plan.test.fingerprint,
             "limit": plan.options.limit,
@@ -310,7 +351,8 @@ def _result(plan: _Plan, seeds: list[_Seed], wall_s: float) -> Result:
         n_total=plan.test.n_total,
         approximate_images=plan.test.approximate_images,
         per_seed_pct=_per_seed([seed.run for seed in seeds]),
-        smoke=smoke_reason(evaluation, plan.test) or _changed_schedule(plan),
+        smoke=smoke_reason(evaluation, plan.test)
+        or changed_schedule(entry, plan.training.overrides, plan.start, plan.options.from_file),
     )
     procedure = Procedure(
         mode="trained" if plan.recipe.prune is None else "pruned",
@@ -328,7 +370,7 @@ def _result(plan: _Plan, seeds: list[_Seed], wall_s: float) -> Result:
         runs=tuple(seed.run for seed in seeds),
         predictions_sha256=predictions_sha256(first.predictions),
         precision=_precision(plan),
-        notes=_notes(plan),
+        notes=training_notes(plan.recipe, plan.training.overrides, plan.start),
     )
     data = data_facts(evaluation, plan.test)
     return make_result(
@@ -347,50 +389,9 @@ def _per_seed(runs: list[Run]) -> dict[str, list[float]]:
     }
 
 
-def _changed_schedule(plan: _Plan) -> str:
-    """A changed recipe cannot confirm or refute a paper; a user's own run is what it is."""
-    if plan.entry.paper == LOCAL:
-        return ""
-    changes = [
-        f"{change.key}={change.value} (recipe: {change.was})" for change in plan.training.overrides
-    ]
-    if plan.start is not None and plan.options.from_file is not None:
-        changes.append(f"started from {plan.start.name}")
-    return f"changed recipe: {', '.join(changes)}" if changes else ""
-
-
 def _precision(plan: _Plan) -> str:
     speed = plan.training.speed
     extras = [name for name, on in asdict(speed).items() if on]
     return "+".join(
         [{"fp32": "float32"}.get(plan.recipe.precision, plan.recipe.precision), *extras]
     )
-
-
-# A changed length is said wherever the result is shown: a short schedule is not the protocol.
-_LENGTHS = ("length", "prune.finetune")
-
-
-def _notes(plan: _Plan) -> tuple[str, ...]:
-    recipe = plan.recipe
-    notes = [f"trained {recipe.length} with {recipe.name}"] if recipe.length.count else []
-    if recipe.prune:
-        rounds = recipe.prune
-        notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
-    notes += [
-        f"{change.key} {change.value} instead of the recipe's {change.was}"
-        for change in plan.training.overrides
-        if change.key in _LENGTHS and change.value != change.was
-    ]
-    if plan.start is not None:
-        notes.append(f"started from {plan.start.name} (sha256 {plan.start.facts.sha256[:12]})")
-    if recipe.validation_frac:
-        share = f"{100 * recipe.validation_frac:g} %"
-        notes.append(f"{share} of the training images, drawn by seed, held back and not used")
-    if recipe.selects == "best":
-        notes.append("the source prints its best epoch on the test set; here the last epoch counts")
-    if world_size() > 1:
-        notes.append(f"{world_size()} processes")
-    if recipe.specified_by == "assumed":
-        notes.append(f"assumed: {recipe.note}")
-    return tuple(notes)

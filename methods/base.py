@@ -48,6 +48,9 @@ class Method:
     name: ClassVar[str]
     kind: ClassVar[Literal["static", "dynamic"]] = "static"  # dynamic: MACs depend on the input
     Settings: ClassVar[type[Settings]] = Settings
+    # Settings that only choose which network `finalize` hands over: a finished run is asked again
+    # for another one, from its last weights and state_dict, instead of being trained again.
+    final_choices: ClassVar[tuple[str, ...]] = ()
 
     @property
     def batch_limit(self) -> int | None:

@@ -71,6 +71,8 @@ __all__ = [
 class _FilterSearch(Method, ABC):
     """What both methods share: population, generations, masks, stopping, final networks."""
 
+    final_choices: ClassVar[tuple[str, ...]] = ("network",)
+
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.converged = False

@@ -4,6 +4,7 @@ state.pt              everything needed to continue, replaced atomically
 roundNN/state.pt      likewise, inside a round of pruning
 weights.safetensors   the finished network, plain keys
 best.safetensors      the network of the best epoch so far, if the recipe selects it
+end.pt                last weights and method state, if the method has several final networks
 done.json             written last: a run that has it is finished
 """
 
@@ -43,6 +44,16 @@ class RunFolder:
         """The folder of a part of this run."""
         return RunFolder(self.path / name, self.key)
 
+    def or_finished_twin(self) -> RunFolder:
+        """This folder, or that of another entry's finished run with the same key."""
+        if self.path.exists():
+            return self
+        for done in sorted(self.path.parent.parent.glob(f"*/{self.path.name}/done.json")):
+            twin = RunFolder(done.parent, self.key)
+            if twin.finished() is not None:
+                return twin
+        return self
+
     def clear(self) -> None:
         """Forget everything, parts and leftovers of killed saves included."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -53,7 +64,25 @@ class RunFolder:
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, or None. Raises ProtocolError if it belongs to another run."""
-        file = self.path / "state.pt"
+        return self._load("state.pt")
+
+    def keep_end(self) -> None:
+        """Keep of the saved state what other final networks can be made from."""
+        state = self.load_state()
+        if state is not None:
+            end = {name: state[name] for name in ("key", "model", "method")}
+            self._replace("end.pt", lambda file: torch.save(end, file))
+
+    def load_end(self) -> dict[str, Any]:
+        """{"model", "method"} after the last step. Raises ProtocolError if it was not kept."""
+        end = self._load("end.pt")
+        if end is None:
+            msg = f"{self.path.name} keeps no end.pt to make another network from"
+            raise ProtocolError(f"{msg}. Start again with --fresh")
+        return end
+
+    def _load(self, name: str) -> dict[str, Any] | None:
+        file = self.path / name
         if not file.exists():
             return None
         try:
