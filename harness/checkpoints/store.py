@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,12 +94,14 @@ def obtain(
 ) -> Obtained:
     """The entry's checkpoint: stored already, or fetched, verified, converted and stored.
 
+    Where nothing is published, the user's file is all there is: from_file, or the last one given.
     from_file replaces the entry's sources. offline asks no host. progress sees one stage per
     download, in bytes. Raises CheckpointUnavailable, HashMismatch, NotACheckpoint,
     UnsafePickle or KeyMismatch, each naming the entry and the next command; RegistryError if the
     entry itself is wrong. A failure leaves nothing but a download that can be continued.
     """
     with _advising(entry):
+        entry = _with_users_file(entry, from_file)
         checkpoint = entry.checkpoint
         if checkpoint is None:
             raise CheckpointUnavailable("the registry knows no published checkpoint.")
@@ -137,6 +139,36 @@ def status(entry: Entry, data_root: Path | None = None) -> Status:
     if there:
         return "shipped" if there[0].startswith("shipped:") else "local"
     return "link" if any(path is None for _, path in local) else "none"
+
+
+def _with_users_file(entry: Entry, from_file: Path | None) -> Entry:
+    """`entry` with a user's file as its checkpoint, if none is published and there is one.
+
+    Its format is that of the method's paper. It is verified against itself and pinned nowhere: a
+    better trained one may replace it.
+    """
+    from harness.checkpoints.formats import FORMATS
+
+    if entry.checkpoint is not None:
+        return entry
+    if from_file is not None:
+        if not from_file.is_file():
+            raise CheckpointUnavailable(f"there is no file {str(from_file)!r}.")
+        name, sha256 = from_file.name, sources.digest(from_file)
+    else:
+        records = (paths.checkpoint_store() / entry.id).glob("*.json")
+        newest = max(records, key=lambda path: path.stat().st_mtime_ns, default=None)
+        if newest is None:
+            return entry
+        facts = json.loads(newest.read_text(encoding="utf-8"))
+        name, sha256 = str(facts["source"]).removeprefix("file:"), str(facts["sha256"])
+    held = Checkpoint(
+        sources=(f"data:{name}",),
+        format=entry.method if entry.method in FORMATS else "plain",
+        sha256=sha256,
+        license="the user's own",
+    )
+    return replace(entry, checkpoint=held)
 
 
 def _request(
