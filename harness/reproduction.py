@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.checkpoints import Obtained, load_into, obtain
+from harness.chosen_method import make_method
 from harness.cost import measure_cost
 from harness.data.datasets import describe
 from harness.data.evaluation import evaluation_batches
 from harness.data.facts import FACTS, facts
-from harness.errors import CheckpointUnavailable, ProtocolError
+from harness.errors import CheckpointUnavailable, KeyMismatch, ProtocolError
 from harness.judge import Measured
 from harness.models import build
 from harness.progress import Progress, Silent
@@ -30,6 +31,8 @@ from harness.results import CheckpointFacts, Result, predictions_sha256, save
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from methods.base import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def build_model(entry: Entry) -> nn.Module:
 def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
     """The entry's network with its published weights, in eval mode, and where they came from.
 
+    A dynamic entry's has its gates, from the same file.
     Raises CheckpointError (unavailable, wrong bytes, unsafe, keys that do not fit).
     """
     options.progress.stage(f"{entry.id}: checkpoint")
@@ -66,7 +70,20 @@ def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
     )
     model = build_model(entry)
     load_into(model, obtained.tensors(), entry.id)
+    method = measuring_method(entry)
+    if method is not None:
+        try:
+            model = method.adopt(model, obtained.heads())
+        except ValueError as error:
+            raise KeyMismatch(f"{entry.id}: {error}") from error
     return model.eval().to(options.device), obtained
+
+
+def measuring_method(entry: Entry) -> Method | None:
+    """The method of a dynamic entry, whose figures zeros do not tell; None for all others."""
+    if entry.granularity != "dynamic":
+        return None
+    return make_method(entry.method, entry.settings)
 
 
 def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) -> Result:
@@ -96,6 +113,7 @@ def evaluate_model(
     options: Options,
 ) -> Result:
     """Evaluate `model` as `entry` says; judge, save and return the result."""
+    from harness.figures import figures_of, latency_of
     from harness.protocols.evaluate import evaluate
 
     started = time.perf_counter()
@@ -110,8 +128,13 @@ def evaluate_model(
     )
     options.progress.stage(f"{entry.id}: evaluate on {evaluation.dataset}", total=batches.n)
     evaluated = evaluate(model, batches, options.progress.advance)
+    method = measuring_method(entry)
     cost = measure_cost(
-        model, input_shape(evaluation), registry.convention_of(entry), entry.prunable_exclude
+        model,
+        input_shape(evaluation),
+        registry.convention_of(entry),
+        entry.prunable_exclude,
+        figures_of(method, model, batches) if method else None,
     )
     measured = Measured(
         counts=evaluated.counts,
@@ -133,6 +156,7 @@ def evaluate_model(
         ),
         options.device,
         time.perf_counter() - started,
+        latency_of(method, model, batches) if method else None,
     )
     save(result, evaluated.predictions)
     return result
