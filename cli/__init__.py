@@ -43,6 +43,8 @@ _VERBS = {
     "eval": "evaluate",
     "train": "train",
     "prune": "prune",
+    "estimate": "estimate",
+    "export": "export",
     "profile": "profile",
     "compress": "compress",
     "table": "table",
