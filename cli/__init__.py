@@ -46,6 +46,7 @@ _VERBS = {
     "estimate": "estimate",
     "export": "export",
     "profile": "profile",
+    "shrink": "shrink",
     "compress": "compress",
     "table": "table",
     "registry": "registry",

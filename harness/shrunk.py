@@ -1,0 +1,162 @@
+"""Finished filter searches as physically smaller networks: made, checked, written, read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness import paths
+from harness.chosen_method import make_method
+from harness.data.facts import facts
+from harness.errors import CheckpointUnavailable, MetricError, NotACheckpoint, ProtocolError
+from harness.models import build
+from harness.profile.latency import interleaved
+from harness.protocols.state import RunFolder
+from harness.results import Percentiles
+from methods.base import Schedule
+from methods.ipruning import EDropout, IPruning
+from methods.ipruning_layout import pack_bits
+from methods.shrink import ShrunkResNet, rebuild, save
+
+CHECKED_IMAGES = 64
+TIMED_IMAGES = 50
+# Float32 sums of up to 512 * 9 products in another order, over 100 layers, of logits near 10.
+LARGEST_DIFFERENCE = 1e-3
+DESCRIPTION, LAYOUT = "description", "layout"
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """What came of shrinking one run. latency: milliseconds per image, dense, masked, shrunk."""
+
+    entry: str
+    largest_difference: float  # between logits of the masked and the shrunk network
+    params_dense: int
+    params_shrunk: int
+    figures: dict[str, float]
+    latency: dict[str, Percentiles]
+    threads: int
+
+
+def find_run(what: str) -> Path:
+    """The folder of a finished run: `what` itself, or the newest one of the entry of that name.
+
+    Raises CheckpointUnavailable if there is none.
+    """
+    folder = Path(what)
+    if (folder / "done.json").is_file():
+        return folder
+    found = sorted(
+        (paths.runs_folder() / folder.name).glob("*/done.json"), key=lambda p: p.stat().st_mtime
+    )
+    if not found:
+        raise CheckpointUnavailable(
+            f"{what}: no finished run of that name. Train one first: bench train --method edropout"
+        )
+    return found[-1].parent
+
+
+def shrink_run(folder: Path, out: Path) -> Shrunk:
+    """Shrink the network of a finished run, check it, and write it to `out`.
+
+    `out` gets the weights, and what they are in its header; beside it <name>.state.safetensors
+    gets the state as packed bits, and its layout. Raises ProtocolError for runs of methods that
+    remove no filters and for networks that cannot be cut, MetricError if outputs differ.
+    """
+    done: dict[str, Any] = json.loads((folder / "done.json").read_text())
+    origin = done.get("origin")
+    if origin is None or origin["method"] not in (IPruning.name, EDropout.name):
+        msg = f"{folder.name}: only runs of ipruning and edropout have filters to remove"
+        raise ProtocolError(msg)
+    dense, method = _at_the_end(origin, RunFolder(folder, done["key"]))
+    try:
+        small = method.shrunk_network(dense).eval()
+    except ValueError as error:
+        raise ProtocolError(f"{origin['entry']}: {error}") from error
+    full = method.full_network(dense).eval()
+    masked = method.finalize(dense).eval()
+    images = _images(max(CHECKED_IMAGES, TIMED_IMAGES), origin["input_shape"])
+    difference = _difference(masked, small, images[:CHECKED_IMAGES])
+    ways = {"dense": full, "masked": masked, "shrunk": small}
+    latency = interleaved(ways, list(images[:TIMED_IMAGES].split(1)))
+    _write(small, method, out)
+    return Shrunk(
+        entry=origin["entry"],
+        largest_difference=difference,
+        params_dense=sum(p.numel() for p in full.parameters()),
+        params_shrunk=sum(p.numel() for p in small.parameters()),
+        figures={k: float(v) for k, v in method.figures(masked, [images[:1]]).items()},
+        latency=latency,
+        threads=torch.get_num_threads(),
+    )
+
+
+def load_shrunk(file: Path) -> ShrunkResNet:
+    """The network written by `shrink_run`, in eval mode.
+
+    Raises CheckpointUnavailable if the file is missing, NotACheckpoint if it is no such network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        raise CheckpointUnavailable(f"{file.name}: no such file. Make it: bench shrink RUN --out")
+    try:
+        with safe_open(file, "pt") as opened:
+            about = opened.metadata() or {}
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return rebuild(about[DESCRIPTION], weights)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        msg = f"{file.name} is not a shrunk network ({type(error).__name__}: {error})"
+        raise NotACheckpoint(f"{msg}. Write it again: bench shrink RUN --out FILE") from error
+
+
+def _at_the_end(origin: dict[str, Any], folder: RunFolder) -> tuple[nn.Module, IPruning | EDropout]:
+    """The unmasked network after the last step and its method, with the state that it found."""
+    channels = origin["input_shape"][0]
+    model = build(origin["model"], facts(origin["dataset"]).classes, channels)
+    settings = {**origin["settings"], "network": "pruned"}
+    method = make_method(origin["method"], settings)
+    assert isinstance(method, IPruning | EDropout), "checked by name"
+    method.attach(model, Schedule(1, 1))
+    end = folder.load_end()
+    model.load_state_dict(end["model"])
+    method.load_state_dict(end["method"])
+    return model.eval(), method
+
+
+def _images(count: int, shape: list[int]) -> Tensor:
+    """Normal noise (count,C,H,W), as normalised pictures are; the same every time."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+@torch.inference_mode()
+def _difference(masked: nn.Module, small: nn.Module, images: Tensor) -> float:
+    found = float((masked(images) - small(images)).abs().max())
+    if not found <= LARGEST_DIFFERENCE:
+        msg = (
+            f"shrunk and masked network differ by {found:g} (at most {LARGEST_DIFFERENCE:g} comes "
+            "from rounding); nothing was written. Please report the run's settings"
+        )
+        raise MetricError(msg)
+    return found
+
+
+def _write(small: ShrunkResNet, method: IPruning | EDropout, out: Path) -> None:
+    from safetensors.torch import save_file
+
+    weights, description = save(small)
+    plain = {name: tensor.contiguous() for name, tensor in weights.items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(plain, out, metadata={DESCRIPTION: description})
+    bits = {"state": pack_bits(method.final_state())}
+    save_file(bits, state_file(out), metadata={LAYOUT: method.layout.to_json()})
+
+
+def state_file(out: Path) -> Path:
+    """Where the packed state of the network in `out` lies."""
+    return out.with_name(f"{out.stem}.state.safetensors")
