@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from harness.reports.columns import MISSING, folded, status_style
 from harness.results import Result
-from harness.verdict import Comparison, as_printed
+from harness.verdict import Comparison, as_printed, failed
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -47,6 +47,7 @@ class Row:
     fastest_ms_p50: float | None  # one image, the fastest other way of running this one
     n_images: int
     verdict: str
+    about: str  # the metrics that decided the verdict; "" = top-1, or nothing was judged
     reason: str
     note: str  # "" or what a reader must know: smoke, short schedule, approximate images
     protocol: str
@@ -73,7 +74,7 @@ COLUMNS = (
     Column("evaluated", lambda r: _number(r.evaluated_top1_pct), True),
     Column("retrained", lambda r: _mean(r), True, 1),
     Column("Δ pp", lambda r: _signed(r.delta_pp), True),
-    Column("verdict", lambda r: r.verdict),
+    Column("verdict", lambda r: f"{r.verdict} ({r.about})" if r.about else r.verdict),
     Column("n", lambda r: f"{r.n_images:,}", True, 3),
     Column("date", lambda r: r.date, False, 4),
 )
@@ -173,12 +174,22 @@ def row(result: Result) -> Row:
         fastest_ms_p50=fastest_ms,
         n_images=result.data.n,
         verdict=result.verdict.status,
+        about=_about(result),
         reason=result.verdict.reason,
         note=_note(result),
         protocol=f"{result.protocol.name} v{result.protocol.version}",
         date=result.created[:10],
         result_id=result.result_id,
     )
+
+
+def _about(result: Result) -> str:
+    """Metrics other than top-1 whose status is the overall one, without their units."""
+    status = result.verdict.status
+    names = [name for name, c in result.metrics.items() if c.status == status and c.published]
+    if "top1_pct" in names or not failed(status):
+        return ""
+    return ", ".join(name.rpartition("_")[0] or name for name in names)
 
 
 def _figure(result: Result, name: str) -> float | None:
@@ -242,7 +253,7 @@ def rich_table(rows: Sequence[Row], width: int) -> Table:
         entry = Text(folded(r.entry, max(room, SHORTEST_ENTRY)))
         if r.note:
             entry.append(f" {marks[r.note]}", style="dim")
-        table.add_row(entry, *(Text(c.text(r), style=_style(c, r)) for c in columns[1:]))
+        table.add_row(entry, *(Text(_cell(c, r), style=_style(c, r)) for c in columns[1:]))
     return table
 
 
@@ -250,6 +261,12 @@ def _marks(rows: Sequence[Row]) -> dict[str, str]:
     """Note -> its mark, numbered in the order in which they appear."""
     notes = dict.fromkeys(r.note for r in rows if r.note)
     return {note: f"[{i}]" for i, note in enumerate(notes, 1)}
+
+
+def _cell(column: Column, r: Row) -> str:
+    """What a terminal shows: the metrics behind a verdict stand below it."""
+    text = column.text(r)
+    return text.replace(" (", "\n(") if column.head == "verdict" else text
 
 
 def _style(column: Column, r: Row) -> str:
@@ -267,7 +284,10 @@ def _fitting(rows: Sequence[Row], width: int) -> list[Column]:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
-    return [max([len(c.head), *(len(c.text(r)) for r in rows)]) for c in columns]
+    def longest(column: Column, r: Row) -> int:
+        return max(len(line) for line in _cell(column, r).split("\n"))
+
+    return [max([len(c.head), *(longest(c, r) for r in rows)]) for c in columns]
 
 
 def render(rows: Sequence[Row], style: str) -> str:

@@ -212,3 +212,16 @@ def test_a_verdict_block_fits_narrow_terminals(width: int) -> None:
 
 def test_seeds_of_a_retrained_result_are_counted_in_its_headline() -> None:
     assert "3 seeds" in blocks(trained())[0]
+
+
+
+def test_a_verdict_that_is_not_about_accuracy_names_its_metric() -> None:
+    result = made(status="claim contradicted").model_copy(
+        update={
+            "metrics": {
+                "top1_pct": Comparison("exact", published="77.49", measured=77.50, delta=0.01),
+                "sparsity_pct": Comparison("claim contradicted", published="90", measured=0.0),
+            }
+        }
+    )
+    assert "claim contradicted (sparsity)" in tables.render([tables.row(result)], "markdown")
