@@ -122,6 +122,9 @@ def _log(client: Any, experiment: str, result: Result) -> None:
     )
     client.log_text(run_id, result.model_dump_json(indent=1), "result.json")
     client.log_text(run_id, _layer_csv(result), "layers.csv")
+    picture = paths.results_folder() / result.entry / f"{result.result_id}.png"
+    if picture.exists():
+        client.log_artifact(run_id, str(picture))
     for seed in result.runs:
         _log_seed(client, experiment, run_id, result, seed)
     # The id goes last: an interrupted mirror is repeated, never mistaken for a whole one.

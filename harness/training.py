@@ -40,6 +40,7 @@ from harness.record import (
     smoke_reason,
 )
 from harness.registry import Entry, Evaluation, Registry, evaluation_sha256, recipe_sha256
+from harness.reports.plots import density_plot
 from harness.reproduction import Options, build_model
 from harness.results import (
     Figures,
@@ -113,7 +114,8 @@ def reproduce_by_training(
         seeds = [_one_seed(plan, seed) for seed in training.seeds]
         result = _result(plan, seeds, time.perf_counter() - started)
         if rank() == 0:
-            save(result, seeds[0].predictions)
+            file = save(result, seeds[0].predictions)
+            density_plot(result, file.with_suffix(".png"))
     return result
 
 
