@@ -312,7 +312,8 @@ def calibration_indices(n_total: int, size: int, folder: bool = False) -> list[i
     """
     if not 1 <= size <= n_total:
         msg = f"cannot draw {size} calibration images from {n_total}"
-        raise ValueError(f"{msg}; is the image folder empty?" if not n_total else msg)
+        hint = f"take 1 to {n_total}" if n_total else "is the image folder empty?"
+        raise ValueError(f"{msg}; {hint}")
     every = range(0, n_total, n_total // size)
     chosen = list(every)[:-1] if folder else list(every)[:size]
     if not chosen:
