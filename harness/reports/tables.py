@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from harness.reports.columns import MISSING, folded, status_style
+from harness.reports.speed import latency_told
 from harness.results import Result
 from harness.verdict import Comparison, as_printed, failed
 
@@ -333,7 +334,8 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
             table.add_column(head, justify="right" if right else "left", no_wrap=True)
         table.add_column("verdict", overflow="fold")
         for name, comparison in result.metrics.items():
-            if name != "top1_pct" and comparison.published is None:
+            measured_only = name in result.cost.extra and name.endswith("_pct")
+            if name != "top1_pct" and comparison.published is None and not measured_only:
                 continue
             table.add_row(
                 f"  {name}",
@@ -342,6 +344,9 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
                 _signed(comparison.delta),
                 Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
             )
+        if result.latency is not None:
+            told = latency_told(result.latency)
+            table.add_row("  ms per image", MISSING, f"{told.best_ms:.2f}", MISSING, told.sentence)
         blocks.append(table)
     return Group(*blocks)
 

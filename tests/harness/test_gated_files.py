@@ -146,3 +146,19 @@ def test_a_method_without_an_estimate_says_so(home: Path) -> None:
         *("--start", "dense-convnet-tiny-digits"),
     )
     assert ran.exit_code == 2 and "estimates nothing before training" in ran.stderr
+
+
+def test_every_row_says_what_it_would_run_and_what_its_paper_leaves_open() -> None:
+    from harness.registry import load
+
+    entries = load().select(paper="ftwt")
+    dynamic = [entry for entry in entries if entry.granularity == "dynamic"]
+    assert (len(entries), len(dynamic)) == (20, 14)
+    ran = bench("reproduce", *(entry.id for entry in entries), "--mode", "train", "--dry-run")
+    assert ran.exit_code == 0
+    blocks = ran.stdout.split("entry      ")[1:]
+    for entry, block in zip(entries, blocks, strict=True):
+        assert block.startswith(f"{entry.id}\n")
+        assert ("\nassumed " in block) == (entry.dataset == "imagenet")
+        trains_first = entry in dynamic and "torchvision" not in block.partition("assumed")[0]
+        assert (f"\nfirst      train {entry.baseline}:" in block) == trains_first
