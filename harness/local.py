@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import methods
-from harness.data.facts import facts
+from harness.data.facts import FACTS
 from harness.entries import Entry
 from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.provenance import sha256_file
@@ -36,9 +36,9 @@ def local_entry(
     """An entry that is in no registry, for weights or training runs of one's own.
 
     evaluation: a protocol's name; None = the data set's default one.
-    Raises ProtocolError or DataError for unknown names.
+    Raises ProtocolError for unknown names.
     """
-    facts(dataset)
+    _refuse_unknown(dataset)
     chosen = registry.evaluations.get(evaluation) if evaluation else default(registry, dataset)
     if chosen is None or chosen.dataset != dataset:
         known = [e.name for e in registry.evaluations.values() if e.dataset == dataset]
@@ -170,8 +170,14 @@ def _recipe(registry: Registry, name: str) -> Recipe:
     return registry.recipes[name]
 
 
+def _refuse_unknown(dataset: str) -> None:
+    if dataset not in FACTS:
+        near = ", ".join(get_close_matches(dataset, FACTS, n=2) or FACTS)
+        raise ProtocolError(f"no data set is called {dataset!r}; nearest: {near}")
+
+
 def _known(registry: Registry, dataset: str) -> str:
-    facts(dataset)
+    _refuse_unknown(dataset)
     if dataset not in registry.defaults:
         msg = f"no standard protocol for {dataset}; name one: --recipe NAME --evaluation NAME"
         raise ProtocolError(msg)

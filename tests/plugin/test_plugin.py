@@ -13,8 +13,6 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SCRIPT = "import methods, sys; print(methods.names(), file=sys.stderr); import cli; cli.main()"
-    "import methods, sys; print(methods.names(), file=sys.stderr); from cli import main; main()"
-)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -123,7 +122,7 @@ class Command:
     home: Path
     arguments: list
     save_every_s: float | None = None
-    pause_s: float = 0.0
+    strike: tuple | None = None
     process: object = field(default=None, repr=False)
 
     @property
@@ -139,7 +138,7 @@ class Command:
                 self.home,
                 self.home / "log",
                 self.save_every_s,
-                self.pause_s,
+                self.strike,
             ),
         )
         self.process.start()
@@ -153,25 +152,6 @@ class Command:
 
     def run(self, code=0):
         return self.start().finish(code)
-
-    def send_after_saves(self, number, saves):
-        """Send signal `number` once the run's state has been replaced `saves` times."""
-        end, seen, last = time.monotonic() + DEADLINE_S, 0, None
-        while seen < saves:
-            assert time.monotonic() < end and self.process.is_alive(), self.log
-            now = self._newest_state()
-            seen, last = (seen + 1, now) if now not in (None, last) else (seen, last)
-            time.sleep(0.0005)
-        os.kill(self.process.pid, number)
-
-    def _newest_state(self):
-        found = []
-        for path in self.home.glob("runs/**/state.pt"):
-            try:
-                found.append((path.stat().st_mtime_ns, path.stat().st_ino))
-            except FileNotFoundError:  # replaced or finished in this moment
-                continue
-        return max(found, default=None)
 
     def final_bytes(self):
         (file,) = self.home.glob("runs/*/*/weights.safetensors")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.protocols.support import Command
+from tests.harness.protocols.support import DEADLINE_S, Command
 
 ROOT = Path(__file__).parents[3]
 COMMON = ["--model", "convnet_tiny", "--dataset", "digits", "--no-tracking"]
@@ -35,62 +35,70 @@ def dense(tmp_path_factory):
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path, dense, name):
     arguments = RUNS[name] + (["--weights", dense] if name == "prune" else [])
     whole = Command(tmp_path / "whole", arguments).start()
-    killed = Command(tmp_path / "killed", arguments, save_every_s=0.0)
-    killed.start()
-    time.sleep(0.2)  # right after the start: imports, data, perhaps the first step
-    os.kill(killed.process.pid, signal.SIGKILL)
-    killed.process.join()
-    for saves in (1, 40, 33):  # with a save after every step: mid-epoch, in three phases or rounds
-        killed.start().send_after_saves(signal.SIGKILL, saves)
-        killed.finish(-signal.SIGKILL)
-        assert not list(killed.home.glob("runs/*/*/done.json"))
-    output = killed.run()
-    assert "resumed" in output
+    home = tmp_path / "killed"
+    started = Command(home, arguments).start()
+    time.sleep(0.2)  # right after the start: building, loading, perhaps the first steps
+    os.kill(started.process.pid, signal.SIGKILL)
+    started.process.join()
+    # A state after every step; killed inside the first write, then in other phases or rounds.
+    for write in (1, 2, 40, 33):
+        strike = (write, signal.SIGKILL)
+        Command(home, arguments, save_every_s=0.0, strike=strike).run(-signal.SIGKILL)
+        assert not list(home.glob("runs/*/*/done.json"))
+    last = Command(home, arguments)
+    assert "resumed" in last.run()
     whole.finish()
-    assert killed.final_bytes() == whole.final_bytes()
+    assert last.final_bytes() == whole.final_bytes()
+    assert not list(home.glob("runs/*/*/.*.part"))
 
 
 def test_the_command_typed_in_a_shell_survives_a_kill(tmp_path):
-    """As a user types it, without any help: epochs are saved, the rest is repeated."""
-    code = ["-c", "from cli import main; main()"]
-    arguments = [*RUNS["acdc"], "--set", "batch=16"]
+    """As a user types it, without any help: finished epochs are saved, the rest is repeated."""
+    arguments = [*RUNS["acdc"], "--set", "batch=4"]
+    typed = [sys.executable, "-c", "from cli import main; main()", *arguments]
     home = tmp_path / "shell"
-    environment = {**os.environ, "BENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    typed = Command(home, arguments)
     whole = Command(tmp_path / "whole", arguments).start()
-    for saves in (2, None):
-        with subprocess.Popen(
-            [sys.executable, *code, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE
-        ) as process:
-            if saves:
-                typed.home.mkdir(exist_ok=True)
-                _kill_after(typed, process, saves)
-            error = process.communicate()[1].decode()
-        assert process.returncode == (-signal.SIGKILL if saves else 0), error
-    assert "resumed at step" in error
+    environment = {**os.environ, "BENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(typed, cwd=ROOT, env=environment) as process:
+        end = time.monotonic() + DEADLINE_S
+        while not list(home.glob("runs/*/*/state.pt")) and time.monotonic() < end:
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(typed, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step" in done.stderr
     whole.finish()
-    assert typed.final_bytes() == whole.final_bytes()
-
-
-def _kill_after(command, process, saves):
-    command.process = type("Running", (), {"pid": process.pid, "is_alive": lambda self: True})()
-    (command.home / "log").touch()
-    command.send_after_saves(signal.SIGKILL, saves)
+    assert Command(home, arguments).final_bytes() == whole.final_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_polite_signal_saves_and_exits_with_5(tmp_path, number):
-    stopped = Command(tmp_path / "stopped", RUNS["acdc"], save_every_s=0.0, pause_s=0.02)
     whole = Command(tmp_path / "whole", RUNS["acdc"]).start()
-    stopped.start().send_after_saves(number, 30)
-    last = stopped.finish(5).splitlines()[-1]
+    home = tmp_path / "stopped"
+    strike = (30, number)  # while saving after step 30, the 7th of epoch 2; seen after one more
+    output = Command(home, RUNS["acdc"], save_every_s=0.0, strike=strike).run(5)
     name = signal.Signals(number).name
-    assert last.startswith(f"bench: {name}: saved at step ")
-    assert last.endswith(" of 138. The same command continues")
-    step = int(last.split("step ")[1].split()[0])
-    assert f"resumed at step {step} of 138" in Command(stopped.home, RUNS["acdc"]).run()
+    expected = f"bench: {name}: saved at step 31 of 138. The same command continues"
+    assert output.splitlines()[-1] == expected
+    last = Command(home, RUNS["acdc"])
+    assert "resumed at step 31 of 138" in last.run()
     whole.finish()
-    assert stopped.final_bytes() == whole.final_bytes()
+    assert last.final_bytes() == whole.final_bytes()
+
+
+def test_a_signal_before_training_begins_exits_with_5_too(tmp_path):
+    code = (
+        "import os, signal, harness.training as t; b = t.build_model\n"
+        "t.build_model = lambda entry: (os.kill(os.getpid(), signal.SIGTERM), b(entry))[1]\n"
+        "from cli import main; main()"
+    )
+    environment = {**os.environ, "BENCH_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *RUNS["acdc"]]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    expected = "bench: SIGTERM: stopped outside of training. The same command continues"
+    assert done.stderr.splitlines()[-1] == expected
 
 
 def test_a_finished_run_is_repeated_only_when_asked(tmp_path):
@@ -118,8 +126,7 @@ def test_changed_settings_are_another_run(tmp_path):
 
 def test_fresh_forgets_an_interrupted_round_too(tmp_path, dense):
     arguments = [*RUNS["prune"], "--weights", dense]
-    run = Command(tmp_path, arguments, save_every_s=0.0)
-    run.start().send_after_saves(signal.SIGKILL, 20)
-    run.finish(-signal.SIGKILL)
+    strike = (20, signal.SIGKILL)
+    Command(tmp_path, arguments, save_every_s=0.0, strike=strike).run(-signal.SIGKILL)
     assert list(tmp_path.glob("runs/*/*/round01/state.pt"))
     assert "resumed" not in Command(tmp_path, [*arguments, "--fresh"]).run()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -199,20 +200,6 @@ def test_calibration_images_may_be_made_up_or_absent(registry):
     assert calibration_images(Dense(None), evaluation, None, "cpu", 7) is None
 
 
-def test_a_finished_dynamic_run_is_taken_up_again(registry, home):
-    entry, recipe, changed = local_training(
-        registry,
-        method="ftwt",
-        model="resnet20_avgpool",
-        dataset="digits",
-        overrides={"epochs": "0"},
-    )
-    training = Training(overrides=changed)
-    first = reproduce_by_training(entry, registry, recipe, Options(), training)
-    again = reproduce_by_training(entry, registry, recipe, Options(), training)
-    assert again.counts == first.counts
-
-
 def bad(*arguments):
     """The one line that a wrong command prints; checked to exit with 2."""
     done = CliRunner().invoke(main, ["train", "--no-tracking", *arguments])
@@ -239,7 +226,7 @@ WRONG = {
     ),
     "dataset": (
         ["--method", "dense", "--model", "convnet_tiny", "--dataset", "digit"],
-        r"digit.*digits",
+        r"no data set is called 'digit'; nearest: digits",
     ),
     "pattern": (
         method_on_digits("magnitude", "settings.sparsity=0.5", "settings.exclude=[nope*]"),
@@ -261,7 +248,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_request_is_told_in_one_line(home, name):
     arguments, expected = WRONG[name]
-    assert __import__("re").search(expected, bad(*arguments))
+    assert re.search(expected, bad(*arguments))
     assert not list(home.glob("runs/*/*/*"))
 
 

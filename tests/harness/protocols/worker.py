@@ -1,9 +1,8 @@
 """What runs in the processes that the tests start, and kill."""
 
 import dataclasses
+import itertools
 import os
-import sys
-import time
 
 # Loaded once, by the process that all others are forked from: importing is most of a short run.
 import fvcore.nn  # noqa: F401
@@ -23,11 +22,12 @@ import harness.training  # noqa: F401
 from cli import main, schedule
 
 
-def bench(arguments, home, log, save_every_s, pause_s):
+def bench(arguments, home, log, save_every_s, strike):
     """`bench ARGUMENTS`; output goes to the file `log`, the exit code is the process's.
 
     save_every_s: seconds between saves inside an epoch; None = as the command does.
-    pause_s: seconds after each save, so that somebody has the time to send a signal.
+    strike: (n, signal): the process sends itself `signal` in the middle of its n-th write to disk,
+    when the new state lies complete beside the old one; None = it is left in peace.
     """
     os.environ["BENCH_HOME"] = str(home)
     torch.set_num_threads(1)
@@ -36,26 +36,26 @@ def bench(arguments, home, log, save_every_s, pause_s):
     os.dup2(handle, 2)
     if save_every_s is not None:
         _save_every(save_every_s)
-    if pause_s:
-        _pause_after_saves(pause_s)
-    sys.argv = ["bench", *arguments]
+    if strike is not None:
+        _strike_at(*strike)
     main(arguments)
 
 
 def _save_every(seconds):
     chosen = schedule.chosen_training
-    schedule.chosen_training = lambda *given, **named: dataclasses.replace(
-        chosen(*given, **named), save_every_s=seconds
-    )
+
+    def with_clock(*given, **named):
+        return dataclasses.replace(chosen(*given, **named), save_every_s=seconds)
+
+    schedule.chosen_training = cli.prune.chosen_training = with_clock
 
 
-def _pause_after_saves(seconds):
-    from harness.protocols.state import RunFolder
+def _strike_at(write, number):
+    flush, done = os.fsync, itertools.count(1)
 
-    save = RunFolder.save_state
+    def flush_and_strike(file):
+        flush(file)
+        if next(done) == write:
+            os.kill(os.getpid(), number)
 
-    def save_and_wait(self, state):
-        save(self, state)
-        time.sleep(seconds)
-
-    RunFolder.save_state = save_and_wait
+    os.fsync = flush_and_strike
