@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models import zoo
+from harness.profile.latency import layer_times
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
 from methods.ftwt_gates import gates_of
@@ -78,41 +79,19 @@ def interleaved(runs: dict[str, Callable[[Tensor], Tensor]], batches: list[Tenso
             print(f"{name:<24} {kind:<4} p50 {p50:8.2f} ms   p90 {p90:8.2f} ms   {gain:5.2f} x")
 
 
-def time_layers(model: nn.Module, names: list[str], batches: list[Tensor]) -> dict[str, float]:
-    """Layer -> median milliseconds inside it."""
-    started: dict[str, float] = {}
-    taken: dict[str, list[float]] = {name: [] for name in names}
-
-    def start(name: str) -> Callable[..., None]:
-        return lambda *_: started.__setitem__(name, time.perf_counter())
-
-    def stop(name: str) -> Callable[..., None]:
-        return lambda *_: taken[name].append(1e3 * (time.perf_counter() - started[name]))
-
-    for name in names:
-        module = model.get_submodule(name)
-        module.register_forward_pre_hook(start(name))
-        module.register_forward_hook(stop(name))
-    for batch in batches:
-        model(batch)
-    return {name: statistics.median(ms) for name, ms in taken.items()}
-
-
 def print_layers(dense: nn.Module, skipping: nn.Module, gated: nn.Module, batches: list) -> None:
     """Per layer: dense convolution + batch norm against head + gathered convolution."""
     layers = gates_of(gated).layers
     convs = [layer.conv for layer in layers]
-    folded = [layer.bn for layer in layers if layer.bn]
-    before = time_layers(copy.deepcopy(dense), convs + folded, batches)
-    after = time_layers(copy.deepcopy(skipping), convs, batches)
+    before = layer_times(dense, convs, batches)
+    after = layer_times(skipping, convs, batches)
     gated(batches[0])
     active = gates_of(gated).active().double().mean(0).tolist()
     print(f"\n{'layer':<22}{'filters on':>14}{'dense ms':>11}{'skip ms':>10}{'gain':>8}")
     for layer, on in zip(layers, active, strict=True):
         conv = skipping.get_submodule(layer.conv)
         assert isinstance(conv, SkipConv)
-        dense_ms = before[layer.conv] + before.get(layer.bn or "", 0.0)
-        skip_ms = after[layer.conv]
+        dense_ms, skip_ms = before[layer.conv], after[layer.conv]
         share, gain = f"{on:.0f}/{len(conv.bias)}", dense_ms / skip_ms
         print(f"{layer.conv:<22}{share:>14}{dense_ms:>11.3f}{skip_ms:>10.3f}{gain:>7.2f}x")
 
