@@ -74,8 +74,6 @@ def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     if not uri:
         paths.tracking_database().parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
@@ -84,6 +82,9 @@ def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
         warnings.simplefilter("ignore", FutureWarning)
         from mlflow import MlflowClient
 
+        # After the import, which configures logging itself.
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         client = MlflowClient(tracking_uri=uri or default_uri())
         yield client, _experiment(client, uri or default_uri())
 
