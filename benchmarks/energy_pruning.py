@@ -2,19 +2,23 @@
 
 All rows train the same model on the same batch and device, one step of each in turn, so that
 changes of the machine's speed hit all of them. Ideal with a backward pass of two forwards:
-margin energy of 8 candidates 3.67, Ising 1.33. Run it from the project's root:
+margin energy of 8 candidates 3.67, Ising 1.33. With --out the measurement is kept as JSON, with a
+table of it and the authors' figures beside it. Run it from the project's root:
 
-    python -m benchmarks.energy_pruning --model resnet18_cifar --batch 128 --steps 7
+    python -m benchmarks.energy_pruning --model resnet18_cifar --batch 128 --steps 7 \\
+        --out reports/energy
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +31,16 @@ from methods.ipruning import EDropout, IPruning
 
 WARM_UP = 1
 PLAIN = "plain step"
+# EPruning / original in the authors' README: Flowers, 8 candidates, one RTX GPU; what is timed,
+# the batch size and the GPU's model are not stated.
+AUTHORS = {
+    "resnet18_cifar": 17.21,
+    "resnet34_cifar": 25.12,
+    "resnet50_cifar": 19.63,
+    "resnet101_cifar": 22.56,
+    "alexnet": 28.97,
+    "squeezenet1_1": 1.33,
+}
 
 
 def table(batch: int) -> dict[str, tuple[type[Method], dict[str, Any], float | None]]:
@@ -115,21 +129,66 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "steps": arguments.steps,
         "device": arguments.device,
         "threads": torch.get_num_threads(),
+        "load_average_1_5_15_min": [round(load, 2) for load in os.getloadavg()],
+        "authors_margin_ratio": AUTHORS.get(arguments.model),
         "torch": torch.__version__,
         "peak_gib_of_all_rows": peak_bytes(device) / 2**30,
         "rows": rows,
     }
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """One measurement as a table, and under which conditions it was taken."""
+    authors = found["authors_margin_ratio"]
+    lines = [
+        "| step | ms, median | x plain step | target | authors, 8 candidates |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        target = f"{row['target_ratio']:.1f}" if row["target_ratio"] else "–"
+        theirs = f"{authors:.2f}" if authors and row["row"].startswith("margin, 8") else "–"
+        cells = (row["row"], f"{1e3 * row['seconds_p50']:.1f}", f"{row['ratio']:.2f}")
+        lines.append("| " + " | ".join((*cells, target, theirs)) + " |")
+    load = "/".join(f"{value:g}" for value in found["load_average_1_5_15_min"])
+    return "\n".join(
+        [
+            f"# {found['model']}, batch {found['batch']}, {found['device']}",
+            "",
+            *lines,
+            "",
+            f"n = {found['steps']} steps of each row in turn after {WARM_UP} of warm-up, 32x32 "
+            f"images, {found['threads']} threads, load average {load} (1/5/15 min), "
+            f"torch {found['torch']}.",
+            "The authors' figures (README): 17.21x for ResNet-18 to 28.97x for AlexNet, on Flowers "
+            "with one RTX GPU; what was timed and the batch size are not stated, so another "
+            "machine and another protocol than ours.",
+            "",
+        ]
+    )
+
+
+def keep(found: dict[str, Any], folder: Path) -> None:
+    """Write one measurement as <model>-b<batch>-<device>.json and .md below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{found['model']}-b{found['batch']}-{found['device'].replace(':', '')}"
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(markdown(found))
+
+
 def main() -> None:
-    """Print one JSON document."""
+    """Print one JSON document, and keep it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", default="resnet18_cifar")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="rows whose name contains this text")
-    print(json.dumps(measure(parser.parse_args()), indent=2))
+    parser.add_argument("--out", type=Path, help="folder to keep the measurement in")
+    arguments = parser.parse_args()
+    found = measure(arguments)
+    print(json.dumps(found, indent=2))
+    if arguments.out:
+        keep(found, arguments.out)
 
 
 if __name__ == "__main__":
