@@ -35,7 +35,13 @@ DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
     show_default=True,
     help="Values of the method's main setting (ftwt: the mass r), separated by commas.",
 )
-@click.option("--images", type=click.IntRange(1), default=1000, show_default=True)
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Evaluation images to look at, evenly spread; labels are not used.",
+)
 @click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
 @click.option(
     "--set",
@@ -63,7 +69,7 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """What a method would save, before training it.
+    """Savings to expect before any training.
 
     The dense network looks at images, and the method says what it would leave out. A threshold
     estimate assumes perfect gates and the dense network's activations; training moves both.

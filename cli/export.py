@@ -17,7 +17,9 @@ from cli.output import print_json
 )
 @click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Which seed of the run."
+)
 @click.option(
     "--epoch",
     type=click.Choice(["last", "best"]),
@@ -34,7 +36,7 @@ from cli.output import print_json
 )
 @options.as_json
 def command(entry_id: str, target: Path, seed: int, epoch: str, layout: str, as_json: bool) -> None:
-    """Hand out the weights of a finished training run.
+    """Hand out the weights of a finished run.
 
     The newest result of the entry (a registry id, or the name of a run of your own) says which.
     """
