@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from harness import registry
 from harness.reports.readme import replaced
 from harness.reports.tables import leaderboard
 from harness.results import latest, load_all
+from methods.base import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,3 +33,34 @@ def test_every_linked_file_exists() -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     [command] = re.findall(r"^    \.venv/bin/(python -m pytest.*)$", README, re.MULTILINE)
     assert command.removeprefix("python") in (ROOT / ".ci" / "run").read_text()
+
+
+def _block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    [block] = [b for b in blocks if containing in b]
+    return block
+
+
+def test_the_example_entry_is_a_valid_registry(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(_block("yaml", "families:"))
+    assert registry.load(extra=[file]).get("mine-resnet20-cifar10-90").published
+
+
+def test_the_example_method_prunes_to_its_sparsity() -> None:
+    namespace: dict[str, Any] = {}
+    code = compile(_block("python", "class LeastMoved"), "README.md", "exec", dont_inherit=True)
+    exec(code, namespace)
+    kind = namespace["LeastMoved"]
+    torch.manual_seed(0)
+    model = torch.nn.Linear(20, 10, bias=False)
+    method = kind(kind.Settings())
+    method.attach(model, Schedule(epochs=2, steps_per_epoch=1))
+    moved = torch.rand(10, 20)
+    with torch.no_grad():
+        model.weight += moved
+    method.begin_epoch(0)
+    method.begin_epoch(1)
+    kept = model.weight != 0
+    assert int(kept.sum()) == 20  # 10 % of 200
+    assert moved[kept].min() > moved[~kept].max()
