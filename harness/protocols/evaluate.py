@@ -65,11 +65,11 @@ def evaluate(
                 progress(len(labels))
     if sums is None and world_size() == 1:
         raise MetricError("no images to evaluate: the split is empty or the limit is 0")
-    n, top1, top3, top5, loss = _over_processes(n, sums, next(model.parameters()).device)
+    total, top1, top3, top5, loss = _over_processes(n, sums, next(model.parameters()).device)
     if not np.isfinite(loss):
-        msg = f"the loss over {n} images is {loss}: the network produces non-finite logits"
+        msg = f"the loss over {total:.0f} images is {loss}: the network produces non-finite logits"
         raise MetricError(msg)
-    counts = Counts(n=int(n), top1=int(top1), top3=int(top3), top5=int(top5), loss_sum=loss)
+    counts = Counts(n=int(total), top1=int(top1), top3=int(top3), top5=int(top5), loss_sum=loss)
     everything = torch.cat(gather_interleaved(predictions))
     return Evaluated(counts, everything.cpu().numpy().astype(np.uint16))
 

@@ -41,17 +41,17 @@ def _sgd(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:
 
 
 def _adam(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:
-    numbers = {"lr": spec.lr, "betas": spec.betas, "eps": spec.eps}
+    numbers: dict[str, Any] = {"lr": spec.lr, "betas": spec.betas, "eps": spec.eps}
     return torch.optim.Adam(groups, **numbers, weight_decay=spec.weight_decay, fused=True)
 
 
 def _adamw(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:
-    numbers = {"lr": spec.lr, "betas": spec.betas, "eps": spec.eps}
+    numbers: dict[str, Any] = {"lr": spec.lr, "betas": spec.betas, "eps": spec.eps}
     return torch.optim.AdamW(groups, **numbers, weight_decay=spec.weight_decay, fused=True)
 
 
 def _adadelta(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:
-    numbers = {"lr": spec.lr, "rho": spec.rho, "eps": spec.eps}
+    numbers: dict[str, Any] = {"lr": spec.lr, "rho": spec.rho, "eps": spec.eps}
     return torch.optim.Adadelta(groups, **numbers, weight_decay=spec.weight_decay, foreach=True)
 
 
