@@ -27,12 +27,14 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def network_hash(model: nn.Module) -> str:
-    """sha256 over class, layers and state dict of `model`; hex, 64 characters.
+    """sha256 over class, layers, memory layout and state dict of `model`; hex, 64 characters.
 
-    Weights alone do not tell a network: two shortcuts without parameters give other logits.
+    Weights alone do not tell a network: two shortcuts without parameters give other logits, and
+    another layout rounds differently.
     """
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    described = f"{kind}\n{model!r}\n{tensors_hash(model.state_dict())}"
+    layout = [value.stride() for value in model.parameters()]
+    described = f"{kind}\n{model!r}\n{layout}\n{tensors_hash(model.state_dict())}"
     return hashlib.sha256(described.encode()).hexdigest()
 
 

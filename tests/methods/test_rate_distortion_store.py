@@ -177,6 +177,8 @@ def test_networks_with_the_same_tensors_and_another_forward_have_other_hashes():
     one, same, other = Tiny("tiny_a"), Tiny("tiny_a"), Renamed("tiny_a")
     assert network_hash(one) == network_hash(same)
     assert network_hash(one) != network_hash(other)
+    assert network_hash(same.to(memory_format=torch.channels_last)) != network_hash(one)
+    same.to(memory_format=torch.contiguous_format)
     one.conv1.stride = (3, 3)
     assert network_hash(one) != network_hash(same)
 

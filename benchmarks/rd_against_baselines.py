@@ -1,0 +1,350 @@
+"""Rate-distortion pruning against LAMP, ERK, uniform+ and global magnitude, without fine-tuning.
+
+Each network is pruned once to each target by each rule. On record are its test accuracy and what
+the rules did to the logits of one calibration set, the same for all: the squared change, mean over
+classes, as mean and as maximum over images. `sum` is what the single-layer curves add up to at the
+rule's rates: the quantity that rate-distortion pruning minimises.
+
+    python benchmarks/rd_against_baselines.py dense-resnet20-cifar10 [ID ...]
+        [--targets 50 70 80 90] [--calibration 1024] [--points 100] [--limit N]
+
+Rows are written one by one to reports/rd/<id>-<configuration>.json, curves layer by layer to the
+cache: kill it at any moment and repeat the command. The table and the picture are made from all
+files there, with --report alone, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cli.output import progress
+from harness import paths
+from harness.allocations import BASELINES, kept_counts, pruned
+from harness.cost import measure_cost
+from harness.curve_cache import CurveCache
+from harness.data.evaluation import EvaluationBatches, evaluation_batches
+from harness.progress import Progress
+from harness.protocols.evaluate import evaluate, verdict_precision
+from harness.provenance import sha256_json, versions
+from harness.record import EVALUATION_BATCH, input_shape
+from harness.registry import Entry, Evaluation, Registry, load
+from harness.reproduction import Options, load_model
+from harness.training_data import calibration_images
+from methods.magnitude import Magnitude, MagnitudeSettings
+from methods.masked import MaskedMethod
+from methods.rate_distortion import Measurement, RateDistortion, RateDistortionSettings
+from methods.rd_curves import BATCH_SIZE, evaluating
+
+RD = "RD"
+RULES = (RD, *BASELINES)
+COLOURS = dict(zip(RULES, ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195"), strict=True))
+Row = dict[str, Any]
+
+
+class Record:
+    """The rows of one network under one configuration: a JSON file, replaced after every row."""
+
+    def __init__(self, network: str, configuration: Row) -> None:
+        self.file = folder() / f"{network}-{sha256_json(configuration)[:8]}.json"
+        self.content: Row = {"network": network, "configuration": configuration, "rows": []}
+        if self.file.exists():
+            self.content = json.loads(self.file.read_text())
+
+    def has(self, rule: str, target_pct: float) -> bool:
+        """Whether that row is there."""
+        return any(r["rule"] == rule and r["target_pct"] == target_pct for r in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Write one more row."""
+        self.rows.append(row)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps(self.content, indent=1))
+        part.replace(self.file)
+
+    @property
+    def rows(self) -> list[Row]:
+        rows: list[Row] = self.content["rows"]
+        return rows
+
+
+def folder() -> Path:
+    """reports/rd"""
+    return paths.home() / "reports" / "rd"
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits (M, classes) float64 in eval mode, in batches of the size the curves use."""
+    with evaluating(model), verdict_precision():
+        return torch.cat([model(part).double() for part in images.split(BATCH_SIZE)])
+
+
+def moved(dense: Tensor, changed: Tensor) -> dict[str, float]:
+    """Squared change of the logits, mean over classes: its mean and its maximum over images."""
+    errors = (dense - changed).square().mean(1)
+    return {"distortion_mean": float(errors.mean()), "distortion_worst": float(errors.max())}
+
+
+def sum_of_curves(measurement: Measurement, kept: tuple[int, ...]) -> float:
+    """What the layers' own distortions add up to at these counts, linear between the rates."""
+    rates = [1 - left / n for left, n in zip(kept, measurement.sizes, strict=True)]
+    curves = measurement.distortion.numpy()
+    return float(
+        sum(np.interp(x, measurement.rates, y) for x, y in zip(rates, curves, strict=True))
+    )
+
+
+def method_for(rule: str, settings: RateDistortionSettings, bars: Progress) -> MaskedMethod:
+    """The rule as a method."""
+    if rule != RD:
+        return Magnitude(MagnitudeSettings(allocation=BASELINES[rule]))
+    method = RateDistortion(settings)
+    method.store = CurveCache(bars)
+    return method
+
+
+def configuration_of(
+    chosen: argparse.Namespace,
+    checkpoint_sha256: str,
+    evaluation: Evaluation,
+    test: EvaluationBatches,
+) -> Row:
+    """Everything that moves a number, so that rows of two configurations never meet."""
+    return {
+        "checkpoint_sha256": checkpoint_sha256,
+        "evaluation": f"{evaluation.name} v{evaluation.version}",
+        "test_fingerprint": test.fingerprint,
+        "test_copy": test.copy_name,
+        "n": test.n,
+        "calibration": chosen.calibration,
+        "points": chosen.points,
+        "reduction": chosen.reduction,
+        "batch": BATCH_SIZE,
+        "channels_last": chosen.channels_last,
+        "device": chosen.device,
+        "torch": versions()["torch"],
+    }
+
+
+def run(entry: Entry, registry: Registry, chosen: argparse.Namespace, bars: Progress) -> None:
+    """Every missing row of one network."""
+    settings = RateDistortionSettings(
+        points=chosen.points, reduction=chosen.reduction, calibration_size=chosen.calibration
+    )
+    evaluation = registry.evaluations[entry.evaluation]
+    options = Options(device=chosen.device, data_root=chosen.data_root, progress=bars)
+    model, obtained = load_model(entry, options)
+    if chosen.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    test = evaluation_batches(
+        evaluation, chosen.data_root, chosen.device, EVALUATION_BATCH, limit=chosen.limit
+    )
+    configuration = configuration_of(chosen, obtained.sha256, evaluation, test)
+    record = Record(entry.id, configuration)
+    wanted = [(t, rule) for t in chosen.targets for rule in RULES if not record.has(rule, t)]
+    if not wanted:
+        bars.note(f"{entry.id}: every row is there")
+        return
+    method = RateDistortion(settings)
+    images = calibration_images(method, evaluation, chosen.data_root, chosen.device, seed=0)
+    assert images is not None
+    method.store = CurveCache(bars, f"{entry.id}: distortion curves")
+    pruned(method, model, wanted[0][0] / 100, images)
+    assert method.allocation is not None
+    measurement, dense = method.allocation.measurement, logits_of(model, images)
+    if not record.has("dense", 0.0):
+        record.add(row_of("dense", 0.0, model, dense, dense, entry, registry, test))
+    for target_pct, rule in wanted:
+        bars.stage(f"{entry.id}: {rule} at {target_pct:g} %")
+        started = time.perf_counter()
+        try:
+            changed = pruned(method_for(rule, settings, bars), model, target_pct / 100, images)
+        except ValueError as error:
+            record.add({"rule": rule, "target_pct": target_pct, "cannot": str(error)})
+            continue
+        row = row_of(
+            rule, target_pct, changed, dense, logits_of(changed, images), entry, registry, test
+        )
+        row["sum"] = sum_of_curves(measurement, kept_counts(changed))
+        row["seconds"] = time.perf_counter() - started
+        record.add(row)
+        bars.note(
+            f"{entry.id} {rule} {target_pct:g} %: top-1 {row['top1_pct']:.2f} %, "
+            f"distortion worst {row['distortion_worst']:.4g}, mean {row['distortion_mean']:.4g}"
+        )
+
+
+def row_of(
+    rule: str,
+    target_pct: float,
+    model: nn.Module,
+    dense: Tensor,
+    logits: Tensor,
+    entry: Entry,
+    registry: Registry,
+    test: EvaluationBatches,
+) -> Row:
+    """One measured network."""
+    counts = evaluate(model, test).counts
+    cost = measure_cost(model, input_shape(registry.evaluations[entry.evaluation]))
+    return {
+        "rule": rule,
+        "target_pct": target_pct,
+        "top1": counts.top1,
+        "n": counts.n,
+        "top1_pct": counts.top1_pct,
+        **moved(dense, logits),
+        "sparsity_pct": cost.sparsity_pct,
+        "macs_effective": cost.macs_effective,
+        "macs_dense": cost.macs_dense,
+        "collapsed": list(cost.collapsed),
+        "kept": list(kept_counts(model)),
+    }
+
+
+def finding(rows: list[Row], target_pct: float, measure: str) -> str:
+    """Whether RD moved the logits least at this target, and if not, why not."""
+    found = {r["rule"]: r for r in rows if r["target_pct"] == target_pct and "cannot" not in r}
+    if RD not in found or len(found) < 2:
+        return "not all rules are measured yet"
+    others = [name for name in found if name != RD]
+    best = min(others, key=lambda name: found[name][measure])
+    mine, theirs = found[RD], found[best]
+    both = f"RD {mine[measure]:.4g}, {best} {theirs[measure]:.4g}"
+    if mine[measure] <= theirs[measure]:
+        return f"RD moves the logits least: {both} next"
+    sums = f"the layers' own distortions add up to {mine['sum']:.4g} and {theirs['sum']:.4g}"
+    if mine["sum"] > theirs["sum"]:
+        return f"RD is not lowest: {both}. {sums}: {best} uses rates between RD's grid points"
+    ratios = (mine[measure] / mine["sum"], theirs[measure] / theirs["sum"])
+    return (
+        f"RD is not lowest: {both}. Yet {sums}, so RD solved its own problem better; layers pruned "
+        f"together do not add up here (measured / sum: RD {ratios[0]:.2f}, {best} {ratios[1]:.2f})"
+    )
+
+
+def markdown(records: list[Row]) -> str:
+    """Table and findings of every network and configuration."""
+    parts = ["# Rate-distortion pruning against other rules, one-shot, no fine-tuning", ""]
+    parts += [
+        "distortion: squared change of the calibration logits, mean over classes; sum: what the "
+        "single-layer curves add up to; MACs of conv and linear weights times density.",
+        "",
+    ]
+    for content in records:
+        how = content["configuration"]
+        parts.append(f"## {content['network']}")
+        parts.append(
+            f"\n{how['evaluation']}, n = {how['n']:,} test images ({how['test_copy']}); "
+            f"{how['calibration']:,} calibration images, K = {how['points']}, {how['reduction']} "
+            f"curves, batch {how['batch']}, {how['device']}\n"
+        )
+        head = ("target %", "rule", "top-1 %", "worst", "mean", "sum", "sparsity %", "MACs left %")
+        parts += ["| " + " | ".join(head) + " |", "| ---: | --- " + "| ---: " * 6 + "|"]
+        for row in sorted(content["rows"], key=lambda r: r["target_pct"]):
+            parts.append(_line(row))
+        parts.append("")
+        measure = f"distortion_{how['reduction']}"
+        for target in sorted({r["target_pct"] for r in content["rows"]} - {0.0}):
+            parts.append(f"- {target:g} %: {finding(content['rows'], target, measure)}.")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _line(row: Row) -> str:
+    if "cannot" in row:
+        return f"| {row['target_pct']:g} | {row['rule']} | {row['cannot']} |" + " |" * 5
+    cells = (
+        f"{row['target_pct']:g}",
+        row["rule"],
+        f"{row['top1_pct']:.2f}",
+        f"{row['distortion_worst']:.4g}",
+        f"{row['distortion_mean']:.4g}",
+        f"{row.get('sum', 0.0):.4g}",
+        f"{row['sparsity_pct']:.2f}",
+        f"{100 * row['macs_effective'] / row['macs_dense']:.2f}",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def accuracy_plot(records: list[Row], target: Path) -> None:
+    """One panel per network: test accuracy over sparsity, one line per rule."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    wide = min(3, len(records))
+    high = math.ceil(len(records) / wide)
+    figure, panels = plt.subplots(
+        high, wide, figsize=(4.2 * wide, 3.6 * high), squeeze=False, layout="constrained"
+    )
+    for axes in panels.flat[len(records) :]:
+        axes.set_visible(False)
+    for axes, content in zip(panels.flat, records, strict=False):
+        dense = [r for r in content["rows"] if r["rule"] == "dense"]
+        for rule in RULES:
+            rows = [r for r in content["rows"] if r["rule"] == rule and "cannot" not in r]
+            line = sorted((r["sparsity_pct"], r["top1_pct"]) for r in rows)
+            if line:
+                axes.plot(*zip(*line, strict=True), marker="o", label=rule, color=COLOURS[rule])
+        for row in dense:
+            axes.axhline(row["top1_pct"], color="#9aa3ad", linestyle="--", linewidth=1)
+        axes.set_title(f"{content['network']}, n = {content['configuration']['n']:,}", fontsize=9)
+        axes.set_xlabel("sparsity, % of conv and linear weights")
+        axes.set_ylabel("top-1, %")
+        axes.set_ylim(0, 100)
+        axes.legend(fontsize=8, frameon=False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def report() -> None:
+    """Write the table and the picture from every record."""
+    records = [json.loads(file.read_text()) for file in sorted(folder().glob("*.json"))]
+    if not records:
+        print(f"no record in {folder().name}/ yet")
+        return
+    (folder() / "table.md").write_text(markdown(records))
+    accuracy_plot(records, folder() / "accuracy.png")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ids", nargs="*", help="dense registry entries")
+    parser.add_argument("--targets", type=float, nargs="+", default=[50.0, 70.0, 80.0, 90.0])
+    parser.add_argument("--calibration", type=int, default=1024, help="training images")
+    parser.add_argument("--points", type=int, default=100, help="K: rates 0, 1/K, ..., 1")
+    parser.add_argument("--reduction", choices=("worst", "mean"), default="worst")
+    parser.add_argument("--limit", type=int, help="test images, evenly spread")
+    parser.add_argument("--channels-last", action="store_true", help="faster on most CPUs")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--report", action="store_true", help="only table and picture")
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> None:
+    chosen = arguments(words)
+    registry = load()
+    if not chosen.report:
+        with progress() as bars:
+            for id in chosen.ids:
+                run(registry.get(id), registry, chosen, bars)
+                report()
+    report()
+
+
+if __name__ == "__main__":
+    main()

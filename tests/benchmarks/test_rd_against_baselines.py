@@ -1,0 +1,96 @@
+"""The comparison of rate-distortion pruning with other rules: resumable rows, honest findings."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from methods.rd_curves import Measurement
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "rd_against_baselines.py"
+QUICK = ["dense-convnet-tiny-digits", "--calibration", "16", "--points", "5", "--limit", "50"]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("rd_against_baselines", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    return tmp_path / "reports" / "rd"
+
+
+def test_rows_are_measured_once_and_missing_ones_are_added(script, reports, monkeypatch):
+    script.main([*QUICK, "--targets", "50"])
+    [file] = reports.glob("*.json")
+    first = json.loads(file.read_text())["rows"]
+    assert [row["rule"] for row in first] == ["dense", *script.RULES]
+    assert all(row["n"] == 50 for row in first)
+    assert first[0]["distortion_worst"] == 0
+    for row in first[1:]:
+        assert 0 < row["distortion_mean"] <= row["distortion_worst"]
+        assert sum(row["kept"]) <= 7144
+    file.write_text(json.dumps({**json.loads(file.read_text()), "rows": first[:-2]}))
+    measured = []
+    one = script.row_of
+    monkeypatch.setattr(script, "row_of", lambda *given: measured.append(given[0]) or one(*given))
+    script.main([*QUICK, "--targets", "50"])
+    assert measured == ["uniform+", "global"]
+    again = json.loads(file.read_text())["rows"]
+    timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in again]
+    assert timeless == [{k: v for k, v in row.items() if k != "seconds"} for row in first]
+    assert "| 50 | RD |" in (reports / "table.md").read_text()
+    assert (reports / "accuracy.png").stat().st_size > 5_000
+
+
+def test_other_configurations_have_files_of_their_own(script, reports):
+    one = script.Record("net", {"points": 5})
+    one.add({"rule": "RD", "target_pct": 50.0})
+    assert script.Record("net", {"points": 5}).has("RD", 50.0)
+    assert not script.Record("net", {"points": 5}).has("RD", 70.0)
+    assert not script.Record("net", {"points": 6}).has("RD", 50.0)
+
+
+def test_moved_logits_are_squared_averaged_over_classes_then_over_images_or_the_worst(script):
+    dense = torch.tensor([[0.0, 0.0], [1.0, 2.0]]).double()
+    changed = torch.tensor([[1.0, 3.0], [1.0, 0.0]]).double()
+    assert script.moved(dense, changed) == {"distortion_mean": 3.5, "distortion_worst": 5.0}
+
+
+def test_curves_are_read_between_their_rates(script):
+    curves = torch.tensor([[0.0, 2.0, 4.0], [0.0, 0.0, 8.0]]).double()
+    measurement = Measurement(("a", "b"), (4, 8), (0.0, 0.5, 1.0), curves, (), True)
+    assert script.sum_of_curves(measurement, (3, 2)) == 1.0 + 4.0
+
+
+ROW = {"target_pct": 50.0, "sum": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("lamp", "sum_of_lamp", "said"),
+    [
+        (3.0, 2.0, "RD moves the logits least: RD 2, LAMP 3 next"),
+        (1.5, 2.0, "RD solved its own problem better"),
+        (1.5, 0.9, "LAMP uses rates between RD's grid points"),
+    ],
+)
+def test_findings_say_whether_and_why_not(script, lamp, sum_of_lamp, said):
+    rows = [
+        {**ROW, "rule": "RD", "worst": 2.0},
+        {**ROW, "rule": "LAMP", "worst": lamp, "sum": sum_of_lamp},
+        {**ROW, "rule": "ERK", "worst": 9.0},
+        {"target_pct": 50.0, "rule": "uniform+", "cannot": "infeasible"},
+        {**ROW, "rule": "global", "worst": 0.1, "target_pct": 70.0},
+    ]
+    assert said in script.finding(rows, 50.0, "worst")
+    assert script.finding(rows, 90.0, "worst") == "not all rules are measured yet"
