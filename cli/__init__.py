@@ -2,11 +2,15 @@
 
 stdout carries the result, stderr progress and logs. Exit codes: 0 fine, 1 unexpected, 2 usage or
 registry, 3 a verdict failed or drifted, 4 something cannot be checked (file or data missing),
-5 stopped by SIGTERM after saving (run the same command to continue).
+5 stopped by SIGTERM or Ctrl-C after saving (run the same command to continue).
+
+Under torchrun every process runs the command; the first one prints, and torchrun's own exit code
+is 1 when any of them stops early.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +50,7 @@ _VERBS = {
     "estimate": "estimate",
     "export": "export",
     "profile": "profile",
+    "allocation": "allocation",
     "shrink": "shrink",
     "compress": "compress",
     "table": "table",
@@ -151,3 +156,5 @@ def main() -> None:
     """Published pruning results, measured again: numbers, verdicts, reasons."""
     # A terminal that knows no "Δ" shows "?" instead of a traceback.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = open(os.devnull, "w")

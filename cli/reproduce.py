@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ def _announce(
     entry: Entry, registry: Registry, mode: str, overrides: dict[str, str], seeds: int
 ) -> None:
     if mode == "train":
-        announce(entry, recipe_for(entry, registry, overrides)[0], seeds)
+        announce(entry, recipe_for(entry, registry, overrides)[0], seeds, registry)
         return
     from harness.checkpoints import status
 
@@ -167,9 +168,14 @@ def _announce(
 
 
 def mirror_all(results: list[Result], uri: str | None, bars: Bars | Lines) -> None:
-    """Mirror results into MLflow; the first problem is noted and ends the attempt."""
+    """Mirror results into MLflow; the first problem is noted and ends the attempt.
+
+    Under torchrun the first process does it for all.
+    """
     from harness.tracking import mirror
 
+    if os.environ.get("RANK", "0") != "0":
+        return
     for result in results:
         problem = mirror(result, uri)
         if problem:
