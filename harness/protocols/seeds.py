@@ -19,7 +19,7 @@ def seed_everything(seed: int) -> None:
 def generator_states() -> dict[str, Any]:
     """States of the global generators as tensors, numbers and lists."""
     version, internal, gauss = random.getstate()
-    numpy_state = np.random.get_state(legacy=True)
+    numpy_state: Any = np.random.get_state(legacy=True)
     return {
         "python": [version, list(internal), gauss],
         "numpy": [
