@@ -79,6 +79,7 @@ def command(
     """Prune a dense network, at once or in rounds.
 
     Every round may be followed by fine-tuning. Interrupted runs continue with the same command.
+    --method rd measures first (--budget, --calibration, --solver); bench allocation shows its plan.
     """
     if (start is None) == (weights is None):
         raise click.UsageError("say what to prune: either --start ID or --weights FILE")

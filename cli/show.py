@@ -27,6 +27,7 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
     """Everything about one entry.
 
     Paper, links, protocol, published numbers and where they are printed, and every result so far.
+    How a target would be shared among its layers: bench allocation ID --target 0.9
     """
     registry = options.load_registry(registries)
     entry = registry.get(entry_id)
