@@ -73,7 +73,7 @@ def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
     method = measuring_method(entry)
     if method is not None:
         try:
-            model = method.adopt(model, obtained.heads())
+            model = method.add_published(model, obtained.heads())
         except ValueError as error:
             raise KeyMismatch(f"{entry.id}: {error}") from error
     return model.eval().to(options.device), obtained

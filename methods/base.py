@@ -153,7 +153,7 @@ class Method:
         """
         raise TypeError(f"method {self.name!r} estimates nothing before training")
 
-    def adopt(self, model: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
+    def add_published(self, model: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
         """`model` with what this method adds to it, loaded from `parts` of a published file.
 
         model: plain weights loaded. parts: tensors beside them, as the converted file names them.

@@ -179,7 +179,7 @@ class FTWT(Method):
         rows = expected_reduction(model, layers, batches, values, self.settings.ground_truth)
         return [asdict(row) for row in rows]
 
-    def adopt(self, model: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
+    def add_published(self, model: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
         """The gated model with heads `<convolution>.{weight,bias}` from `parts`."""
         self.attach(model, Schedule(epochs=0, steps_per_epoch=0))
         load_heads(model, parts)
