@@ -119,7 +119,7 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """How much each layer loses, by rate-distortion and by four other rules.
+    """Layer rates chosen by rate-distortion and four other rules.
 
     ID is a dense network. Its distortion curves are measured once and kept; an interrupted
     measurement goes on with the same command. --run shows what a finished run left.

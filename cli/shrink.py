@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(what: str, out: Path, as_json: bool) -> None:
-    """Write the network of a finished filter search without its dead channels.
+    """Write a finished filter search without its dead channels.
 
     RUN is the folder of a run, ENTRY a name whose newest finished run is meant. The smaller
     network is checked against the masked one and timed in turns with it; the state lies beside it

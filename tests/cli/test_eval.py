@@ -59,7 +59,7 @@ def test_the_name_is_mine_and_the_block_is_printed(bench: Bench, weights: Path) 
     ("changed", "code", "told"),
     [
         (("--model", "resnet2O"), 2, "resnet2O"),
-        (("--dataset", "cifar1O"), 4, "unknown data set 'cifar1O'; known: cifar10"),
+        (("--dataset", "cifar1O"), 2, "no data set is called 'cifar1O'; nearest: cifar10"),
         (("--model", "resnet20"), 4, "local-resnet20-digits-mine"),  # the file is another net's
         (("--weights", "gone.pt"), 4, "gone.pt: no such file"),
         (("--evaluation", "imagenet-224"), 2, "no evaluation 'imagenet-224' on digits; known: "),
