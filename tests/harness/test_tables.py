@@ -214,7 +214,6 @@ def test_seeds_of_a_retrained_result_are_counted_in_its_headline() -> None:
     assert "3 seeds" in blocks(trained())[0]
 
 
-
 def test_a_verdict_that_is_not_about_accuracy_names_its_metric() -> None:
     result = made(status="claim contradicted").model_copy(
         update={
