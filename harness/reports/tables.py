@@ -380,7 +380,10 @@ def _number(value: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return MISSING if value is None else f"{value:+.2f}"
+    if value is None:
+        return MISSING
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text  # never "-0.00"
 
 
 def _times(r: Row) -> str:
