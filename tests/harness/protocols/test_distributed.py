@@ -10,29 +10,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.harness.protocols import together
+
 ROOT = Path(__file__).parents[3]
-MODULE = "tests.harness.protocols.together"
+TORCHRUN = [
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc-per-node", "2"),
+]
 ATOL = 1e-5  # float32: gradients summed over two halves of a batch instead of at once
-
-
-def start(folder, *launcher):
-    folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BENCH_HOME": str(folder)}
-    command = [sys.executable, *launcher, "-m", MODULE, str(folder)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """(facts of the one process, facts of rank 0 and of rank 1, their folders)."""
     base = tmp_path_factory.mktemp("together")
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    started = [start(base / "one"), start(base / "two", *torchrun)]
-    for process in started:
+    for name in ("one", "two"):
+        (base / name).mkdir()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*TORCHRUN, "-m", together.__name__, str(base / "two")]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        together.main(base / "one")  # this process, alone
         output = process.communicate()[0].decode()
-        assert process.returncode == 0, output
+    assert process.returncode == 0, output
     alone = json.loads((base / "one" / "rank0.json").read_text())
     both = [json.loads((base / "two" / f"rank{r}.json").read_text()) for r in (0, 1)]
     return alone, both, base
@@ -74,8 +75,7 @@ def test_masks_that_differ_between_processes_are_refused(runs):
     assert alone["refusal"] == ""
 
 
-def test_only_the_first_process_writes_results(runs, tmp_path):
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+def test_only_the_first_process_prints_and_writes(tmp_path):
     code = "from cli import main; main()"
     (tmp_path / "bench.py").write_text(code)
     arguments = "train --method magnitude --model convnet_tiny --dataset digits --no-tracking"
@@ -83,7 +83,7 @@ def test_only_the_first_process_writes_results(runs, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "BENCH_HOME": str(tmp_path)}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
-        [sys.executable, *torchrun, str(tmp_path / "bench.py"), *arguments.split(), *settings],
+        [*TORCHRUN, str(tmp_path / "bench.py"), *arguments.split(), *settings],
         env=environment,
         capture_output=True,
         text=True,

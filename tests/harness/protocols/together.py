@@ -90,7 +90,6 @@ def refusal():
 
 def main(out):
     folder = Path(out)
-    torch.set_num_threads(1)
     with processes("cpu"):
         acdc = ACDC(ACDC.Settings(sparsity=0.8))
         first = train(job(folder / "acdc", acdc, plain()))
