@@ -450,6 +450,6 @@ def test_the_ising_energy_of_resnet18_builds_nothing_near_the_square_of_its_bits
     with LargestTensor() as largest:
         method.begin_step(0, torch.randn(2, 3, 32, 32), torch.tensor([1, 2]))
 
-    stacked_weights = 3 * 512 * 512 * 9  # three layers of the widest shape, once
+    widest_layer = 512 * 512 * 9  # on a CPU one layer after the other
     assert method.layout.size == 5322
-    assert stacked_weights <= largest.numel < 5322**2 // 3
+    assert widest_layer <= largest.numel < 5322**2 // 10

@@ -34,7 +34,13 @@ def test_every_name_of_the_project_is_there() -> None:
     depths = (20, 32, 44, 56, 110)
     expected = {f"resnet{d}" for d in depths} | {f"resnet{d}_projection" for d in depths}
     expected |= {f"resnet{d}_cifar" for d in (18, 34, 50, 101)}
-    expected |= {"resnet20_avgpool", "resnet56_avgpool", "vgg16_cifar", "vgg16_bn_cifar"}
+    expected |= {
+        "resnet18_cifar_quarter",
+        "resnet20_avgpool",
+        "resnet56_avgpool",
+        "vgg16_cifar",
+        "vgg16_bn_cifar",
+    }
     expected |= {"mobilenetv1", "mobilenetv1_cifar", "mobilenetv1_cifar_075"}
     expected |= {"mobilenetv1_cifar_050", "wrn28_10", "densenet121_cifar", "efficientnet_b0_cifar"}
     expected |= {"squeezenet1_0_caffe", "resnet20_keras", "resnet8_keras", "convnet_tiny"}
