@@ -134,11 +134,15 @@ def test_a_killed_event_is_repeated_and_finished_rounds_are_not(tmp_path):
                 raise KeyboardInterrupt
             super().prune(model, target, images)
 
-    recipe = rounds(3, 0.5)
+    def prepared(folder, kind):
+        return job(tmp_path / folder, magnitude(kind), network(dropout=0.3), rounds(3, 0.5))
+
+    whole = prune(prepared("whole", Magnitude))
     with pytest.raises(KeyboardInterrupt):
-        prune(job(tmp_path, magnitude(Failing), recipe=recipe))
-    prune(job(tmp_path, magnitude(Failing), recipe=recipe))
+        prune(prepared("killed", Failing))
+    resumed = prune(prepared("killed", Failing))
     assert calls == [0.5, 0.75, 0.75, 0.875]
+    assert_same_bits(weights_of(resumed.model), weights_of(whole.model))
 
 
 def test_the_method_receives_the_calibration_images_in_every_round(tmp_path):
