@@ -102,7 +102,7 @@ def command(
         overrides={**settings, **overrides_from(assignments)},
     )
     if dry_run:
-        announce(entry, recipe, seeds, registry)
+        announce(entry, recipe, changed, seeds, registry)
         return
     from harness.reports.tables import verdict_blocks
     from harness.reproduction import Options

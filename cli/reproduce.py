@@ -160,7 +160,7 @@ def _announce(
     entry: Entry, registry: Registry, mode: str, overrides: dict[str, str], seeds: int
 ) -> None:
     if mode == "train":
-        announce(entry, recipe_for(entry, registry, overrides)[0], seeds, registry)
+        announce(entry, *recipe_for(entry, registry, overrides), seeds, registry)
         return
     from harness.checkpoints import status
 

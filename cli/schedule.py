@@ -80,14 +80,21 @@ def chosen_training(
     )
 
 
-def announce(entry: Entry, recipe: Recipe, seeds: int, registry: Registry) -> None:
+def announce(
+    entry: Entry,
+    recipe: Recipe,
+    changed: tuple[Override, ...],
+    seeds: int,
+    registry: Registry,
+) -> None:
     """Print what would run, the training of a start network that has to come first included."""
+    from harness.chosen_method import merged_settings
     from harness.start_weights import start_entry, trained_first
 
     source = start_entry(entry, recipe, registry)
     rows = {
         "entry": entry.id,
-        "method": f"{entry.method} {dict(recipe.settings) | dict(entry.settings)}",
+        "method": f"{entry.method} {dict(merged_settings(entry, recipe, changed))}",
         "model": f"{entry.model} on {entry.dataset}",
         "recipe": f"{recipe.name} v{recipe.version}: {recipe.length}, batch {recipe.batch}",
         "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",

@@ -83,7 +83,7 @@ def command(
     from harness.training import reproduce_by_training
 
     if dry_run:
-        announce(entry, recipe, seeds, registry)
+        announce(entry, recipe, changed, seeds, registry)
         return
     with progress() as bars:
         chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)

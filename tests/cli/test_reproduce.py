@@ -312,3 +312,11 @@ def test_the_stored_file_is_what_was_printed(
     [printed] = document(bench("reproduce", "acdc-tiny-50", *arguments))
     [stored] = (home / "reports" / "results").glob("*/*.json")
     assert json.loads(stored.read_text()) == printed
+
+
+def test_dry_run_shows_the_users_settings_over_the_entrys(bench: Bench) -> None:
+    done = bench(
+        *("reproduce", "acdc-convnet-tiny-digits-90", "--mode", "train", "--dry-run"),
+        *("--set", "settings.sparsity=0.8"),
+    )
+    assert "'sparsity': 0.8" in done.stdout
