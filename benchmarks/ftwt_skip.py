@@ -22,8 +22,8 @@ from harness.models import zoo
 from harness.profile.latency import layer_times
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt_gates import gates_of
-from methods.ftwt_skip import SkipConv, skip_filters
+from methods.ftwt.gates import gates_of
+from methods.ftwt.skip import SkipConv, skip_filters
 
 SIDE = {"resnet18": 224, "resnet34": 224, "mobilenetv1": 224}  # others: 32
 TUNING_IMAGES = 32

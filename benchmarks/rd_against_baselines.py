@@ -42,7 +42,7 @@ from harness.training_data import calibration_images
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import MaskedMethod
 from methods.rate_distortion import Measurement, RateDistortion, RateDistortionSettings
-from methods.rd_curves import BATCH_SIZE, evaluating
+from methods.rate_distortion.distortion import BATCH_SIZE, evaluating
 
 RD = "RD"
 RULES = (RD, *BASELINES)

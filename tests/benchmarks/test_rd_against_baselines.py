@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from methods.rd_curves import Measurement
+from methods.rate_distortion.distortion import Measurement
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "rd_against_baselines.py"
 QUICK = ["dense-convnet-tiny-digits", "--calibration", "16", "--points", "5", "--limit", "50"]

@@ -14,8 +14,8 @@ from harness.models import build
 from harness.results import Result, load_all
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt_files import export_paper_layout
-from methods.ftwt_gates import gates_of
+from methods.ftwt.files import export_paper_layout
+from methods.ftwt.gates import gates_of
 
 # convnet_tiny: (conv, input channels, filters); 451,584 MACs in convolutions, 320 in the classifier
 DENSE_MACS = 451_584 + 320

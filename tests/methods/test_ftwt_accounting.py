@@ -14,7 +14,7 @@ from harness.models.cifar_vgg import VGG16_PLAN, CifarVGG
 from harness.models.mobilenetv1 import MobileNetV1
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt_accounting import (
+from methods.ftwt.accounting import (
     GateCost,
     MacCosts,
     MacTally,
@@ -22,8 +22,8 @@ from methods.ftwt_accounting import (
     gated_costs,
     mac_costs,
 )
-from methods.ftwt_gates import ground_truth_mask
-from methods.ftwt_layers import describe
+from methods.ftwt.gates import ground_truth_mask
+from methods.ftwt.layers import describe
 from tests.methods.ftwt_fixtures import FOLDER, randomise, small_net
 
 RTOL_OFFICIAL = 1e-6  # the official counter adds up in float32

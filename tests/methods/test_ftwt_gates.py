@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from methods.ftwt import ground_truth_mask
-from methods.ftwt_accounting import GateCost, MacCosts
-from methods.ftwt_gates import (
+from methods.ftwt.accounting import GateCost, MacCosts
+from methods.ftwt.gates import (
     Gate,
     GateOptions,
     Gates,
@@ -22,7 +22,7 @@ from methods.ftwt_gates import (
     gates_of,
     uniform_mask,
 )
-from methods.ftwt_layers import GatedLayer
+from methods.ftwt.layers import GatedLayer
 from tests.methods.ftwt_fixtures import assert_near, case, case_names, load
 
 RTOL_GRADIENT = 2e-5  # stated with the stored gradients

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt_layers import GatedLayer, describe, select
+from methods.ftwt.layers import GatedLayer, describe, select
 from tests.methods.ftwt_fixtures import small_net
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 import methods
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings, warm_heads
-from methods.ftwt_accounting import gated_costs
-from methods.ftwt_files import from_paper, import_paper_layout
-from methods.ftwt_gates import gates_of
+from methods.ftwt.accounting import gated_costs
+from methods.ftwt.files import from_paper, import_paper_layout
+from methods.ftwt.gates import gates_of
 from tests.methods.ftwt_fixtures import (
     assert_near,
     load,

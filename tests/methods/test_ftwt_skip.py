@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods import ftwt_skip
 from methods.base import Schedule
-from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt_accounting import gated_costs
-from methods.ftwt_gates import GateOptions, attach_gates, gates_of
-from methods.ftwt_layers import GatedLayer
-from methods.ftwt_skip import skip_filters
+from methods.ftwt import FTWT, FTWTSettings, skip
+from methods.ftwt.accounting import gated_costs
+from methods.ftwt.gates import GateOptions, attach_gates, gates_of
+from methods.ftwt.layers import GatedLayer
+from methods.ftwt.skip import skip_filters
 from tests.methods.ftwt_fixtures import assert_near, randomise, small_net
 
 RTOL_FOLDED = 1e-4  # folded batch normalisation rounds differently, layer after layer
@@ -28,7 +27,7 @@ RTOL_FOLDED = 1e-4  # folded batch normalisation rounds differently, layer after
 def every_layer_is_worth_skipping() -> Iterator[None]:
     """The small layers of these tests go through selection too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ftwt_skip, "MIN_MACS", 0)
+        patch.setattr(skip, "MIN_MACS", 0)
         yield
 
 
@@ -129,7 +128,7 @@ def test_skipping_leaves_the_gated_model_alone() -> None:
 
 
 def test_small_layers_are_computed_whole_and_masked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ftwt_skip, "MIN_MACS", 10**9)
+    monkeypatch.setattr(skip, "MIN_MACS", 10**9)
     assert_same(gated(small_net("resnet"), seed=6), images(2, 6))
 
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from methods.base import prunable_layers
 from methods.rate_distortion import curves, measure
-from methods.rd_curves import rate_grid
+from methods.rate_distortion.distortion import rate_grid
 from tests.methods.rd_fixtures import TINY, Tiny, arrays, described, naive_curves
 
 # Stored curves: float32 from another torch version and kernel order (their README's tolerance).

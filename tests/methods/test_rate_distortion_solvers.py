@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods import rd_solvers
-from methods.rate_distortion import OfficialIndexError, solve_exact, solve_official
+from methods.rate_distortion import OfficialIndexError, solve_exact, solve_official, solvers
 from tests.methods.rd_fixtures import TINY, arrays, described
 
 RTOL_OBJECTIVE = 1e-6  # the stored objectives are sums in float64 of float32 curves
@@ -113,7 +112,7 @@ def test_exact_is_optimal_and_respects_budget_and_rates_reached(problem):
 def test_rounding_the_budget_axis_never_exceeds_the_budget(problem, cells):
     curves, sizes, budget, previous = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rd_solvers, "BUDGET_UNITS", cells)
+        patch.setattr(solvers, "BUDGET_UNITS", cells)
         choices = solve_exact(curves, sizes, budget, previous)
     assert sum(_kept(choices, sizes, curves.shape[1])) <= budget
     assert _objective(curves, choices) >= _brute_force(curves, sizes, budget, previous)
@@ -159,7 +158,7 @@ def test_official_equals_its_description_cell_by_cell(problem, target, piece):
     if int((1 - target) * sum(sizes)) < 1:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rd_solvers, "PIECE", piece)
+        patch.setattr(solvers, "PIECE", piece)
         try:
             expected = _published_table(curves, sizes, target, previous, piece)
         except IndexError:
@@ -171,7 +170,7 @@ def test_official_equals_its_description_cell_by_cell(problem, target, piece):
 
 def test_official_table_in_several_blocks_equals_one(monkeypatch):
     case, curves = _case("gap4096_b")
-    monkeypatch.setattr(rd_solvers, "_BLOCK", 1000)
+    monkeypatch.setattr(solvers, "_BLOCK", 1000)
     choices = solve_official(curves, case["n_weights"], case["target_sparsity"], case["prev"])
     assert choices == case["official"]["k"]
 
@@ -224,7 +223,7 @@ def test_a_budget_out_of_reach_is_refused_with_its_numbers():
 
 
 def test_rounding_that_makes_a_reachable_budget_unreachable_says_so(monkeypatch):
-    monkeypatch.setattr(rd_solvers, "BUDGET_UNITS", 4)
+    monkeypatch.setattr(solvers, "BUDGET_UNITS", 4)
     with pytest.raises(ValueError, match="only without rounding to multiples of 5"):
         solve_exact([[0.0, 1.0], [0.0, 1.0]], [10, 10], 8, rates=[0.0, 0.6])
 

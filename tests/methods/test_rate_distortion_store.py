@@ -17,7 +17,7 @@ from methods.rate_distortion import (
     curves,
     network_hash,
 )
-from methods.rd_redraw import redrawing
+from methods.rate_distortion.redraw import redrawing
 from tests.methods.rd_fixtures import Tiny, arrays
 
 POINTS = 10

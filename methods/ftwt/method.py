@@ -18,20 +18,17 @@ from torch import Tensor, nn
 
 from methods import base
 from methods.base import Method, Schedule
-from methods.ftwt_accounting import EffectiveMacs, MacTally, expected_reduction, gated_costs
-from methods.ftwt_files import backbone_from_paper, export_paper_layout, layout_of, load_heads
-from methods.ftwt_gates import (
+from methods.ftwt.accounting import EffectiveMacs, MacTally, expected_reduction, gated_costs
+from methods.ftwt.files import backbone_from_paper, export_paper_layout, layout_of, load_heads
+from methods.ftwt.gates import (
     GateOptions,
     Gates,
     attach_gates,
     detach_gates,
     gates_of,
-    ground_truth_mask,
 )
-from methods.ftwt_layers import GatedLayer, describe, select
-from methods.ftwt_skip import skip_filters
-
-__all__ = ["FTWT", "FTWTSettings", "ground_truth_mask", "warm_heads"]
+from methods.ftwt.layers import GatedLayer, describe, select
+from methods.ftwt.skip import skip_filters
 
 WARM_UP_BATCHES = 501  # of the official code
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from methods.ftwt_gates import CHILD, gates_of
+from methods.ftwt.gates import CHILD, gates_of
 
 Layout = Literal["vgg", "resnet", "mobilenet"]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx import Node
 
-from methods.rd_replay import Recording, Suffix, Unrecordable
+from methods.rate_distortion.replay import Recording, Suffix, Unrecordable
 
 # A recording is trusted if its logits are the model's own. On the CPU they are to the bit; other
 # devices may pick another kernel: rounding of float32, relative to the largest logit.

@@ -1,17 +1,17 @@
 """Rate-distortion pruning: how much each layer loses is decided by what it does to the logits.
 
-Each pruning event measures every layer's distortion curve (`rd_curves`), picks one rate per layer
-under a budget (`rd_solvers`) and removes the smallest weights of each layer. Source: ICCV 2023,
-arXiv 2308.10438, and the published program. Also here: the calibration set and the published
-FLOPs figure. `rd_keys` has the keys under which curves and allocations are kept.
+Each pruning event measures every layer's distortion curve (`distortion`), picks one rate per layer
+under a budget (`solvers`) and removes the smallest weights of each layer. Source: ICCV 2023,
+arXiv 2308.10438, and the published program. `keys` has the
+keys under which curves and allocations are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -22,39 +22,25 @@ from methods.base import Schedule
 from methods.masked import LayerSettings, MaskedMethod, chosen_layers
 from methods.masks import keep_largest
 from methods.published_formats import rd
-from methods.rd_curves import (
+from methods.rate_distortion.calibration import calibration_indices, synthetic_images
+from methods.rate_distortion.distortion import (
     BATCH_SIZE,
     Measurement,
     Options,
     Reduction,
-    curves,
-    evaluating,
     measure,
     pruned_count,
 )
-from methods.rd_keys import curve_key, network_hash, tensors_hash
-from methods.rd_redraw import redrawing
-from methods.rd_solvers import OfficialIndexError, official_budget, solve_exact, solve_official
+from methods.rate_distortion.flops import output_positions
+from methods.rate_distortion.keys import curve_key, network_hash, tensors_hash
+from methods.rate_distortion.redraw import redrawing
+from methods.rate_distortion.solvers import (
+    OfficialIndexError,
+    official_budget,
+    solve_exact,
+    solve_official,
+)
 from methods.store import Store
-
-__all__ = [
-    "Allocation",
-    "LayerFlops",
-    "Measurement",
-    "OfficialIndexError",
-    "RateDistortion",
-    "calibration_indices",
-    "curve_key",
-    "curves",
-    "flops_remaining",
-    "measure",
-    "network_hash",
-    "output_positions",
-    "solve_exact",
-    "solve_official",
-    "synthetic_images",
-    "tensors_hash",
-]
 
 
 class RateDistortionSettings(LayerSettings):
@@ -301,78 +287,3 @@ def official_mask(weight: Tensor, mask: Tensor, rate: float, previous: float) ->
     amount = float((1 - left / before).nan_to_num(0.0).clamp(min=0.0))
     removed = round(amount * int((weight * mask).count_nonzero()))
     return keep_largest(magnitude(weight, mask), int(mask.sum()) - removed)
-
-
-def calibration_indices(n_total: int, size: int, folder: bool = False) -> list[int]:
-    """Which training images calibrate: every s-th, s = n_total // size (rule 1.3).
-
-    folder=False (CIFAR): the first `size` of 0, s, 2s, ... folder=True (ImageNet, files sorted by
-    class folder, then name): all of them but the last, so one fewer than `size` where s divides.
-    Raises ValueError unless 1 <= size <= n_total, or if nothing is left.
-    """
-    if not 1 <= size <= n_total:
-        msg = f"cannot draw {size} calibration images from {n_total}"
-        hint = f"take 1 to {n_total}" if n_total else "is the image folder empty?"
-        raise ValueError(f"{msg}; {hint}")
-    every = range(0, n_total, n_total // size)
-    chosen = list(every)[:-1] if folder else list(every)[:size]
-    if not chosen:
-        raise ValueError("the folder rule drops the last image, and there is only one; ask for 2")
-    return chosen
-
-
-def synthetic_images(size: int, shape: Sequence[int], seed: int) -> Tensor:
-    """Standard normal images (size, *shape) float32 on the CPU: calibration without data."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn((size, *shape), generator=generator)
-
-
-def output_positions(
-    model: nn.Module, image: Tensor, layers: Mapping[str, nn.Module]
-) -> dict[str, int]:
-    """How often one image uses each weight of a layer: its MACs are weights times this.
-
-    Output height * width for a convolution, 1 for a linear layer on vectors; the sum over calls;
-    0 for a layer never executed. image: (1, C, H, W). The model is run once in eval mode.
-    """
-    count = dict.fromkeys(layers, 0)
-
-    def add(name: str, layer: nn.Module, output: Tensor) -> None:
-        channels = output.shape[1] if isinstance(layer, nn.Conv2d) else output.shape[-1]
-        count[name] += output.numel() // (channels * len(image))
-
-    handles = [
-        layer.register_forward_hook(lambda module, _, out, name=name: add(name, module, out))
-        for name, layer in layers.items()
-    ]
-    try:
-        with evaluating(model):
-            model(image.to(next(model.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return count
-
-
-class LayerFlops(NamedTuple):
-    """A layer as the published FLOPs figure sees it."""
-
-    positions: int | None  # output height * width, 1 for linear; None or 0: never executed
-    nnz: int
-    size: int
-    has_bias: bool
-
-
-def flops_remaining(layers: Iterable[LayerFlops]) -> float:
-    """Share of operations left, 0..1, in the published convention ("FLOPs remained").
-
-    sum(A * nnz + b) / sum(A * n + b), A = output positions, b = A if the layer has a bias: once
-    per position, not per channel. Layers never executed do not count. Raises ValueError if none is
-    left.
-    """
-    rows = [LayerFlops(*row) for row in layers]
-    executed = [row for row in rows if row.positions]
-    if not executed:
-        raise ValueError("no executed layer: the share of FLOPs left is undefined")
-    left = sum((row.positions or 0) * (row.nnz + row.has_bias) for row in executed)
-    return left / sum((row.positions or 0) * (row.size + row.has_bias) for row in executed)

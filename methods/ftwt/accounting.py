@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from methods.ftwt_gates import (
+from methods.ftwt.gates import (
     CHILD,
     Gate,
     GateOptions,
@@ -19,7 +19,7 @@ from methods.ftwt_gates import (
     mass_mask,
     uniform_mask,
 )
-from methods.ftwt_layers import GatedLayer, activate
+from methods.ftwt.layers import GatedLayer, activate
 
 HISTOGRAM_BINS = 20
 # (conv MACs, linear MACs) of the paper's three CIFAR-10 networks -> the constant in its code that

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import prunable_layers
-from methods.rd_runners import FullForward, Part, Redraw, Replay, Runner, runner_for
+from methods.rate_distortion.runners import FullForward, Part, Redraw, Replay, Runner, runner_for
 
 Reduction = Literal["mean", "worst"]
 

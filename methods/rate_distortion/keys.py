@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from methods.rd_curves import BATCH_SIZE, Reduction
+from methods.rate_distortion.distortion import BATCH_SIZE, Reduction
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.ftwt_gates import Gate, detach_gates
-from methods.ftwt_layers import GatedLayer
+from methods.ftwt.gates import Gate, detach_gates
+from methods.ftwt.layers import GatedLayer
 
 # Measured on CPU, float32, one thread; each only picks between exact ways of computing a layer.
 GEMM_POSITIONS = 16  # up to here one matrix product beats the convolution kernel

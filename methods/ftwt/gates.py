@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from methods.additions import Addition
-from methods.ftwt_layers import GatedLayer, activate
+from methods.ftwt.layers import GatedLayer, activate
 
 GroundTruth = Literal["mass", "uniform"]
 TOLERANCE = 1e-5  # the official code's slack in every comparison of the ground truth
