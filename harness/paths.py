@@ -64,6 +64,11 @@ def results_folder() -> Path:
     return home() / "reports" / "results"
 
 
+def latency_folder() -> Path:
+    """Append-only JSON records of timings."""
+    return home() / "reports" / "latency"
+
+
 def runs_folder() -> Path:
     """Resumable training runs."""
     return home() / "runs"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import paths
+from harness.append_only import publish
 from harness.errors import MetricError
 from harness.verdict import Comparison, Verdict
 
@@ -244,34 +244,17 @@ def predictions_sha256(predictions: np.ndarray) -> str:
 def save(result: Result, predictions: np.ndarray | None = None, folder: Path | None = None) -> Path:
     """Write `result` (and predictions) under its final name; the path of the JSON file."""
     base = (folder or paths.results_folder()) / result.entry
-    base.mkdir(parents=True, exist_ok=True)
     if predictions is not None:
         import numpy as np
 
-        _publish(
+        publish(
             base / f"{result.result_id}.npz",
             lambda file: np.savez_compressed(file, predictions=predictions.astype(np.uint16)),
         )
     target = base / f"{result.result_id}.json"
     text = result.model_dump_json(indent=1)
-    _publish(target, lambda file: file.write(text.encode() + b"\n"))
+    publish(target, lambda file: file.write(text.encode() + b"\n"))
     return target
-
-
-def _publish(target: Path, write: Any) -> None:
-    """Write to a temporary name and rename: a reader never sees half a file."""
-    if target.exists():
-        msg = f"{target.name} exists already; results are append-only"
-        raise MetricError(msg)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(file: Path) -> Result:
