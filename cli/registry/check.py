@@ -11,16 +11,11 @@ from cli import options
 from cli.output import print_json
 
 
-@click.group("registry")
-def command() -> None:
-    """Look after the registry itself."""
-
-
-@command.command("check", epilog="Example:  bench registry check --registry mine.yaml --full")
+@click.command("check", epilog="Example:  bench registry check --registry mine.yaml --full")
 @click.option("--full", is_flag=True, help="Also rebuild every model and recompute its counts.")
 @options.extra_registries
 @options.as_json
-def check(full: bool, registries: tuple[Path, ...], as_json: bool) -> None:
+def command(full: bool, registries: tuple[Path, ...], as_json: bool) -> None:
     """Schema, references, ids, values.
 
     With --full also that every model can be built, its parameters, and that every layer pattern

@@ -1,0 +1,259 @@
+"""Is what the registry points to still there? Asked politely, and remembered.
+
+One host is asked one thing at a time, a few hosts at once. A page is asked for its head, a file for
+its first bytes: a login page that calls itself a success is told from the file it stands for.
+The answers lie in reports/links.json; `load` is how everybody else reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from harness import paths
+from harness.errors import MetricError, NotACheckpoint
+from harness.progress import Progress, Silent
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    import requests
+
+VERSION = 1
+HEAD_BYTES = 64 * 1024  # enough to tell a page from a file
+DRIVE = "https://drive.google.com/uc?export=download&id="
+HEADERS = {"User-Agent": "reprune link check", "Accept-Encoding": "identity"}
+
+Kind = Literal["page", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What one address answered. ok: True alive, False dead, None = could not be checked."""
+
+    checked: str  # UTC, ISO 8601
+    ok: bool | None
+    status: int | None  # HTTP, after redirects
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a host is treated."""
+
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 20.0
+    hosts_at_once: int = 6
+    pause_s: float = 0.5  # between two questions to one host
+
+
+def file() -> Path:
+    """Where the last answers lie."""
+    return paths.results_folder().parent / "links.json"
+
+
+def load(path: Path | None = None) -> dict[str, Link]:
+    """Address, as the registry spells it -> its last answer; empty if none was ever asked.
+
+    Raises MetricError if the file is not what `save` wrote.
+    """
+    place = path or file()
+    try:
+        document = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise _unreadable(place, str(error)) from error
+    try:
+        if document["version"] != VERSION:
+            raise _unreadable(place, f"version {document['version']!r}, not {VERSION}")
+        return {address: Link(**facts) for address, facts in document["links"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(place, f"{type(error).__name__}: {error}") from error
+
+
+def save(answers: Mapping[str, Link], path: Path | None = None) -> Path:
+    """Store `answers`, next to older ones of other addresses; the file."""
+    place = path or file()
+    links = {**load(place), **answers}
+    document = {"version": VERSION, "links": {name: asdict(links[name]) for name in sorted(links)}}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, place)
+    return place
+
+
+def addresses(registry: Registry) -> dict[str, Kind]:
+    """Every address of the registry: pages of papers and code, files of checkpoints."""
+    found: dict[str, Kind] = {}
+    for paper in registry.papers.values():
+        for page in (paper.url, paper.code):
+            if page and is_link(page):
+                found[page] = "page"
+    for entry in registry.entries.values():
+        for source in entry.checkpoint.sources if entry.checkpoint else ():
+            if is_link(source):
+                found[source] = "file"
+    return found
+
+
+def is_link(source: str) -> bool:
+    """True for what lies elsewhere: http(s) and Google Drive."""
+    return source.startswith(("http://", "https://", "gdrive:"))
+
+
+def probe(
+    wanted: Mapping[str, Kind],
+    manners: Manners = Manners(),  # noqa: B008  # frozen
+    progress: Progress | None = None,
+) -> dict[str, Link]:
+    """Ask every address once; address -> answer, in the order given. Never raises for an answer."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    bars = progress or Silent()
+    bars.stage("links", total=len(wanted))
+    by_host: dict[str, list[str]] = {}
+    for address in wanted:
+        by_host.setdefault(_host(address), []).append(address)
+    found: dict[str, Link] = {}
+
+    def ask_host(mine: list[str]) -> dict[str, Link]:
+        answers = {}
+        for i, address in enumerate(mine):
+            if i:
+                time.sleep(manners.pause_s)
+            answers[address] = ask(address, wanted[address], manners)
+            bars.advance()
+        return answers
+
+    with ThreadPoolExecutor(max_workers=manners.hosts_at_once) as pool:
+        for answers in pool.map(ask_host, by_host.values()):
+            found |= answers
+    return {address: found[address] for address in wanted}
+
+
+def ask(address: str, kind: Kind, manners: Manners = Manners()) -> Link:  # noqa: B008  # frozen
+    """The answer of one address."""
+    import requests
+
+    url = DRIVE + address.removeprefix("gdrive:") if address.startswith("gdrive:") else address
+    timeout = (manners.connect_timeout_s, manners.read_timeout_s)
+    try:
+        with requests.Session() as session:
+            session.headers.update(HEADERS)
+            if kind == "page":
+                answer = session.head(url, timeout=timeout, allow_redirects=True)
+                # Some hosts refuse HEAD, or answer it differently from GET.
+                if answer.ok:
+                    return _link(True, answer.status_code, "answers")
+            wish = {"Range": f"bytes=0-{HEAD_BYTES - 1}"}
+            with session.get(url, headers=wish, stream=True, timeout=timeout) as answer:
+                return _judged(answer, kind, address)
+    except requests.RequestException as error:
+        return _link(None, None, _excuse(error))
+
+
+def _judged(answer: requests.Response, kind: Kind, address: str) -> Link:
+    status = answer.status_code
+    if status in (404, 410):
+        return _link(False, status, f"gone: {answer.reason or 'not found'}")
+    if status in (401, 403):
+        # Pages refuse programs that a browser would be let through; a published file must not.
+        refused = "asks for a login" if kind == "file" else "refuses programs, maybe not browsers"
+        return _link(False if kind == "file" else None, status, refused)
+    if status not in (200, 206):
+        return _link(None, status, f"HTTP {status} {answer.reason or ''}".strip())
+    if kind == "page":
+        return _link(True, status, "answers")
+    head = next(answer.iter_content(HEAD_BYTES), b"")
+    if address.startswith("gdrive:") and b"uc-download-link" in head or b"download-form" in head:
+        return _link(True, status, "there, behind the page that large files on Drive have")
+    problem = not_a_file(head)
+    if problem:
+        return _link(False, status, problem)
+    size = size_of(answer)
+    return _link(True, status, "a file" + (f" of {size} bytes" if size else ""))
+
+
+def not_a_file(head: bytes) -> str:
+    """Why the first bytes of an answer belong to no checkpoint; "" if they may."""
+    from harness.checkpoints.sniff import sniff
+
+    if not head:
+        return "the host sent nothing"
+    if b"\0" in head[:1024]:
+        return ""  # binary; whether it is the right file, its hash tells
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(head)
+        copy.flush()
+        try:
+            sniff(Path(copy.name))
+        except NotACheckpoint as error:
+            return str(error)
+    return ""
+
+
+def size_of(answer: requests.Response) -> int | None:
+    """Bytes of the whole file as the host tells them."""
+    _, _, total = answer.headers.get("Content-Range", "").rpartition("/")
+    if answer.status_code == 200:
+        total = answer.headers.get("Content-Length", "")
+    return int(total) if total.isdigit() else None
+
+
+def dead(answers: Mapping[str, Link]) -> list[str]:
+    """Addresses that answered, and have nothing."""
+    return [address for address, link in answers.items() if link.ok is False]
+
+
+def entries_with(registry: Registry, wanted: Iterable[str]) -> dict[str, list[str]]:
+    """Address -> ids of the entries whose checkpoint lies there."""
+    chosen = set(wanted)
+    found: dict[str, list[str]] = {}
+    for entry in registry.entries.values():
+        for source in entry.checkpoint.sources if entry.checkpoint else ():
+            if source in chosen:
+                found.setdefault(source, []).append(entry.id)
+    return found
+
+
+def _host(address: str) -> str:
+    if address.startswith("gdrive:"):
+        return "drive.google.com"
+    return urlsplit(address).netloc
+
+
+def _link(ok: bool | None, status: int | None, detail: str) -> Link:
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Link(checked=now, ok=ok, status=status, detail=detail)
+
+
+def _excuse(error: requests.RequestException) -> str:
+    import requests
+    from urllib3.exceptions import NameResolutionError
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no trusted connection"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy lets nothing through"
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(cause, NameResolutionError):
+        return "host name not found (no network?)"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return type(error).__name__
+
+
+def _unreadable(path: Path, problem: str) -> MetricError:
+    msg = f"{path.name}: not a list of link answers ({problem}). Move it away and ask again"
+    return MetricError(f"{msg}: bench registry links")
