@@ -47,6 +47,7 @@ FORMATS = (
     "keras-npz",
     "keras-h5",
     "squeezenet-net",
+    "efficientnet-lite0",
 )
 GRANULARITIES = ("unstructured", "structured", "dynamic", "dense")
 INTERPOLATIONS = ("bilinear", "bicubic")

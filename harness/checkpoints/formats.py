@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.checkpoints import keras_h5, load, squeezenet_net
+from harness.checkpoints import efficientnet_lite, keras_h5, load, squeezenet_net
 from harness.checkpoints.sniff import Kind, require
 from harness.errors import KeyMismatch, NotACheckpoint, RegistryError
 from methods import published_formats as published
@@ -50,6 +50,7 @@ FORMATS: dict[str, Format] = {
     "keras-npz": Format((Kind.NPZ,), load.read_npz, _arrays),
     "keras-h5": Format((Kind.HDF5,), load.read_h5, keras_h5.resnet),
     "squeezenet-net": Format((Kind.BINARY,), load.read_bytes, squeezenet_net.decode),
+    "efficientnet-lite0": Format(_TORCH, load.read_torch, efficientnet_lite.lite0),
 }
 
 
