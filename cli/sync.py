@@ -15,10 +15,10 @@ from harness.errors import MetricError
 def command(tracking_uri: str | None, as_json: bool) -> None:
     """Mirror into MLflow the results it does not hold yet.
 
-    Repeating it adds nothing.
+    Repeating it adds nothing; a mirror that was interrupted is completed.
     """
     from harness.results import load_all
-    from harness.tracking import default_uri, sync, why_not
+    from harness.tracking import default_uri, shown, sync, why_not
 
     uri = tracking_uri or default_uri()
     results = list(load_all())
@@ -27,6 +27,6 @@ def command(tracking_uri: str | None, as_json: bool) -> None:
     except Exception as error:  # any store, each with its own errors
         raise MetricError(why_not(error, uri)) from error
     if as_json:
-        print_json({"mirrored": count, "stored": len(results), "tracking_uri": uri})
+        print_json({"mirrored": count, "stored": len(results), "tracking_uri": shown(uri)})
     else:
-        click.echo(f"{count} of {len(results)} results mirrored now to {uri}")
+        click.echo(f"{count} of {len(results)} results mirrored now to {shown(uri)}")

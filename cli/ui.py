@@ -17,18 +17,19 @@ from harness.errors import MetricError
 def command(port: int, tracking_uri: str | None) -> None:
     """Serve MLflow's page on our runs, to this machine only.
 
-    A tracking server is not served again; its address is printed.
+    The printed link opens the run table with published, measured and their difference side by
+    side. A tracking server is not served again; its address is printed.
     """
-    from harness.tracking import default_uri, experiment_id, why_not
+    from harness.tracking import default_uri, run_table, why_not
 
     uri = tracking_uri or default_uri()
     try:
-        experiment = experiment_id(tracking_uri)
+        table = run_table(tracking_uri)
     except Exception as error:  # any store, each with its own errors
         raise MetricError(why_not(error, uri)) from error
     served = uri.startswith(("http://", "https://"))
     base = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
-    click.echo(f"{base}/#/experiments/{experiment}/runs")
+    click.echo(f"{base}/{table}")
     if served:
         return
     click.echo("Ctrl-C ends it. Nothing shown? First: bench sync", err=True)
@@ -37,14 +38,15 @@ def command(port: int, tracking_uri: str | None) -> None:
 
 def _serve(uri: str, port: int) -> int:
     """MLflow's exit code; 0 when the user stops it."""
-    # One worker and no job runner: a local page needs neither, and starts in half the time.
     environment = {
         **os.environ,
+        # Not on the command line, which every user of the machine can read: it may hold a password.
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        # One worker and no job runner: a local page needs neither, and starts in half the time.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    arguments = ["ui", "--backend-store-uri", uri, *address, "--workers", "1"]
+    arguments = ["ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     try:
         return subprocess.run(
             [sys.executable, "-m", "mlflow", *arguments], env=environment

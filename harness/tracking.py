@@ -1,26 +1,40 @@
 """Mirror of the results in MLflow. The JSON files are the record; a lost mirror loses nothing.
 
-One run per result, named after the entry and tagged with the result id, so that `sync` can be
-repeated. Metrics come in groups that line up in MLflow's compare view: measured/..., published/...,
-delta/...; trained results get one child run per seed with its learning curve.
+One run per result, named after the entry and tagged with the result's id from its first moment. It
+counts as mirrored once it is finished: an interrupted one is completed in place by the next `sync`,
+which is safe because every step of writing a run may be repeated.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import base64
+import hashlib
+import json
 import logging
 import os
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from harness import paths
+from harness import paths, tracked
 from harness.results import Result, Run
 
 EXPERIMENT = "reprune"
 ID_TAG = "reprune.result_id"
+SEED_TAG = "reprune.seed"
+PARENT_TAG = "mlflow.parentRunId"
+VIEW_TAG = "mlflow.sharedViewState."
+# Of the experiment: what its page explains, and that it is no collection of chats.
+ABOUT = {
+    "mlflow.note.content": tracked.NOTE,
+    "mlflow.experimentKind": "custom_model_development",
+}
+POINTS_PER_CALL = 1000  # MLflow's limit
+
+_SERVERS = ("http:", "https:", "databricks", "uc:")
 
 
 def default_uri() -> str:
@@ -43,28 +57,54 @@ def mirror(result: Result, uri: str | None = None) -> str:
 
 def why_not(error: Exception, uri: str) -> str:
     """One sentence on why MLflow cannot be used."""
-    reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+    reason = " ".join(str(error).split()).replace(uri, shown(uri))[:300].rstrip(".")
+    reason = reason or type(error).__name__
     if isinstance(error, ImportError):
+        if "mlflow" not in reason.lower():  # a database whose driver is not installed
+            return f"MLflow at {shown(uri)} cannot be used: {reason}."
         return f"MLflow cannot be imported ({reason}). Install it: pip install mlflow."
-    return f"MLflow at {uri} cannot be used: {reason}."
+    return f"MLflow at {shown(uri)} cannot be used: {reason}."
+
+
+def shown(uri: str) -> str:
+    """`uri` without the password that database addresses carry."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def sync(results: Iterable[Result], uri: str | None = None) -> int:
-    """Log every result that the store does not hold yet; how many were logged."""
+    """Log every result that the store does not hold whole; how many were logged or completed."""
     logged = 0
     with _client(uri) as (client, experiment):
-        known = _known(client, experiment)
+        finished, begun = _known(client, experiment)
         for result in results:
-            if result.result_id not in known:
-                _log(client, experiment, result)
+            if result.result_id not in finished:
+                _log(client, experiment, result, begun.get(result.result_id))
                 logged += 1
     return logged
 
 
-def experiment_id(uri: str | None = None) -> str:
-    """Id of our experiment, created on first use; for the address of its run table."""
-    with _client(uri) as (_, experiment):
-        return experiment
+def run_table(uri: str | None = None) -> str:
+    """Path and query of our run table on MLflow's page, made on first use: `#/experiments/...`.
+
+    The link carries our choice of columns: published, measured and their difference side by side.
+    """
+    state = json.dumps(tracked.view(), separators=(",", ":"))
+    key = hashlib.sha256(state.encode()).hexdigest()
+    packed = "deflate;" + base64.b64encode(zlib.compress(state.encode())).decode()
+    with _client(uri) as (client, experiment):
+        held = client.get_experiment(experiment).tags
+        for name, value in {VIEW_TAG + key: packed, **ABOUT}.items():
+            if held.get(name) != value:
+                client.set_experiment_tag(experiment, name, value)
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={key}"
+
+
+def artifact_location(uri: str) -> str | None:
+    """Where artifacts of a new experiment go; None leaves it to the server.
+
+    Beside a database of our own, artifacts would otherwise land in whatever folder a command ran.
+    """
+    return None if uri.startswith(_SERVERS) else (paths.home() / "mlartifacts").as_uri()
 
 
 @contextmanager
@@ -90,137 +130,98 @@ def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
 
 
 def _experiment(client: Any, uri: str) -> str:
-    """Id of our experiment, created on first use; artifacts of a sqlite store lie beside it."""
+    """Id of our experiment, created on first use."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    location = (paths.home() / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    return str(client.create_experiment(EXPERIMENT, artifact_location=artifact_location(uri)))
 
 
-def _known(client: Any, experiment: str) -> set[str]:
-    known: set[str] = set()
+def _known(client: Any, experiment: str) -> tuple[set[str], dict[str, str]]:
+    """Ids of the results that are mirrored whole, and id -> run of those only begun."""
+    finished: set[str] = set()
+    begun: dict[str, str] = {}
     token: str | None = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
-        known.update(run.data.tags[ID_TAG] for run in page if ID_TAG in run.data.tags)
+        for run in page:
+            result_id = run.data.tags.get(ID_TAG)
+            if result_id and run.info.status == "FINISHED":
+                finished.add(result_id)
+            elif result_id:
+                begun[result_id] = run.info.run_id
         token = page.token
         if not token:
-            return known
+            return finished, begun
 
 
-def _log(client: Any, experiment: str, result: Result) -> None:
-    from mlflow.entities import Metric, Param, RunTag
-
-    stamp = _milliseconds(result)
-    run = client.create_run(experiment, run_name=result.entry, start_time=stamp)
-    run_id = run.info.run_id
-    client.log_batch(
-        run_id,
-        metrics=[Metric(name, value, stamp, 0) for name, value in _metrics(result).items()],
-        params=[Param(name, str(value)[:500]) for name, value in _params(result).items()],
-        tags=[RunTag(name, str(value)) for name, value in _tags(result).items() if value],
-    )
+def _log(client: Any, experiment: str, result: Result, begun: str | None) -> None:
+    """Write one result into a new run, or once more into one that was only begun."""
+    stamp = tracked.created_ms(result)
+    run_id = begun or _create(client, experiment, result.entry, stamp, {ID_TAG: result.result_id})
+    points = [(name, value, 0) for name, value in tracked.metrics(result).items()]
+    _write(client, run_id, stamp, points, tracked.parameters(result), tracked.tags(result))
+    client.log_inputs(run_id, [_dataset(result)])
     client.log_text(run_id, result.model_dump_json(indent=1), "result.json")
-    client.log_text(run_id, _layer_csv(result), "layers.csv")
-    picture = paths.results_folder() / result.entry / f"{result.result_id}.png"
-    if picture.exists():
+    client.log_text(run_id, tracked.layer_csv(result), "layers.csv")
+    for picture in sorted((paths.results_folder() / result.entry).glob(f"{result.result_id}*.png")):
         client.log_artifact(run_id, str(picture))
+    children = _children(client, experiment, run_id) if begun else {}
     for seed in result.runs:
-        _log_seed(client, experiment, run_id, result, seed)
-    # The id goes last: an interrupted mirror is repeated, never mistaken for a whole one.
-    client.set_tag(run_id, ID_TAG, result.result_id)
+        _log_seed(client, experiment, run_id, result, seed, children.get(str(seed.seed)))
     client.set_terminated(run_id, end_time=stamp + int(1000 * result.wall_s))
 
 
-def _log_seed(client: Any, experiment: str, parent: str, result: Result, seed: Run) -> None:
+def _log_seed(
+    client: Any, experiment: str, parent: str, result: Result, seed: Run, begun: str | None
+) -> None:
+    stamp = tracked.created_ms(result)
+    tags = {PARENT_TAG: parent, SEED_TAG: str(seed.seed), "reprune.entry": result.entry}
+    name = f"{result.entry} seed {seed.seed}"
+    run_id = begun or _create(client, experiment, name, stamp, tags)
+    parameters = tracked.seed_parameters(result, seed)
+    _write(client, run_id, stamp, tracked.seed_metrics(seed), parameters, {})
+    client.set_terminated(run_id, end_time=stamp + int(1000 * seed.wall_s))
+
+
+def _create(client: Any, experiment: str, name: str, stamp: int, tags: dict[str, str]) -> str:
+    run = client.create_run(experiment, run_name=name, start_time=stamp, tags=tags)
+    return str(run.info.run_id)
+
+
+def _children(client: Any, experiment: str, parent: str) -> dict[str, str]:
+    """Seed -> run of the children that an interrupted mirror left."""
+    wanted = f"tags.`{PARENT_TAG}` = '{parent}'"
+    page = client.search_runs([experiment], filter_string=wanted, max_results=1000)
+    return {run.data.tags[SEED_TAG]: run.info.run_id for run in page if SEED_TAG in run.data.tags}
+
+
+def _write(
+    client: Any,
+    run_id: str,
+    stamp: int,
+    points: list[tuple[str, float, int]],
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    stamp = _milliseconds(result)
-    run = client.create_run(
-        experiment, run_name=f"{result.entry} seed {seed.seed}", start_time=stamp
-    )
-    points = [
-        Metric(name, value, stamp, int(row.get("epoch", step)))
-        for step, row in enumerate(seed.history)
-        for name, value in row.items()
-        if name != "epoch"
-    ]
-    points.append(Metric("measured/top1_pct", seed.counts.top1_pct, stamp, 0))
-    for start in range(0, len(points), 1000):  # MLflow's limit per call
-        client.log_batch(run.info.run_id, metrics=points[start : start + 1000])
+    for start in range(0, len(points), POINTS_PER_CALL):
+        batch = points[start : start + POINTS_PER_CALL]
+        client.log_batch(run_id, metrics=[Metric(name, v, stamp, step) for name, v, step in batch])
     client.log_batch(
-        run.info.run_id,
-        params=[Param("seed", str(seed.seed)), Param("steps", str(seed.steps))],
-        tags=[RunTag("mlflow.parentRunId", parent), RunTag("reprune.entry", result.entry)],
+        run_id,
+        params=[Param(name, value) for name, value in parameters.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
     )
-    client.set_terminated(run.info.run_id, end_time=stamp + int(1000 * seed.wall_s))
 
 
-def _metrics(result: Result) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name, comparison in result.metrics.items():
-        if comparison.measured is not None:
-            values[f"measured/{name}"] = comparison.measured
-        if comparison.published is not None:
-            values[f"published/{name}"] = float(comparison.published)
-        if comparison.delta is not None:
-            values[f"delta/{name}"] = comparison.delta
-    cost = result.cost
-    values |= {
-        "cost/nnz": cost.nnz,
-        "cost/params": cost.params,
-        "cost/macs_dense": cost.macs_dense,
-        "cost/macs_effective": cost.macs_effective,
-    }
-    return values
+def _dataset(result: Result) -> Any:
+    """The evaluated images, by name and content."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-
-def _params(result: Result) -> dict[str, Any]:
-    chosen = {
-        "method": result.method,
-        "model": result.model,
-        "dataset": result.dataset,
-        "mode": result.mode,
-        "protocol": f"{result.protocol.name} v{result.protocol.version}",
-        "recipe": f"{result.recipe.name} v{result.recipe.version}" if result.recipe else None,
-        "n_images": result.data.n,
-        "seeds": len(result.runs) or None,
-    }
-    flat = {f"settings.{name}": value for name, value in result.settings.items()}
-    return {name: value for name, value in {**chosen, **flat}.items() if value is not None}
-
-
-def _tags(result: Result) -> dict[str, Any]:
-    return {
-        "reprune.entry": result.entry,
-        "reprune.paper": result.paper,
-        "reprune.method": result.method,
-        "reprune.model": result.model,
-        "reprune.dataset": result.dataset,
-        "reprune.mode": result.mode,
-        "reprune.verdict": result.verdict.status,
-        "reprune.reason": result.verdict.reason,
-        "reprune.granularity": result.granularity,
-        "reprune.smoke": result.smoke,
-        "reprune.data": f"{result.data.copy_name}, {result.data.fingerprint[:12]}",
-        "reprune.checkpoint_sha256": result.checkpoint.sha256 if result.checkpoint else "",
-        "reprune.machine": result.hardware.get("machine", ""),
-        "mlflow.source.git.commit": result.code.get("commit") or "",
-    }
-
-
-def _layer_csv(result: Result) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("layer", "kind", "shape", "total", "nnz", "macs_dense", "macs_effective"))
-    for x in result.cost.layers:
-        shape = "x".join(map(str, x.shape))
-        writer.writerow((x.name, x.kind, shape, x.total, x.nnz, x.macs_dense, x.macs_effective))
-    return out.getvalue()
-
-
-def _milliseconds(result: Result) -> int:
-    from datetime import datetime
-
-    return int(1000 * datetime.fromisoformat(result.created).timestamp())
+    data = result.data
+    digest = data.fingerprint[:12]
+    source = json.dumps({"split": data.split, "copy": data.copy_name})
+    held = Dataset(data.dataset, digest, source_type="reprune", source=source)
+    return DatasetInput(held, tags=[InputTag("mlflow.data.context", data.split)])

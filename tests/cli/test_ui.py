@@ -12,7 +12,7 @@ import pytest
 from harness import tracking
 from tests.cli.conftest import Bench
 
-EXPERIMENT = "7"
+TABLE = "#/experiments/7/runs?viewStateShareKey=abc"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, 
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(tracking, "experiment_id", lambda uri=None: EXPERIMENT)
+    monkeypatch.setattr(tracking, "run_table", lambda uri=None: TABLE)
     return calls
 
 
@@ -34,24 +34,35 @@ def test_the_home_stores_runs_are_served_on_this_machine_only(
 ) -> None:
     done = bench("ui", "--port", 5001)
     assert done.exit_code == 0
-    assert done.stdout == f"http://127.0.0.1:5001/#/experiments/{EXPERIMENT}/runs\n"
+    assert done.stdout == f"http://127.0.0.1:5001/{TABLE}\n"
     [(command, environment)] = started
     assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert options == {
-        "--backend-store-uri": f"sqlite:///{home}/mlflow.db",
         "--host": "127.0.0.1",
         "--port": "5001",
         "--workers": "1",
     }
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{home}/mlflow.db"
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_password_is_neither_printed_nor_on_the_command_line(
+    bench: Bench, started: list[tuple[list[str], dict[str, str]]]
+) -> None:
+    uri = "postgresql://me:secret@db.example/runs"
+    done = bench("ui", "--tracking-uri", uri)
+    [(command, environment)] = started
+    assert "secret" not in done.output + " ".join(command)
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
 
 
 def test_a_tracking_server_is_pointed_at_and_not_served_again(
     bench: Bench, started: list[tuple[list[str], dict[str, str]]]
 ) -> None:
     done = bench("ui", "--tracking-uri", "https://mlflow.example/")
-    assert done.stdout == f"https://mlflow.example/#/experiments/{EXPERIMENT}/runs\n"
+    assert done.stdout == f"https://mlflow.example/{TABLE}\n"
     assert started == []
 
 

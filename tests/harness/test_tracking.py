@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import socket
 import sys
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,13 @@ def test_published_measured_and_delta_line_up_as_metrics(store: Store) -> None:
     assert metrics["delta/top1_pct"] == pytest.approx(0.01)
     assert metrics["measured/loss"] == 0.25
     assert "published/loss" not in metrics
-    assert (metrics["cost/nnz"], metrics["cost/macs_effective"]) == (148, 110_632)
+    assert (metrics["work/nnz"], metrics["work/macs_effective"]) == (148, 110_632)
+    assert metrics["work/macs_remaining_pct"] == pytest.approx(25.0, abs=0.001)  # a quarter is left
+
+
+def test_when_runs_are_compared_delta_measured_and_published_come_first(store: Store) -> None:
+    groups = [name.partition("/")[0] for name in sorted(store.run("str-a-90").data.metrics)]
+    assert list(dict.fromkeys(groups)) == ["delta", "measured", "published", "work"]
 
 
 def test_entry_facts_are_parameters_and_tags(store: Store) -> None:
@@ -131,8 +139,82 @@ def test_every_seed_is_a_child_run_with_its_curve(store: Store) -> None:
     assert first.data.metrics["measured/top1_pct"] == 90.0
     curve = store.client.get_metric_history(first.info.run_id, "loss")
     assert [(point.step, point.value) for point in curve] == [(0, 1.5), (1, 0.5)]
+    assert {name: first.data.params[name] for name in ("method", "model", "dataset")} == {
+        "method": "gmp",
+        "model": "resnet20",
+        "dataset": "cifar10",
+    }
+    assert parent.data.metrics["measured/top1_pct"] == 91.0
+    assert parent.data.metrics["measured/top1_pct_std"] == 1.0  # of 90, 91 and 92
     assert parent.data.params["recipe"] == "cifar10-short v2"
     assert parent.data.params["seeds"] == "3"
+
+
+def test_the_evaluated_images_are_the_runs_data_set(store: Store) -> None:
+    [used] = store.run("str-a-90").inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("cifar10", "f" * 12)
+    assert [tag.value for tag in used.tags] == ["test"]
+
+
+def test_the_link_to_the_run_table_carries_its_columns(store: Store) -> None:
+    page, _, key = tracking.run_table(store.uri).partition("?viewStateShareKey=")
+    assert page == f"#/experiments/{store.experiment.experiment_id}/runs"
+    tags = store.client.get_experiment(store.experiment.experiment_id).tags
+    packed = tags[f"mlflow.sharedViewState.{key}"].removeprefix("deflate;")
+    columns = json.loads(zlib.decompress(base64.b64decode(packed)))["selectedColumns"]
+    for group in ("delta", "measured", "published"):
+        assert f"metrics.`{group}/top1_pct`" in columns
+    assert tracking.run_table(store.uri).endswith(key)  # made once
+
+
+class PulledPlug(BaseException):
+    """The process ends in the middle."""
+
+
+CUTS = [
+    ("log_batch", 1),
+    ("log_inputs", 1),
+    ("log_text", 2),
+    ("log_batch", 4),
+    ("set_terminated", 4),
+]
+
+
+@pytest.mark.parametrize(("step", "call"), CUTS)
+def test_an_interrupted_mirror_is_found_and_completed_in_place(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str, call: int
+) -> None:
+    from mlflow import MlflowClient
+
+    number = CUTS.index((step, call))
+    result = trained(entry=f"cut-{step}-{call}", when=f"20261103T120000Z-{number:08x}")
+    whole, calls = getattr(MlflowClient, step), []
+
+    def cut(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == call:
+            raise PulledPlug
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(PulledPlug):
+        patch.setattr(MlflowClient, step, cut)
+        tracking.sync([result], store.uri)
+    assert tracking.sync([result], store.uri) == 1
+    assert tracking.sync([result], store.uri) == 0
+    runs = store.client.search_runs(
+        [store.experiment.experiment_id],
+        filter_string=f"tags.`reprune.entry` = '{result.entry}'",
+    )
+    parents = [run for run in runs if tracking.ID_TAG in run.data.tags]
+    seeds = [run.data.params.get("seed") for run in runs if run not in parents]
+    assert [run.data.tags[tracking.ID_TAG] for run in parents] == [result.result_id]
+    assert sorted(seeds) == ["0", "1", "2"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        for name in run.data.metrics:  # written once, whatever was repeated
+            history = store.client.get_metric_history(run.info.run_id, name)
+            assert len({(p.step, p.value) for p in history}) == len(history)
+    assert store.text(parents[0], "layers.csv").startswith("layer,")
 
 
 def test_no_mlflow_is_one_line_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +243,47 @@ def test_a_server_that_is_down_is_one_line_and_found_out_soon(
     assert "\n" not in told
     assert told.startswith(f"MLflow at {uri} cannot be used: ")
     assert told.endswith("mirror it later: bench sync")
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("postgresql://me:secret@db.example:5432/runs", "postgresql://me:***@db.example:5432/runs"),
+        ("postgresql+psycopg2://me:s3%21@db/runs", "postgresql+psycopg2://me:***@db/runs"),
+        ("https://me:secret@mlflow.example/", "https://me:***@mlflow.example/"),
+        ("postgresql://me@db.example/runs", "postgresql://me@db.example/runs"),
+        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ],
+)
+def test_addresses_are_shown_without_their_password(uri: str, told: str) -> None:
+    assert tracking.shown(uri) == told
+    assert told in tracking.why_not(ValueError(f"no way to {uri}"), uri)
+    assert "secret" not in tracking.why_not(ValueError(f"no way to {uri}"), uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "ours"),
+    [
+        ("sqlite:////somewhere/mlflow.db", True),
+        ("postgresql://me@db.example/runs", True),
+        ("mysql+pymysql://me@db.example/runs", True),
+        ("http://127.0.0.1:5000", False),
+        ("https://mlflow.example", False),
+        ("databricks", False),
+    ],
+)
+def test_artifacts_of_a_database_lie_in_the_home_and_those_of_a_server_with_it(
+    uri: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    place = (tmp_path / "mlartifacts").as_uri() if ours else None
+    assert tracking.artifact_location(uri) == place
+
+
+def test_a_missing_database_driver_is_not_taken_for_a_missing_mlflow() -> None:
+    told = tracking.why_not(ImportError("No module named 'psycopg2'"), "postgresql://me@db/runs")
+    assert told == "MLflow at postgresql://me@db/runs cannot be used: No module named 'psycopg2'."
 
 
 def test_the_environment_chooses_the_store(monkeypatch: pytest.MonkeyPatch) -> None:

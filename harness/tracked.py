@@ -1,0 +1,150 @@
+"""What one result looks like in MLflow: metrics, parameters, tags, artifacts, columns.
+
+Metric names group by their prefix, and MLflow sorts them: delta/..., measured/..., published/...
+come first when runs are compared, then timed/... and work/....
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from datetime import datetime
+from typing import Any
+
+from harness.results import Result, Run
+
+# What the run table shows before anybody chooses columns; MLflow sorts them within each group.
+COLUMNS = (
+    "attributes.`Created`",
+    "metrics.`delta/top1_pct`",
+    "metrics.`measured/top1_pct`",
+    "metrics.`published/top1_pct`",
+    "params.`dataset`",
+    "params.`method`",
+    "params.`mode`",
+    "tags.`reprune.verdict`",
+)
+NOTE = (
+    "One run per result of `bench`; the JSON file in its artifacts is the record, this page a "
+    "mirror.\n\n"
+    "- `published/...` is what the source prints, `measured/...` what we found, `delta/...` the "
+    "difference in the same unit.\n"
+    "- `work/...` counts: multiply-accumulates and weights, zeros left out.\n"
+    "- `timed/...` is the median of one batch in milliseconds.\n"
+    "- Results of training have one child run per seed with its learning curve."
+)
+
+
+def metrics(result: Result) -> dict[str, float]:
+    """Everything that is a number."""
+    values: dict[str, float | None] = {}
+    for name, comparison in result.metrics.items():
+        values[f"measured/{name}"] = comparison.measured
+        published = comparison.published
+        values[f"published/{name}"] = None if published is None else float(published)
+        values[f"delta/{name}"] = comparison.delta
+    cost = result.cost
+    values |= {
+        "work/nnz": cost.nnz,
+        "work/params": cost.params,
+        "work/macs_dense": cost.macs_dense,
+        "work/macs_effective": cost.macs_effective,
+        "work/macs_remaining_pct": 100 * cost.macs_effective / cost.macs_dense,
+    }
+    top1 = [seed.counts.top1_pct for seed in result.runs]
+    if len(top1) > 1:
+        mean = math.fsum(top1) / len(top1)
+        variance = math.fsum((value - mean) ** 2 for value in top1) / (len(top1) - 1)
+        values["measured/top1_pct_std"] = math.sqrt(variance)
+    if result.latency is not None:
+        for way, times in result.latency.ms.items():
+            values[f"timed/{_plain(way)}_ms_p50"] = times.p50
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def parameters(result: Result) -> dict[str, str]:
+    """Everything that was chosen."""
+    chosen = {
+        "method": result.method,
+        "model": result.model,
+        "dataset": result.dataset,
+        "mode": result.mode,
+        "protocol": f"{result.protocol.name} v{result.protocol.version}",
+        "recipe": f"{result.recipe.name} v{result.recipe.version}" if result.recipe else None,
+        "n_images": result.data.n,
+        "seeds": len(result.runs) or None,
+    }
+    flat = {f"settings.{name}": value for name, value in result.settings.items()}
+    return {name: str(v)[:500] for name, v in {**chosen, **flat}.items() if v is not None}
+
+
+def tags(result: Result) -> dict[str, str]:
+    """Everything to search for and to read; the id of the result is not among them."""
+    verdict = result.verdict
+    values = {
+        "reprune.entry": result.entry,
+        "reprune.paper": result.paper,
+        "reprune.method": result.method,
+        "reprune.model": result.model,
+        "reprune.dataset": result.dataset,
+        "reprune.mode": result.mode,
+        "reprune.verdict": verdict.status,
+        "reprune.reason": verdict.reason,
+        "reprune.granularity": result.granularity,
+        "reprune.smoke": result.smoke,
+        "reprune.data": f"{result.data.copy_name}, {result.data.fingerprint[:12]}",
+        "reprune.checkpoint_sha256": result.checkpoint.sha256 if result.checkpoint else "",
+        "reprune.checkpoint_source": result.checkpoint.source if result.checkpoint else "",
+        "reprune.machine": result.hardware.get("machine", ""),
+        "mlflow.source.git.commit": result.code.get("commit") or "",
+        "mlflow.note.content": f"**{verdict.status}**: {verdict.reason}",
+    }
+    return {name: str(value) for name, value in values.items() if value}
+
+
+def seed_metrics(seed: Run) -> list[tuple[str, float, int]]:
+    """(name, value, step) of one seed's learning curve and of its last epoch."""
+    points = [
+        (name, value, int(row.get("epoch", step)))
+        for step, row in enumerate(seed.history)
+        for name, value in row.items()
+        if name != "epoch"
+    ]
+    return [*points, ("measured/top1_pct", seed.counts.top1_pct, 0)]
+
+
+def seed_parameters(result: Result, seed: Run) -> dict[str, str]:
+    """What tells one seed's run from its siblings and from those of other entries."""
+    shared = {"method": result.method, "model": result.model, "dataset": result.dataset}
+    return {**shared, "mode": result.mode, "seed": str(seed.seed), "steps": str(seed.steps)}
+
+
+def layer_csv(result: Result) -> str:
+    """The per-layer counts as a table."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("layer", "kind", "shape", "total", "nnz", "macs_dense", "macs_effective"))
+    for x in result.cost.layers:
+        shape = "x".join(map(str, x.shape))
+        writer.writerow((x.name, x.kind, shape, x.total, x.nnz, x.macs_dense, x.macs_effective))
+    return out.getvalue()
+
+
+def created_ms(result: Result) -> int:
+    """Creation time in milliseconds since 1970."""
+    return int(1000 * datetime.fromisoformat(result.created).timestamp())
+
+
+def view() -> dict[str, Any]:
+    """The state of the run table that a shared link restores: our columns, newest first."""
+    return {
+        "selectedColumns": list(COLUMNS),
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+    }
+
+
+def _plain(way: str) -> str:
+    """`way` in the characters a metric's name may have."""
+    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in way)
