@@ -12,7 +12,8 @@ import secrets
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Protocol as Shape
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -257,25 +258,65 @@ def save(result: Result, predictions: np.ndarray | None = None, folder: Path | N
     return target
 
 
-def load(file: Path) -> Result:
-    """One result. Raises MetricError naming the file and the first wrong field."""
+def load(file: Path, *, layers: bool = True) -> Result:
+    """One result. Raises MetricError naming the file and the first wrong field.
+
+    layers=False leaves the per-layer tables empty: a table of ten thousand results needs none.
+    """
+    data = file.read_bytes()
     try:
-        return Result.model_validate_json(file.read_bytes())
+        return Result.model_validate_json(data if layers else _without_layers(data))
     except ValidationError as error:
+        if not layers:  # not in the layout that `save` writes
+            return load(file)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _unreadable(file, f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
-def load_all(folder: Path | None = None, entry: str = "*") -> Iterator[Result]:
-    """Every stored result, or only those of one entry, oldest first."""
+def _without_layers(data: bytes) -> bytes:
+    """`data` with its lists called `layers` emptied; they are most of the bytes.
+
+    A JSON string holds no line break, so the first closing bracket that stands alone two levels
+    deep ends the list.
+    """
+    start, kept = 0, []
+    while (head := data.find(b'\n  "layers": [\n', start)) >= 0:
+        tail = data.find(b"\n  ]", head)
+        if tail < 0:
+            break
+        kept += [data[start:head], b'\n  "layers": [']
+        start = tail + len(b"\n  ")
+    return b"".join([*kept, data[start:]])
+
+
+def load_all(
+    folder: Path | None = None, entry: str = "*", *, layers: bool = True
+) -> Iterator[Result]:
+    """Every stored result, or only those of one entry, oldest first; `layers` as in `load`."""
     for file in _files(folder, entry):
-        yield load(file)
+        yield load(file, layers=layers)
 
 
-def latest(results: Iterable[Result]) -> dict[tuple[str, str], Result]:
+class Ranked(Shape):
+    """What tells which of several results of one entry counts: a Result, or its row in a table."""
+
+    @property
+    def entry(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def smoke(self) -> str: ...
+    @property
+    def result_id(self) -> str: ...
+
+
+R = TypeVar("R", bound=Ranked)
+
+
+def latest(results: Iterable[R]) -> dict[tuple[str, str], R]:
     """Newest result per (entry, mode); a full evaluation beats a newer smoke run."""
-    chosen: dict[tuple[str, str], Result] = {}
+    chosen: dict[tuple[str, str], R] = {}
     for result in results:
         key = (result.entry, result.mode)
         held = chosen.get(key)
@@ -284,7 +325,7 @@ def latest(results: Iterable[Result]) -> dict[tuple[str, str], Result]:
     return chosen
 
 
-def _rank(result: Result) -> tuple[bool, str]:
+def _rank(result: Ranked) -> tuple[bool, str]:
     return (not result.smoke, result.result_id)
 
 

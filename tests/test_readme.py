@@ -10,27 +10,38 @@ from typing import Any
 import torch
 
 from harness import registry
+from harness.reports.formats import render
 from harness.reports.readme import replaced
-from harness.reports.tables import leaderboard
-from harness.results import Result, latest, load
+from harness.reports.rows import Row, row
+from harness.reports.select import Wanted, leaderboard
+from harness.results import load
 from methods.base import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def committed_results() -> list[Result]:
+def committed_rows() -> list[Row]:
     """The results that belong to the project; a user's own runs in the same clone do not count."""
     listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--", "reports/results/*.json"]
     done = subprocess.run(listing, capture_output=True, text=True, check=True)
     files = [ROOT / name for name in done.stdout.split("\0") if name]
-    return [load(file) for file in sorted(files, key=lambda file: file.name)]
+    return [row(load(file)) for file in sorted(files, key=lambda file: file.name)]
 
 
 def test_table_equals_the_committed_results() -> None:
-    rows = leaderboard(latest(committed_results()).values(), sort="dataset")
+    rows = leaderboard(committed_rows(), registry.load(), sort="dataset")
     assert rows
-    assert README == replaced(README, rows), "regenerate it: bench table --into README.md"
+    assert README == replaced(README, rows), "bench table --sort dataset --into README.md"
+
+
+def test_the_table_of_one_data_set_shows_the_numbers_of_the_readme() -> None:
+    rows = leaderboard(committed_rows(), registry.load(), Wanted(dataset=("cifar10",)))
+    held = [line for line in render(rows, "markdown").splitlines() if line.startswith("| ")][2:]
+    assert len(held) > 20
+    for line, shown in zip(held, rows, strict=True):
+        [there] = [x for x in README.splitlines() if f"{shown.result_id}.json" in x]
+        assert re.sub(r" \[\d+\]", "", line).split(" | ")[1:] == there.split(" | ")[1:]
 
 
 def test_every_linked_file_exists() -> None:

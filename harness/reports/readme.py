@@ -6,27 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import MetricError
-from harness.reports.tables import Column, Row, legend, shown_columns
+from harness.reports.formats import INDENT, render
+from harness.reports.rows import Row
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown: one line per row, linked to its record; notes as a numbered list below."""
-    notes = sorted({row.note for row in rows if row.note})
-    columns = shown_columns(rows)
-    head = "| " + " | ".join(column.head for column in columns) + " |"
-    rule = "| " + " | ".join("---:" if column.right else "---" for column in columns) + " |"
-    body = ["| " + " | ".join(_cells(row, columns, notes)) + " |" for row in rows]
-    below = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join([head, rule, *body, "", legend(rows), *(["", *below] if below else [])])
-
-
-def _cells(row: Row, columns: Sequence[Column], notes: Sequence[str]) -> list[str]:
-    cells = [column.text(row) for column in columns]
-    mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
-    cells[0] = f"[`{row.entry}`](reports/results/{row.entry}/{row.result_id}.json){mark}"
-    return cells
+    """The markdown table of `bench table`, each entry linked to its record."""
+    lines = render(rows, "markdown").split("\n")
+    for place, row in enumerate(rows, start=2):  # below the head and the rule
+        shown = f"| {INDENT if row.is_baseline else ''}"
+        link = f"[`{row.entry}`](reports/results/{row.entry}/{row.result_id}.json)"
+        rest = lines[place].removeprefix(f"{shown}{row.entry}")
+        lines[place] = f"{shown}{link}{rest}"
+    return "\n".join(lines)
 
 
 def replaced(text: str, rows: Sequence[Row]) -> str:

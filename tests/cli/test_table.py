@@ -42,7 +42,8 @@ def test_filters_and_sorting_reach_the_table(bench: Bench) -> None:
 def test_the_screen_folds_at_sixty_columns(bench: Bench) -> None:
     lines = bench("table", COLUMNS="60").stdout.splitlines()
     assert max(map(len, lines)) <= 60
-    assert lines[0].split() == ["entry", "published", "evaluated", "Δ", "pp", "verdict"]
+    heads = ["entry", "published", "evaluated", "retrained", "Δ", "pp", "verdict"]
+    assert lines[0].split() == heads
 
 
 @pytest.mark.usefixtures("stored")
@@ -67,3 +68,37 @@ def test_without_results_the_first_command_is_named(bench: Bench) -> None:
     assert (done.exit_code, done.stdout) == (0, "")
     assert "bench reproduce --suite quickstart" in done.stderr
     assert document(bench("table", "--json")) == []
+
+
+@pytest.mark.usefixtures("stored")
+def test_filters_take_several_values_in_either_form(bench: Bench) -> None:
+    for words in (
+        ("--verdict", "mismatch,reported"),
+        ("--verdict", "mismatch", "--verdict", "reported"),
+    ):
+        assert [row["entry"] for row in document(bench("table", *words, "--json"))] == ["b", "c"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_columns_and_limit_narrow_every_format(bench: Bench) -> None:
+    words = ("--columns", "verdict,n", "--limit", "1", "--format")
+    assert bench("table", *words, "csv").stdout == "entry,verdict,about,n_images\na,exact,,10000\n"
+    assert bench("table", *words, "latex").stdout.count(r"\\") == 2
+    assert bench("table", *words, "html").stdout.count("<tr") == 2
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--columns", "verdikt"), "columns: entry, sparsity, macs"),
+        (("--method", "acdcc"), "nearest: acdc"),
+        (("--verdict", "exakt"), "nearest: exact"),
+    ],
+)
+def test_an_unknown_word_names_the_known_ones(
+    bench: Bench, words: tuple[str, ...], told: str
+) -> None:
+    done = bench("table", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert told in done.stderr

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from harness.data.evaluation import evaluation_batches
 from harness.models import build
 from harness.registry import Registry, load
-from harness.reports.tables import render, row, shown_columns
+from harness.reports.formats import render
+from harness.reports.layout import shown_columns
+from harness.reports.rows import row
 from harness.reproduction import Options
 from harness.results import Result, load_all
 from harness.start_weights import start_entry, trained_first
