@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,16 @@ import torch
 from torch import Tensor
 
 from harness.data.datasets import ImageSet, PictureSet, find_pictures, load
-from harness.data.imagenet import decode, ordered_map
+from harness.data.decode_cache import Policy, cached
+from harness.data.decoders import Transform, in_batches
 from harness.data.known import STREAMED
 from harness.data.pixels import Normalise, in_channels
 from harness.errors import ProtocolError
+from harness.progress import Progress, Silent
 from harness.registry import Evaluation
 
 Batch = tuple[Tensor, Tensor]
+Pixels = Iterator[tuple[Tensor, Tensor]]  # uint8 (B, C, H, W) and labels, anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,40 @@ class EvaluationBatches:
     copy_name: str
     approximate_images: int | None
     official: bool
-    batches: Callable[[], Iterator[Batch]]
+    pixels: Callable[[], Pixels]
+    prepare: Callable[[Tensor, Tensor | None], Tensor]
 
     def __len__(self) -> int:
         return -(-self.n // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.batches()
+        for images, labels in self.pixels():
+            yield self.prepare(images, None), labels
+
+    def passing(self) -> Iterator[Batch]:
+        """The same batches for a caller who keeps none: on a CPU each overwrites the one before.
+
+        Fresh memory for every batch costs five times as much as normalising it.
+        """
+        room: Tensor | None = None
+        for images, labels in self.pixels():
+            whole = room is not None and len(room) == len(images) and room.is_cpu
+            room = self.prepare(images, room if whole else None)
+            yield room, labels
+
+
+def find_images(
+    evaluation: Evaluation, root: Path | str | None, *, download: bool = True
+) -> ImageSet | PictureSet:
+    """The split that `evaluation` asks for: whole in memory, or as a list of picture files.
+
+    Raises DataError when the data is missing or damaged.
+    """
+    if evaluation.dataset in STREAMED:
+        return find_pictures(evaluation.dataset, evaluation.split, root)
+    return load(
+        evaluation.dataset, evaluation.split, root, size=evaluation.resize, download=download
+    )
 
 
 def evaluation_batches(
@@ -55,24 +84,39 @@ def evaluation_batches(
     limit: int | None = None,
     *,
     download: bool = True,
+    cache: Policy = "read",
+    progress: Progress | None = None,
 ) -> EvaluationBatches:
-    """The batches that `evaluation` asks for.
+    """The batches that `evaluation` asks for: find_images, then batches_of."""
+    _refuse_absurd(evaluation, batch_size, limit)
+    source = find_images(evaluation, root, download=download)
+    return batches_of(source, evaluation, device, batch_size, limit, cache=cache, progress=progress)
+
+
+def batches_of(
+    source: ImageSet | PictureSet,
+    evaluation: Evaluation,
+    device: torch.device | str,
+    batch_size: int,
+    limit: int | None = None,
+    *,
+    cache: Policy = "read",
+    progress: Progress | None = None,
+) -> EvaluationBatches:
+    """The images of `source`, prepared as `evaluation` asks for.
 
     limit: use this many images, spread evenly over the split (folders are sorted by class, so the
     first ones would be of few classes); None = all.
-    Sets that fit are held on the device as one uint8 tensor; ImageNet-like ones are streamed.
-    Raises DataError when the data is missing or damaged, ProtocolError when the request is absurd.
+    Sets that fit are held on the device as one uint8 tensor. Pictures come from the cache of
+    decoded ones, which is built now if `cache` says so, or are decoded on the way.
+    Raises DataError when a picture cannot be read, ProtocolError when the request is absurd.
     """
-    if batch_size < 1 or (limit is not None and limit < 1):
-        msg = f"batch size {batch_size} and limit {limit} must be positive"
-        raise ProtocolError(f"{evaluation.name}: {msg}")
-    if evaluation.dataset in STREAMED:
-        pictures = find_pictures(evaluation.dataset, evaluation.split, root)
-        return _streamed(pictures, evaluation, device, batch_size, limit)
-    whole = load(
-        evaluation.dataset, evaluation.split, root, size=evaluation.resize, download=download
+    _refuse_absurd(evaluation, batch_size, limit)
+    if isinstance(source, ImageSet):
+        return resident_batches(source, evaluation, device, batch_size, limit)
+    return _picture_batches(
+        source, evaluation, device, batch_size, limit, cache, progress or Silent()
     )
-    return resident_batches(whole, evaluation, device, batch_size, limit)
 
 
 def resident_batches(
@@ -92,13 +136,10 @@ def resident_batches(
         raise ProtocolError(f"{evaluation.name}: {msg}, but {images.name} is held at {side} pixels")
     chosen = images if limit is None else images.take(_spread(len(images), limit))
     held = chosen.to(device)
-    pixels = in_channels(held.images, evaluation.channels)
-    normalise = Normalise(evaluation.mean, evaluation.std, evaluation.scale, device)
+    whole = in_channels(held.images, evaluation.channels)
 
-    def batches() -> Iterator[Batch]:
-        parts = pixels.split(batch_size), held.labels.split(batch_size)
-        for part, labels in zip(*parts, strict=True):
-            yield normalise(part), labels
+    def pixels() -> Pixels:
+        return zip(whole.split(batch_size), held.labels.split(batch_size), strict=True)
 
     return EvaluationBatches(
         name=images.name,
@@ -110,55 +151,81 @@ def resident_batches(
         copy_name=images.copy_name,
         approximate_images=images.approximate_images,
         official=images.official,
-        batches=batches,
+        pixels=pixels,
+        prepare=Normalise(evaluation.mean, evaluation.std, evaluation.scale, device),
     )
 
 
-def _streamed(
+def _picture_batches(
     source: PictureSet,
     evaluation: Evaluation,
     device: torch.device | str,
     batch_size: int,
     limit: int | None,
+    cache: Policy,
+    progress: Progress,
 ) -> EvaluationBatches:
     if evaluation.crop is None:
         msg = f"{evaluation.name}: no crop, but pictures of {source.name} differ in shape"
         raise ProtocolError(f"{msg}; give `crop`, the side of the centre square in pixels")
-    total = len(source.pictures.files)
-    rows = range(total) if limit is None else _spread(total, limit).tolist()
-    normalise = Normalise(evaluation.mean, evaluation.std, evaluation.scale, device)
+    pictures = source.pictures
+    total = len(pictures.files)
+    rows = None if limit is None or limit >= total else _spread(total, limit).numpy()
+    transform = Transform(evaluation.resize, evaluation.crop, evaluation.interpolation)
+    held = cached(source, transform, cache, rows is None, progress)
+    files = pictures.files if rows is None else [pictures.files[row] for row in rows]
+    labels = torch.tensor(pictures.labels)
+    chosen = (labels if rows is None else labels[torch.from_numpy(rows)]).to(device)
 
-    def pixels_of(row: int) -> np.ndarray:
-        file = source.pictures.files[row]
-        return decode(file, evaluation.resize, evaluation.crop, evaluation.interpolation)
-
-    def batches() -> Iterator[Batch]:
-        labels = torch.tensor([source.pictures.labels[row] for row in rows]).to(device)
-        decoded = ordered_map(pixels_of, rows, ahead=2 * batch_size)
-        for part in labels.split(batch_size):
-            images = stacked(itertools.islice(decoded, len(part)), device)
-            yield normalise(in_channels(images, evaluation.channels)), part
+    def pixels() -> Pixels:
+        decoded = (
+            in_batches(files, transform, batch_size)
+            if held is None
+            else _from_cache(held, rows, batch_size)
+        )
+        for batch, part in zip(decoded, chosen.split(batch_size), strict=True):
+            yield in_channels(on_device(batch, device), evaluation.channels), part
 
     return EvaluationBatches(
         name=source.name,
         split=source.split,
-        n=len(rows),
+        n=len(files),
         n_total=total,
         batch_size=batch_size,
-        fingerprint=source.pictures.fingerprint,
+        fingerprint=pictures.fingerprint,
         copy_name=source.copy_name,
         approximate_images=source.approximate_images,
         official=source.official,
-        batches=batches,
+        pixels=pixels,
+        prepare=Normalise(evaluation.mean, evaluation.std, evaluation.scale, device),
     )
 
 
-def stacked(decoded: Iterator[np.ndarray], device: torch.device | str) -> Tensor:
-    """Decoded pictures as one uint8 (N, C, H, W) tensor on `device`, copied without waiting."""
-    batch = torch.from_numpy(np.stack(list(decoded)))
+def _from_cache(held: np.ndarray, rows: np.ndarray | None, batch_size: int) -> Iterator[np.ndarray]:
+    """Pictures of the cache in order, all or those at `rows`; not copied if all."""
+    count = len(held) if rows is None else len(rows)
+    for start in range(0, count, batch_size):
+        stop = start + batch_size
+        yield held[start:stop] if rows is None else held[rows[start:stop]]
+
+
+def on_device(batch: np.ndarray, device: torch.device | str) -> Tensor:
+    """A uint8 array as a tensor on `device`, copied without waiting where that is possible."""
+    images = torch.from_numpy(batch)
     if torch.device(device).type == "cuda":
-        return batch.pin_memory().to(device, non_blocking=True)
-    return batch.to(device)
+        return images.pin_memory().to(device, non_blocking=True)
+    return images.to(device)
+
+
+def stacked(decoded: Iterator[np.ndarray], device: torch.device | str) -> Tensor:
+    """Decoded pictures as one uint8 (N, C, H, W) tensor on `device`."""
+    return on_device(np.stack(list(decoded)), device)
+
+
+def _refuse_absurd(evaluation: Evaluation, batch_size: int, limit: int | None) -> None:
+    if batch_size < 1 or (limit is not None and limit < 1):
+        msg = f"batch size {batch_size} and limit {limit} must be positive"
+        raise ProtocolError(f"{evaluation.name}: {msg}")
 
 
 def _spread(total: int, count: int) -> Tensor:

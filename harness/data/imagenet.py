@@ -1,8 +1,8 @@
 """Reference decoding of pictures with Pillow, and an ordered stream of them from threads.
 
 The published accuracies were computed on these pixels: decode is bit-identical to torchvision's
-Resize + CenterCrop on Pillow images. Decoding and resizing release the interpreter lock, so
-threads scale and nothing has to be copied between processes.
+Resize + CenterCrop on Pillow images. Decoding and resizing release the interpreter lock, so threads
+do for training, where every picture is drawn anew; evaluation uses processes (decoders.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from harness.errors import DataError
 
@@ -34,13 +34,14 @@ def decode(
     crop: side of the centre square; smaller pictures are padded with zeros; None = no crop.
     Raises DataError naming the file if it is no readable picture.
     """
-    picture = opened(path)
-    if resize is not None:
-        picture = _short_side(picture, resize, FILTERS[interpolation])
-    pixels = np.asarray(picture)
-    if crop is not None:
-        pixels = _centre(pixels, crop)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.ascontiguousarray(_prepared(path, resize, crop, interpolation))
+
+
+def decode_into(
+    out: np.ndarray, path: Path, resize: int | None, crop: int, interpolation: str = "bilinear"
+) -> None:
+    """Fill `out`, uint8 (3, crop, crop), with what `decode` returns."""
+    out[...] = _prepared(path, resize, crop, interpolation)
 
 
 def squash(path: Path, side: int) -> np.ndarray:
@@ -54,7 +55,7 @@ def opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             return file.convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except Exception as error:  # a damaged file can fail in any way
         raise DataError(f"{path}: not a readable picture ({error}); get it again") from error
 
 
@@ -81,6 +82,16 @@ def ordered_map(work: Callable[[T], R], items: Iterable[T], ahead: int) -> Itera
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepared(path: Path, resize: int | None, crop: int | None, interpolation: str) -> np.ndarray:
+    picture = opened(path)
+    if resize is not None:
+        picture = _short_side(picture, resize, FILTERS[interpolation])
+    pixels = np.asarray(picture)
+    if crop is not None:
+        pixels = _centre(pixels, crop)
+    return pixels.transpose(2, 0, 1)
 
 
 def _short_side(picture: Image.Image, size: int, method: Image.Resampling) -> Image.Image:

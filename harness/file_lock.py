@@ -1,0 +1,55 @@
+"""A lock between processes that the operating system releases when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+POLL_S = 0.2
+
+
+@contextmanager
+def held(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold `path` exclusively, waiting as long as it takes.
+
+    on_wait: called once, with the holder's process id, when somebody else has it.
+    The lock lives in the kernel, so a file left over by a killed process is free at once. The file
+    stays: removing it would let two processes lock two files of one name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _try_lock(handle):
+            on_wait(path.read_text(encoding="ascii", errors="replace").strip() or "unknown")
+            while not _try_lock(handle):
+                time.sleep(POLL_S)
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
