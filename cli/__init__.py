@@ -50,6 +50,7 @@ _VERBS = {
     "estimate": "estimate",
     "export": "export",
     "profile": "profile",
+    "latency": "latency",
     "allocation": "allocation",
     "shrink": "shrink",
     "compress": "compress",

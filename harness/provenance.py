@@ -43,10 +43,10 @@ def sha256_file(path: Path) -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Installed version of every package that can move a number, and of Python."""
+def versions(*more: str) -> dict[str, str]:
+    """Installed version of every package that can move a number, of Python, and of `more`."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

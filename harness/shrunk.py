@@ -115,6 +115,17 @@ def load_shrunk(file: Path) -> ShrunkResNet:
         raise NotACheckpoint(f"{msg}. Write it again: bench shrink RUN --out FILE") from error
 
 
+def is_shrunk(file: Path) -> bool:
+    """Whether `file` is safetensors with the description of a shrunk network in its header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as opened:
+            return DESCRIPTION in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _at_the_end(origin: dict[str, Any], folder: RunFolder) -> tuple[nn.Module, IPruning | EDropout]:
     """The unmasked network after the last step and its method, with the state that it found."""
     channels = origin["input_shape"][0]

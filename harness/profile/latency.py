@@ -7,17 +7,21 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import MetricError
+from harness.latencies import Times
 from harness.results import Latency, LayerTiming, Percentiles
 
 MIN_REPEATS = 30
 WARMUP = 5
+WARMUP_PASSES = 2
+BURST = 3
+Way = TypeVar("Way", bound=Hashable)
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
 
@@ -61,9 +65,7 @@ def interleaved(
     For every input all functions run one after the other. The first `warmup` inputs are also run
     beforehand, untimed. Raises MetricError below 30 inputs.
     """
-    if len(inputs) < MIN_REPEATS:
-        msg = f"{len(inputs)} repeats are too few for percentiles; give at least {MIN_REPEATS}"
-        raise MetricError(msg)
+    require_repeats(len(inputs))
     taken: dict[str, list[float]] = {name: [] for name in functions}
     with torch.inference_mode():
         for value in inputs[:warmup]:
@@ -79,9 +81,57 @@ def interleaved(
 
 def percentiles(ms: Sequence[float]) -> Percentiles:
     """Median, 90th percentile and interquartile range of at least two times."""
-    low, _, high = statistics.quantiles(ms, n=4)
-    p90 = statistics.quantiles(ms, n=10)[-1]
-    return Percentiles(p50=statistics.median(ms), p90=p90, iqr=high - low)
+    found = times_of(ms)
+    return Percentiles(p50=found.p50, p90=found.p90, iqr=found.iqr)
+
+
+def times_of(ms: Sequence[float]) -> Times:
+    """Quartiles and 90th percentile of at least two times, linear between neighbours."""
+    p25, p50, p75 = statistics.quantiles(ms, n=4, method="inclusive")
+    p90 = statistics.quantiles(ms, n=10, method="inclusive")[-1]
+    return Times(n=len(ms), p25=p25, p50=p50, p75=p75, p90=p90)
+
+
+def in_turns(
+    ways: Mapping[Way, Callable[[Tensor], object]],
+    images: Tensor,
+    repeats: int,
+    after_round: Callable[[int], None] = lambda passes: None,
+    clock: Callable[[Tensor], float] | None = None,
+) -> dict[Way, list[float]]:
+    """Milliseconds of each way over `images`, exactly `repeats` of them apiece.
+
+    Each way is first run WARMUP_PASSES times. A turn is one untimed pass, which brings the way's
+    weights into the caches and lets threads of the previous one fall asleep, and BURST timed ones.
+    Every second round goes backwards, so that no way always follows the same one.
+    after_round: told how many timed passes the round added to each. Raises MetricError below 30.
+    """
+    require_repeats(repeats)
+    now = clock or _now
+    taken: dict[Way, list[float]] = {way: [] for way in ways}
+    order = list(ways.items())
+    with torch.inference_mode():
+        for forward in ways.values():
+            for _ in range(WARMUP_PASSES):
+                forward(images)
+        for done in range(0, repeats, BURST):
+            passes = min(BURST, repeats - done)
+            for way, forward in order:
+                forward(images)
+                for _ in range(passes):
+                    start = now(images)
+                    forward(images)
+                    taken[way].append(1e3 * (now(images) - start))
+            order.reverse()
+            after_round(passes)
+    return taken
+
+
+def require_repeats(repeats: int) -> None:
+    """Raises MetricError below 30: fewer say little about a 90th percentile."""
+    if repeats < MIN_REPEATS:
+        msg = f"{repeats} repeats are too few for percentiles; give at least {MIN_REPEATS}"
+        raise MetricError(msg)
 
 
 def layer_times(

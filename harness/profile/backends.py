@@ -1,0 +1,145 @@
+"""Ways of running a network. Each first converts it (slow, once), then starts what came of that.
+
+The two steps are apart because the result of the first can be handed to another process, where
+memory is measured without what the conversion itself needs.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import shutil
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One way. unavailable: "" or why it cannot run on a device, and what to do about it.
+
+    convert: eval-mode network and example images (N,C,H,W) -> what `start` takes.
+    """
+
+    name: str
+    unavailable: Callable[[torch.device], str]
+    convert: Callable[[nn.Module, Tensor], Any]
+    start: Callable[[Any, Tensor], Forward]
+
+
+def _always(device: torch.device) -> str:
+    return ""
+
+
+def _plain(network: nn.Module, images: Tensor) -> nn.Module:
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+
+
+def _as_it_is(network: nn.Module, images: Tensor) -> Forward:
+    return network
+
+
+def _channels_last(network: nn.Module, images: Tensor) -> nn.Module:
+    return copy.deepcopy(network).to(memory_format=torch.channels_last)
+
+
+def _run_channels_last(network: nn.Module, images: Tensor) -> Forward:
+    def forward(value: Tensor) -> Tensor:
+        output: Tensor = network(value.contiguous(memory_format=torch.channels_last))
+        return output
+
+    return forward
+
+
+def _no_compiler(device: torch.device) -> str:
+    if device.type == "cuda":
+        return ""
+    named = os.environ.get("CXX")
+    if any(shutil.which(name) for name in (named, "g++", "clang++") if name):
+        return ""
+    return "torch.compile needs a C++ compiler, and neither $CXX nor g++ nor clang++ is there"
+
+
+def _compiled(network: nn.Module, images: Tensor) -> Forward:
+    def forward(value: Tensor) -> Tensor:
+        output: Tensor = network(value)
+        return output
+
+    # A code object of its own: torch keeps compiled forms per code object, only a few of each, and
+    # goes back to eager execution beyond that.
+    own = types.FunctionType(
+        forward.__code__.replace(), forward.__globals__, closure=forward.__closure__
+    )
+    compiled: Forward = torch.compile(own, dynamic=False, fullgraph=True)
+    return compiled
+
+
+def _no_onnx(device: torch.device) -> str:
+    if device.type != "cpu":
+        return "onnxruntime is timed on the CPU only"
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        return f"{error.name} is not installed. Install the extra: pip install 'reprune[latency]'"
+    return ""
+
+
+def _to_onnx(network: nn.Module, images: Tensor) -> bytes:
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # The exporter warns about its own dependencies; nothing of it is about the network.
+            warnings.simplefilter("ignore")
+            exported = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
+    finally:
+        logger.setLevel(level)
+    assert exported is not None, "dynamo exports return a program"
+    model: bytes = exported.model_proto.SerializeToString()
+    return model
+
+
+def _onnx_session(model: bytes, images: Tensor) -> Forward:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def forward(value: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: value.numpy()})[0])
+
+    return forward
+
+
+def _to_sparse(network: nn.Module, images: Tensor) -> nn.Module:
+    from harness import sparse
+
+    compiled: nn.Module = sparse.compile(network, images)
+    return compiled
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("eager", _always, _plain, _as_it_is),
+        Backend("channels_last", _always, _channels_last, _run_channels_last),
+        Backend("compile", _no_compiler, _plain, _compiled),
+        Backend("onnxruntime", _no_onnx, _to_onnx, _onnx_session),
+        Backend("sparse", _always, _to_sparse, _as_it_is),
+    )
+}
