@@ -60,6 +60,7 @@ def _measure() -> int:
     backend, shape, device, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
     images = torch.randn(shape, device=device)
+    _give_back()
     before = 0 if images.is_cuda else _resident("VmRSS")
     converted = pickle.load(sys.stdin.buffer)
     forward = BACKENDS[backend].start(converted, images)
@@ -73,12 +74,17 @@ def _peak_of(run: Callable[[], object], images: Tensor) -> int:
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats(images.device)
     else:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        _give_back()
         _CLEAR.write_text(_RESET_PEAK)
     for _ in range(PASSES):
         run()
     return torch.cuda.max_memory_allocated(images.device) if images.is_cuda else _resident("VmHWM")
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, so that it does not count as resident."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident(field: str) -> int:
