@@ -20,8 +20,8 @@ def slow(value: Tensor) -> None:
     time.sleep(SLEEP_S)
 
 
-def test_percentiles_of_one_to_hundred() -> None:
-    found = percentiles([float(i) for i in range(1, 100)])
+def test_percentiles_of_nought_to_hundred() -> None:
+    found = percentiles([float(i) for i in range(101)])
     assert (found.p50, found.p90, found.iqr) == (50.0, 90.0, 50.0)
 
 
