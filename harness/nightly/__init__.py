@@ -1,0 +1,1 @@
+"""The nightly check: re-run, compare with what was accepted, look at the links, report."""

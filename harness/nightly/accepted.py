@@ -1,0 +1,108 @@
+"""Which result of an entry counts as right until somebody says otherwise.
+
+`reports/accepted.jsonl` is append-only: one line per decision, with its date and its reason; the
+last line about an entry counts. Without a line it is the entry's first full evaluation under the
+present protocol: a later measurement never becomes the standard by merely being newer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import paths
+from harness.errors import MetricError
+from harness.results import Result, load_all
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """One decision."""
+
+    entry: str
+    result_id: str
+    date: str  # UTC, ISO 8601
+    reason: str
+
+
+def file() -> Path:
+    """Where the decisions stand."""
+    return paths.results_folder().parent / "accepted.jsonl"
+
+
+def decisions() -> dict[str, Acceptance]:
+    """Entry -> its last decision. Raises MetricError naming the line that is none."""
+    try:
+        lines = file().read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    found: dict[str, Acceptance] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            decision = Acceptance(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            msg = f"{file().name}, line {number}: not a decision ({error}). Restore the file"
+            raise MetricError(f"{msg} from version control") from error
+        found[decision.entry] = decision
+    return found
+
+
+def accept(entry_id: str, reason: str, result_id: str | None = None) -> Acceptance:
+    """Record that a stored result of `entry_id` (default: the newest full one) is right from now.
+
+    Raises MetricError if there is no such result, it is a smoke run, or it is accepted already.
+    """
+    if not reason.strip():
+        raise MetricError(f"{entry_id}: an acceptance needs a reason. Say what changed and why")
+    chosen = _chosen(entry_id, result_id)
+    held = decisions().get(entry_id)
+    if held is not None and held.result_id == chosen.result_id:
+        msg = f"{entry_id}: {held.result_id} was accepted on {held.date[:10]}: {held.reason}"
+        raise MetricError(msg)
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    decision = Acceptance(entry_id, chosen.result_id, now, " ".join(reason.split()))
+    file().parent.mkdir(parents=True, exist_ok=True)
+    with file().open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(asdict(decision), ensure_ascii=False) + "\n")
+    return decision
+
+
+def standing(
+    entry_id: str,
+    protocol_sha256: str,
+    results: Iterable[Result],
+    decision: Acceptance | None,
+) -> Result | None:
+    """The result that counts for `entry_id`, or None if there is none yet.
+
+    results: of this entry, oldest first. Raises MetricError if the accepted result is gone.
+    """
+    held = list(results)
+    if decision is not None:
+        for result in held:
+            if result.result_id == decision.result_id:
+                return result
+        msg = f"{entry_id}: the accepted result {decision.result_id} is not stored here"
+        raise MetricError(f"{msg}. Restore it, or accept another one: bench check --accept")
+    for result in held:
+        if _counts(result) and result.protocol.sha256 == protocol_sha256:
+            return result
+    return None
+
+
+def _chosen(entry_id: str, result_id: str | None) -> Result:
+    stored = [result for result in load_all(entry=entry_id) if _counts(result)]
+    for result in reversed(stored):
+        if result_id in (None, result.result_id):
+            return result
+    what = "full evaluation" if result_id is None else f"full evaluation called {result_id}"
+    msg = f"{entry_id}: no {what} is stored. Measure it: bench reproduce {entry_id}"
+    raise MetricError(msg)
+
+
+def _counts(result: Result) -> bool:
+    # A stand-in data set makes every result of its entries a smoke run: the whole set counts.
+    return result.mode == "evaluated" and result.data.n == result.data.n_total
