@@ -1,0 +1,32 @@
+"""`bench claims`: how many published rows hold."""
+
+from __future__ import annotations
+
+from harness import links, results
+from harness.links import Link
+from harness.registry import load
+from tests.cli.conftest import Bench, document
+from tests.harness.made import made
+
+
+def test_counts_reasons_and_links_are_printed(bench: Bench) -> None:
+    results.save(made("dense-resnet20-cifar10"))
+    results.save(made("dense-resnet56-cifar10", status="mismatch"))
+    done = bench("claims")
+    assert done.exit_code == 0
+    total = len(load().entries)
+    assert (
+        f"{total} published rows: 1 reproduced, 1 contradicted, {total - 2} cannot" in done.stdout
+    )
+    assert "dense-resnet56-cifar10  mismatch" in done.stdout
+    assert "never probed. Ask them: bench registry links" in done.stdout
+
+
+def test_json_counts_add_up(bench: Bench) -> None:
+    address = next(a for a, kind in links.addresses(load()).items() if kind == "page")
+    links.save({address: Link("2026-11-20T10:00:00Z", True, 200, "answers")})
+    found = document(bench("claims", "--json"))
+    assert sum(found["counts"].values()) == found["rows"] == len(found["entries"])
+    papers = [sum(counts.values()) for counts in found["papers"].values()]
+    assert sum(papers) == found["rows"]
+    assert (found["pages"]["alive"], found["pages"]["last_checked"]) == (1, "2026-11-20")
