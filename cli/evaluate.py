@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from cli import options
-from cli.output import print_json, print_rich, progress
+from cli.output import print_json, progress
 from cli.reproduce import mirror_all
+from cli.verdicts import print_results
 
 
 @click.command(
@@ -27,6 +28,7 @@ from cli.reproduce import mirror_all
 @click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--name", help="Name under which the result is stored.")
 @click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
+@options.evaluation
 @options.device
 @options.data_root
 @options.tracking
@@ -40,6 +42,8 @@ def command(
     evaluation: str | None,
     name: str | None,
     limit: int | None,
+    cache: bool | None,
+    fast: bool,
     device: str,
     data_root: Path | None,
     tracking_uri: str | None,
@@ -54,7 +58,6 @@ def command(
     registry = options.load_registry(registries)
     from harness.checkpoints import load_into
     from harness.local import local_entry, read_weights
-    from harness.reports.tables import verdict_blocks
     from harness.reproduction import Options, build_model, evaluate_model
 
     entry = local_entry(
@@ -70,7 +73,12 @@ def command(
     load_into(network, tensors, entry.id)
     with progress() as bars:
         chosen = Options(
-            device=options.pick_device(device), data_root=data_root, limit=limit, progress=bars
+            device=options.pick_device(device),
+            data_root=data_root,
+            limit=limit,
+            cache=options.cache_policy(cache),
+            fast=fast,
+            progress=bars,
         )
         result = evaluate_model(entry, registry, network.to(chosen.device), facts, chosen)
         if not no_tracking:
@@ -78,4 +86,4 @@ def command(
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
-        print_rich(verdict_blocks([result]))
+        print_results([result])

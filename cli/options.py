@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from harness.data.decode_cache import Policy
     from harness.registry import Entry, Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,29 @@ def device(command: F) -> F:
     return click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
     )(command)
+
+
+def evaluation(command: F) -> F:
+    """--cache/--no-cache and --fast."""
+    command = click.option(
+        "--fast",
+        is_flag=True,
+        help="Measure bfloat16, channels last, compiled as well; never judged.",
+    )(command)
+    return click.option(
+        "--cache/--no-cache",
+        "cache",
+        default=None,
+        help="Picture files: decode once into the home folder, or anew each time "
+        "(default: once, if there is room).",
+    )(command)
+
+
+def cache_policy(cache: bool | None) -> Policy:
+    """What --cache, --no-cache or neither asks for."""
+    if cache is None:
+        return "build"
+    return "require" if cache else "off"
 
 
 def tracking(command: F) -> F:

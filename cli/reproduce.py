@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cli import CANNOT_CHECK, VERDICT, exit_code, options
-from cli.output import Bars, Lines, print_json, print_rich, progress
+from cli import options
+from cli.output import Bars, Lines, progress
 from cli.schedule import announce, chosen_training, overrides_from, training_options
+from cli.verdicts import exit_status, report
 from harness.errors import BenchError, Preempted, ProtocolError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from harness.registry import Entry, Registry
     from harness.reproduction import Options
     from harness.results import Result
+    from harness.suite import Outcome
     from harness.training import Training
 
 
@@ -44,6 +47,14 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="N images, evenly spread: a smoke run.")
 @click.option("--on", "stand_in", help="Stand-in data set such as imagenet-sample: a smoke run.")
 @click.option("--offline", is_flag=True, help="Use only files that are here already.")
+@click.option(
+    "--resume/--again",
+    "resume",
+    default=None,
+    help="Skip entries on record under the same conditions, or measure them again "
+    "(default: a suite resumes, IDs are measured).",
+)
+@options.evaluation
 @options.device
 @options.data_root
 @options.tracking
@@ -64,6 +75,9 @@ def command(
     limit: int | None,
     stand_in: str | None,
     offline: bool,
+    resume: bool | None,
+    cache: bool | None,
+    fast: bool,
     device: str,
     data_root: Path | None,
     tracking_uri: str | None,
@@ -73,8 +87,12 @@ def command(
 ) -> None:
     """Published against measured, with a verdict and its reason.
 
+    Entries on the same images share one pass over them. One that fails does not stop the others.
+    A killed suite goes on with the same command: what is on record with the same entry,
+    checkpoint, protocol, images, commit, package versions and machine is not measured again.
+
     Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
-    missing. An entry that fails does not stop the others.
+    missing.
     """
     registry = options.load_registry(registries)
     entries = _entries(registry, entry_ids, suite)
@@ -88,10 +106,9 @@ def command(
             _announce(entry, registry, mode, overrides, seeds)
         return
     from harness.reproduction import Options
+    from harness.suite import reproduce_together
 
     torch_device = options.pick_device(device)
-    done: list[Result] = []
-    failed: list[tuple[Entry, BenchError]] = []
     with progress() as bars:
         chosen = Options(
             device=torch_device,
@@ -100,26 +117,21 @@ def command(
             limit=limit,
             offline=offline,
             dataset=stand_in,
+            cache=options.cache_policy(cache),
+            fast=fast,
             progress=bars,
         )
-        for entry in entries:
-            try:
-                if mode == "train":
-                    recipe, changed = recipe_for(entry, registry, overrides)
-                    training = chosen_training(
-                        seeds, fresh, evaluate_every, channels_last, compiled, changed
-                    )
-                    done.append(_by_training(entry, registry, recipe, chosen, training))
-                else:
-                    done.append(_by_evaluation(entry, registry, chosen))
-            except Preempted:
-                raise
-            except BenchError as error:
-                failed.append((entry, error))
+        if mode == "train":
+            how = (seeds, fresh, evaluate_every, channels_last, compiled)
+            coming = _trained(entries, registry, overrides, chosen, how)
+        else:
+            again = suite is None if resume is None else not resume
+            coming = reproduce_together(entries, registry, chosen, resume=not again)
+        outcomes = _followed(coming, entries, bars)
         if not no_tracking:
-            mirror_all(done, tracking_uri, bars)
-    _report(done, failed, as_json)
-    raise SystemExit(_exit_status(done, failed))
+            mirror_all([each.result for each in outcomes if each.result], tracking_uri, bars)
+    report(outcomes, as_json)
+    raise SystemExit(exit_status(outcomes))
 
 
 def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
@@ -130,10 +142,46 @@ def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> lis
     return list({entry.id: entry for entry in chosen}.values())
 
 
-def _by_evaluation(entry: Entry, registry: Registry, chosen: Options) -> Result:
-    from harness.reproduction import reproduce_by_evaluation
+def _followed(
+    coming: Iterable[Outcome], entries: Sequence[Entry], bars: Bars | Lines
+) -> list[Outcome]:
+    """All outcomes in the order of `entries`; each is told as it comes if there are several."""
+    done: dict[str, Outcome] = {}
+    for outcome in coming:
+        done[outcome.entry.id] = outcome
+        if len(entries) > 1:
+            bars.note(f"{len(done)}/{len(entries)} {outcome.entry.id}: {_in_a_word(outcome)}")
+    return [done[entry.id] for entry in entries]
 
-    return reproduce_by_evaluation(entry, registry, chosen)
+
+def _in_a_word(outcome: Outcome) -> str:
+    if outcome.result is None:
+        return f"cannot check ({type(outcome.error).__name__})"
+    status = outcome.result.verdict.status
+    if outcome.repeated:
+        return status
+    return f"{status}, on record since {outcome.result.created}; --again measures anew"
+
+
+def _trained(
+    entries: Sequence[Entry],
+    registry: Registry,
+    overrides: dict[str, str],
+    chosen: Options,
+    how: tuple[int, bool, int, bool, bool],
+) -> Iterator[Outcome]:
+    """Entries trained by their recipes, one after the other. how: see chosen_training."""
+    from harness.suite import Outcome
+
+    for entry in entries:
+        try:
+            recipe, changed = recipe_for(entry, registry, overrides)
+            training = chosen_training(*how, changed)
+            yield Outcome(entry, _by_training(entry, registry, recipe, chosen, training))
+        except Preempted:
+            raise
+        except BenchError as error:
+            yield Outcome(entry, error=error)
 
 
 def _by_training(
@@ -181,33 +229,3 @@ def mirror_all(results: list[Result], uri: str | None, bars: Bars | Lines) -> No
         if problem:
             bars.note(problem)
             return
-
-
-def _report(done: list[Result], failed: list[tuple[Entry, BenchError]], as_json: bool) -> None:
-    for _, error in failed:
-        click.echo(f"bench: {error}", err=True)
-    if as_json:
-        documents: list[dict[str, Any]] = [r.model_dump(mode="json") for r in done]
-        print_json(documents + [_cannot_check(entry, error) for entry, error in failed])
-    elif done:
-        from harness.reports.tables import verdict_blocks
-
-        print_rich(verdict_blocks(done))
-
-
-def _cannot_check(entry: Entry, error: BenchError) -> dict[str, Any]:
-    return {
-        "entry": entry.id,
-        "verdict": {"status": "cannot check", "reason": str(error)},
-        "error": type(error).__name__,
-    }
-
-
-def _exit_status(done: list[Result], failed: list[tuple[Entry, BenchError]]) -> int:
-    from harness.verdict import failed as is_failure
-
-    if any(is_failure(result.verdict.status) for result in done):
-        return VERDICT
-    if any(result.verdict.status == "cannot check" for result in done):
-        return CANNOT_CHECK
-    return max((exit_code(error) for _, error in failed), default=0)

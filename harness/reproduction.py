@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.checkpoints import Obtained, load_into, obtain
-from harness.chosen_method import make_method
-from harness.cost import measure_cost
-from harness.data.datasets import describe
-from harness.data.evaluation import evaluation_batches
+from harness.data.datasets import ImageSet, PictureSet, describe
+from harness.data.decode_cache import Policy
+from harness.data.evaluation import EvaluationBatches, batches_of, find_images
 from harness.data.facts import FACTS, facts
-from harness.errors import CheckpointUnavailable, KeyMismatch, ProtocolError
-from harness.judge import Measured
+from harness.errors import BenchError, CheckpointUnavailable, KeyMismatch, ProtocolError
 from harness.models import build
+from harness.one_pass import Loaded, evaluate_loaded, measuring_method
 from harness.progress import Progress, Silent
-from harness.record import (
-    EVALUATION_BATCH,
-    Procedure,
-    checkpoint_facts,
-    data_facts,
-    input_shape,
-    make_result,
-    smoke_reason,
-)
+from harness.record import EVALUATION_BATCH, checkpoint_facts
 from harness.registry import Entry, Evaluation, Registry
-from harness.results import CheckpointFacts, Result, predictions_sha256, save
+from harness.results import CheckpointFacts, Result
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from methods.base import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +30,11 @@ class Options:
     device: str = "cpu"
     data_root: Path | None = None
     from_file: Path | None = None  # evaluate these bytes instead of the published link
-    limit: int | None = None  # evaluate only the first images: a smoke run
+    limit: int | None = None  # evaluate only that many images, evenly spread: a smoke run
     offline: bool = False
     dataset: str | None = None  # evaluate on a stand-in such as imagenet-sample: a smoke run
+    cache: Policy = "read"  # of decoded pictures
+    fast: bool = False  # measure bfloat16, channels last, compiled too
     progress: Progress = field(default_factory=Silent)
 
 
@@ -60,14 +50,24 @@ def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
     A dynamic entry's has its gates, from the same file.
     Raises CheckpointError (unavailable, wrong bytes, unsafe, keys that do not fit).
     """
+    obtained = obtain_checkpoint(entry, options)
+    return model_from(entry, obtained).to(options.device), obtained
+
+
+def obtain_checkpoint(entry: Entry, options: Options) -> Obtained:
+    """The entry's verified and converted file. Raises CheckpointError."""
     options.progress.stage(f"{entry.id}: checkpoint")
-    obtained = obtain(
+    return obtain(
         entry,
         from_file=options.from_file,
         data_root=options.data_root,
         offline=options.offline,
         progress=options.progress,
     )
+
+
+def model_from(entry: Entry, obtained: Obtained) -> nn.Module:
+    """The entry's network with these weights, in eval mode, on the CPU. Raises KeyMismatch."""
     model = build_model(entry)
     load_into(model, obtained.tensors(), entry.id)
     method = measuring_method(entry)
@@ -76,14 +76,7 @@ def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
             model = method.add_published(model, obtained.heads())
         except ValueError as error:
             raise KeyMismatch(f"{entry.id}: {error}") from error
-    return model.eval().to(options.device), obtained
-
-
-def measuring_method(entry: Entry) -> Method | None:
-    """The method of a dynamic entry, whose figures zeros do not tell; None for all others."""
-    if entry.granularity != "dynamic":
-        return None
-    return make_method(entry.method, entry.settings)
+    return model.eval()
 
 
 def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) -> Result:
@@ -91,18 +84,25 @@ def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) 
 
     Raises CheckpointError, DataError or MetricError; nothing is saved then.
     """
-    evaluation = _evaluation(entry, registry, options.dataset)
+    evaluation = evaluation_of(entry, registry, options.dataset)
     try:
         model, obtained = load_model(entry, options)
     except CheckpointUnavailable as error:
-        # Whoever fetches the file by hand should not learn only then that the data is missing too.
-        data = describe(evaluation.dataset, options.data_root)
-        if data.startswith("found"):
-            raise
-        raise CheckpointUnavailable(
-            f"{error} - Data set {evaluation.dataset}, too, is {data}"
-        ) from error
+        raise with_missing_data(error, evaluation, options) from error
     return evaluate_model(entry, registry, model, checkpoint_facts(obtained), options)
+
+
+def with_missing_data(
+    error: CheckpointUnavailable, evaluation: Evaluation, options: Options
+) -> CheckpointUnavailable:
+    """`error`, which also tells of a data set that is not there.
+
+    Whoever fetches the file by hand should not learn only then that the data is missing too.
+    """
+    data = describe(evaluation.dataset, options.data_root)
+    if data.startswith("found"):
+        return error
+    return CheckpointUnavailable(f"{error} - Data set {evaluation.dataset}, too, is {data}")
 
 
 def evaluate_model(
@@ -113,56 +113,40 @@ def evaluate_model(
     options: Options,
 ) -> Result:
     """Evaluate `model` as `entry` says; judge, save and return the result."""
-    from harness.figures import figures_of, latency_of
-    from harness.protocols.evaluate import evaluate
-
-    started = time.perf_counter()
-    evaluation = _evaluation(entry, registry, options.dataset)
-    batches = evaluation_batches(
+    evaluation = evaluation_of(entry, registry, options.dataset)
+    images = find_images(evaluation, options.data_root, download=not options.offline)
+    batches = prepared_batches(images, evaluation, options)
+    loaded = [Loaded(entry, model, checkpoint)]
+    (found,) = evaluate_loaded(
+        loaded,
         evaluation,
-        options.data_root,
+        batches,
+        registry,
+        device=options.device,
+        fast=options.fast,
+        progress=options.progress,
+    )
+    if isinstance(found, BenchError):
+        raise found
+    return found
+
+
+def prepared_batches(
+    images: ImageSet | PictureSet, evaluation: Evaluation, options: Options
+) -> EvaluationBatches:
+    """The batches of the evaluation protocol; pictures are decoded into the cache if asked for."""
+    return batches_of(
+        images,
+        evaluation,
         options.device,
         EVALUATION_BATCH,
-        limit=options.limit,
-        download=not options.offline,
+        options.limit,
+        cache=options.cache,
+        progress=options.progress,
     )
-    options.progress.stage(f"{entry.id}: evaluate on {evaluation.dataset}", total=batches.n)
-    evaluated = evaluate(model, batches, options.progress.advance)
-    method = measuring_method(entry)
-    cost = measure_cost(
-        model,
-        input_shape(evaluation),
-        registry.convention_of(entry),
-        entry.prunable_exclude,
-        figures_of(method, model, batches) if method else None,
-    )
-    measured = Measured(
-        counts=evaluated.counts,
-        cost=cost,
-        n_total=batches.n_total,
-        approximate_images=batches.approximate_images,
-        smoke=smoke_reason(evaluation, batches),
-    )
-    result = make_result(
-        entry,
-        evaluation,
-        data_facts(evaluation, batches),
-        measured,
-        Procedure(
-            "evaluated",
-            settings=entry.settings,
-            checkpoint=checkpoint,
-            predictions_sha256=predictions_sha256(evaluated.predictions),
-        ),
-        options.device,
-        time.perf_counter() - started,
-        latency_of(method, model, batches) if method else None,
-    )
-    save(result, evaluated.predictions)
-    return result
 
 
-def _evaluation(entry: Entry, registry: Registry, stand_in: str | None) -> Evaluation:
+def evaluation_of(entry: Entry, registry: Registry, stand_in: str | None) -> Evaluation:
     """The entry's own protocol, or the same preprocessing on a stand-in data set."""
     if stand_in is not None and stand_in != entry.dataset and not facts(stand_in).stand_in:
         known = ", ".join(name for name, fact in FACTS.items() if fact.stand_in)

@@ -191,6 +191,23 @@ class Protocol(_Model):
     sha256: str
 
 
+class FastMeasurement(_Model):
+    """The same images in less precise arithmetic: a measurement of its own, never judged.
+
+    Rates count the model alone, without decoding, normalising and compiling.
+    """
+
+    counts: Counts
+    flipped: int  # images whose predicted class is not that of the float32 evaluation
+    predictions_sha256: str
+    dtype: str
+    memory_format: str
+    compiled: bool
+    preparation_s: float  # first batch, with compilation where there is one
+    images_per_s: float
+    float32_images_per_s: float
+
+
 class Result(_Model):
     """Everything one run of `reproduce`, `eval`, `train` or `prune` found out."""
 
@@ -220,6 +237,7 @@ class Result(_Model):
     verdict: Verdict
     predictions_sha256: str | None = None  # of the array's bytes, see `predictions_sha256`
     precision: str = "float32"
+    fast: FastMeasurement | None = None  # on request, beside the float32 one
     batch_size: int
     wall_s: float
     versions: dict[str, str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.data.evaluation import Batch, EvaluationBatches
 from harness.errors import MetricError
 from harness.protocols.distributed import (
     gather_interleaved,
@@ -21,18 +23,16 @@ from harness.protocols.distributed import (
 )
 from harness.results import Counts
 
-Batch = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Counts over the split, and the predicted class of every image in order."""
+    """Counts over the split, the predicted class of every image in order, and the model's time."""
 
     counts: Counts
     predictions: np.ndarray  # (N,) uint16
+    forward_s: float  # spent in the model alone
 
 
-@torch.inference_mode()
 def evaluate(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -47,35 +47,126 @@ def evaluate(
     nothing synchronises with the device until the end.
     Raises MetricError if there are no images or a logit is not finite.
     """
-    model.eval()
-    if any(module.training for module in model.modules()):
-        msg = "a submodule stays in training mode after model.eval(); evaluation would be noisy"
-        raise MetricError(msg)
-    sums: Tensor | None = None
-    predictions: list[Tensor] = []
-    n = 0
-    with verdict_precision():
-        for images, labels in islice(batches, rank(), None, world_size()):
-            logits = model(images).float()
-            part = _count(logits, labels)
-            sums = part if sums is None else sums + part
-            predictions.append(logits.argmax(1).to(torch.int32))
-            n += len(labels)
+    (found,) = evaluate_together([model], batches, progress)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@torch.inference_mode()
+def evaluate_together(
+    models: Sequence[nn.Module],
+    batches: Iterable[Batch],
+    progress: Callable[[int], None] | None = None,
+    precision: Callable[[], AbstractContextManager[None]] | None = None,
+) -> list[Evaluated | Exception]:
+    """What `evaluate` finds for each of `models`, in one pass over `batches`.
+
+    A model that fails leaves its error in its place and the others alone; only running out of
+    memory ends the pass, since that may be the others' doing. precision: verdict_precision unless
+    another one is asked for. Raises torch.OutOfMemoryError.
+    """
+    tallies = [_Tally(model) for model in models]
+    passing = batches.passing() if isinstance(batches, EvaluationBatches) else batches
+    with (precision or verdict_precision)():
+        for images, labels in islice(passing, rank(), None, world_size()):
+            for tally in tallies:
+                tally.add(images, labels)
             if progress is not None:
                 progress(len(labels))
-    if sums is None and world_size() == 1:
-        raise MetricError("no images to evaluate: the split is empty or the limit is 0")
-    total, top1, top3, top5, loss = _over_processes(n, sums, next(model.parameters()).device)
-    if not np.isfinite(loss):
-        msg = f"the loss over {total:.0f} images is {loss}: the network produces non-finite logits"
-        raise MetricError(msg)
-    counts = Counts(n=int(total), top1=int(top1), top3=int(top3), top5=int(top5), loss_sum=loss)
-    everything = torch.cat(gather_interleaved(predictions))
-    return Evaluated(counts, everything.cpu().numpy().astype(np.uint16))
+            if all(tally.error for tally in tallies):
+                break
+        return [tally.evaluated() for tally in tallies]
+
+
+class _Tally:
+    """One model's counts so far, or the error that ended it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model.eval()
+        self.error: Exception | None = None
+        self.spoils: bool | None = None  # True: the model writes into its input
+        self.n = 0
+        self.sums: Tensor | None = None
+        self.predictions: list[Tensor] = []
+        self.clock = _Clock()
+        if any(module.training for module in model.modules()):
+            msg = "a submodule stays in training mode after model.eval(); evaluation would be noisy"
+            self.error = MetricError(msg)
+
+    def add(self, images: Tensor, labels: Tensor) -> None:
+        """Count one batch; `images` are left as they are."""
+        if self.error is not None:
+            return
+        try:
+            logits = self._logits(images)
+            part = _count(logits, labels)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if world_size() > 1:  # the other processes would wait for this one for ever
+                raise
+            self.error = error
+            return
+        self.sums = part if self.sums is None else self.sums + part
+        self.predictions.append(logits.argmax(1).to(torch.int32))
+        self.n += len(labels)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        # Whoever writes into the images does so every time: one look at the first batch will do.
+        given = images.clone() if self.spoils is not False else images
+        with self.clock.running(images.device):
+            logits: Tensor = self.model(given).float()
+        if self.spoils is None:
+            self.spoils = not torch.equal(given, images)
+        return logits
+
+    def evaluated(self) -> Evaluated | Exception:
+        """The whole, over all processes; the one place that waits for the device."""
+        if self.error is not None:
+            return self.error
+        if self.sums is None and world_size() == 1:
+            return MetricError("no images to evaluate: the split is empty or the limit is 0")
+        device = next(self.model.parameters()).device
+        total, top1, top3, top5, loss = _over_processes(self.n, self.sums, device)
+        if not np.isfinite(loss):
+            what = f"the loss over {total:.0f} images is {loss}"
+            return MetricError(f"{what}: the network produces non-finite logits")
+        counts = Counts(n=int(total), top1=int(top1), top3=int(top3), top5=int(top5), loss_sum=loss)
+        everything = torch.cat(gather_interleaved(self.predictions))
+        predictions = everything.cpu().numpy().astype(np.uint16)
+        return Evaluated(counts, predictions, self.clock.seconds())
+
+
+class _Clock:
+    """Time spent in a model, without waiting for the device before the end."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def running(self, device: torch.device) -> Iterator[None]:
+        if device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            yield
+            end.record()
+            self._events.append((start, end))
+            return
+        began = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - began
+
+    def seconds(self) -> float:
+        """The sum; waits for the device."""
+        if self._events:
+            torch.cuda.synchronize()
+        return self._seconds + sum(start.elapsed_time(end) for start, end in self._events) / 1000
 
 
 def _over_processes(n: int, sums: Tensor | None, device: torch.device) -> list[float]:
-    """(n, top1, top3, top5, loss) over all processes; the one place that waits for the device."""
+    """(n, top1, top3, top5, loss) over all processes."""
     own = torch.zeros(4, dtype=torch.float64, device=device) if sums is None else sums
     total: list[float] = sum_over_processes(torch.cat([own.new_tensor([n]), own])).tolist()
     return total
@@ -94,14 +185,23 @@ def _count(logits: Tensor, labels: Tensor) -> Tensor:
 @contextmanager
 def verdict_precision() -> Iterator[None]:
     """float32 without TF32 or kernel autotuning, deterministic cuDNN; restored afterwards."""
+    with _switches(tf32=False, benchmark=False, deterministic=True):
+        yield
+
+
+@contextmanager
+def fast_precision() -> Iterator[None]:
+    """TF32, kernel autotuning and whatever cuDNN finds fastest; restored afterwards."""
+    with _switches(tf32=True, benchmark=True, deterministic=False):
+        yield
+
+
+@contextmanager
+def _switches(tf32: bool, benchmark: bool, deterministic: bool) -> Iterator[None]:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic)
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = (
-        False,
-        False,
-        False,
-        True,
-    )
+    matmul.allow_tf32, cudnn.allow_tf32 = tf32, tf32
+    cudnn.benchmark, cudnn.deterministic = benchmark, deterministic
     try:
         yield
     finally:
