@@ -3,10 +3,13 @@
 import harness
 model = harness.load("dense-resnet20-cifar10")       # a plain torch module, eval mode
 result = harness.reproduce("dense-resnet20-cifar10") # published vs measured, with a verdict
+fast = harness.sparse.compile(model, example_images) # skips the zeros, same outputs, CPU
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +20,14 @@ if TYPE_CHECKING:
 
     from harness.results import Result
 
-__all__ = ["load", "reproduce"]
+__all__ = ["load", "reproduce", "sparse"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`harness.sparse`, imported at its first use, since it needs torch."""
+    if name == "sparse":
+        return import_module("harness.sparse")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(

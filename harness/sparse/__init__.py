@@ -1,0 +1,64 @@
+"""Runs pruned networks faster on the CPU: zeros are skipped by sparse products.
+
+    fast = harness.sparse.compile(model, torch.zeros(1, 3, 224, 224))
+    logits = fast(images)
+    print(fast.plan.table())
+
+Batch norms are folded, activations and residual sums fused, filters and channels that do not
+matter removed; every layer then runs in whichever way was fastest on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import ProtocolError
+from harness.sparse.choosing import FORMS, Choices, checked_forms, choose_forms, choose_rows
+from harness.sparse.compiled import CompiledNetwork
+from harness.sparse.network import Convolution, Linear
+from harness.sparse.plan import LayerPlan, Plan
+from harness.sparse.rewriting import simplify
+from harness.sparse.tracing import trace
+
+__all__ = ["FORMS", "CompiledNetwork", "LayerPlan", "Plan", "compile"]
+
+
+def compile(
+    model: nn.Module, example_input: Tensor, *, only: Sequence[str] | None = None
+) -> CompiledNetwork:
+    """A module with the outputs of `model` in eval mode, measured to be as fast as possible.
+
+    model: float32 on the CPU, zeros in place; it is copied, not changed. example_input: (N,C,H,W)
+    or (N,...), of which the first image is used; later inputs need its shape. only: choose among
+    these ways to run a convolution (see FORMS) instead of all; a layer that none of them fits runs
+    densely. Layers of unknown kinds run as they are. The choice is a measurement with the current
+    number of threads: compile on the machine and with the threads that will run the network.
+    Raises ProtocolError for a model that torch.fx cannot trace, and for other types or devices.
+    """
+    allowed = checked_forms(only)
+    _check(model, example_input)
+    image = example_input[:1].detach()
+    network = trace(model, image)
+    layers = [op for op in network.operations if isinstance(op, Convolution | Linear)]
+    before = {layer.label: tuple(layer.weight.shape) for layer in layers}
+    simplify(network)
+    with torch.inference_mode():
+        choices = Choices(network, allowed)
+        rows = choose_rows(choices)
+        plan = Plan(choose_forms(choices, rows, before), rows, torch.get_num_threads())
+        return CompiledNetwork(network, choices, plan)
+
+
+def _check(model: nn.Module, example_input: Tensor) -> None:
+    for name, tensor in [*model.named_parameters(), ("the example input", example_input)]:
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            msg = (
+                f"{name} is {tensor.dtype} on {tensor.device}; the sparse runtime computes in "
+                "float32 on the CPU. Convert with model.float().cpu()"
+            )
+            raise ProtocolError(msg)
+    if example_input.dim() < 2 or len(example_input) < 1:
+        raise ProtocolError(f"the example input needs a batch, not {tuple(example_input.shape)}")

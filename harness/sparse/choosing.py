@@ -1,0 +1,210 @@
+"""Which way each layer is run, and how feature maps are cut into blocks: whatever is fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from harness.errors import ProtocolError
+from harness.sparse import tables
+from harness.sparse.measuring import milliseconds
+from harness.sparse.network import Convolution, Linear, MaxPool, Network
+from harness.sparse.plan import LayerPlan
+from harness.sparse.products import KERNELS, Entries, product
+from harness.sparse.steps import (
+    DenseConvolution,
+    DenseLinear,
+    Finish,
+    PoolStep,
+    SparseConvolution,
+    SparseLinear,
+)
+from harness.sparse.storage import Grid, Stored, Workspace, divisors
+
+DENSE = {"dense": torch.contiguous_format, "dense-channels-last": torch.channels_last}
+FORMS = (*(f"{kind}-{kernel}" for kind in tables.KINDS for kernel in KERNELS), *DENSE)
+LINEAR_FORMS = ("csr", "dense")
+# Above this share of an ungrouped layer's weights a sparse product cannot win: it reaches about
+# half the multiply-accumulates per second of a dense one.
+DENSEST = 0.6
+MOST_ENTRIES = 30_000_000  # 240 MB of indices and values in one layer
+# A block of these many floats per channel keeps sparse products in the fast cache.
+BLOCK_FLOATS = (48, 260)
+
+
+@dataclass
+class Choices:
+    """Builds steps in every form, measures them, and remembers what it built."""
+
+    network: Network
+    allowed: Sequence[str]
+    workspace: Workspace = field(default_factory=Workspace)
+    entries: dict[tuple[object, ...], Entries] = field(default_factory=dict)
+
+    def forms(self, conv: Convolution, source: Grid, out: Grid) -> list[str]:
+        """The allowed forms that fit a layer; where none is allowed, the plain dense one."""
+        fitting = []
+        for form in self.allowed:
+            kind, _, kernel = form.rpartition("-")
+            if form in DENSE:
+                fitting.append(form)
+            elif kernel in KERNELS and tables.fits(kind, conv, source, out):
+                if self._worth(conv, kind, source, out):
+                    fitting.append(form)
+        return fitting or ["dense"]
+
+    def _worth(self, conv: Convolution, kind: str, source: Grid, out: Grid) -> bool:
+        blocks = {"direct": out.blocks, "rows": out.height, "whole": 1}[kind]
+        if conv.nnz * blocks > MOST_ENTRIES:
+            return False
+        full = len(conv.bias) * source.channels * conv.weight[0, 0].numel()
+        return conv.nnz <= DENSEST * full or not any(form in DENSE for form in self.allowed)
+
+    def step(
+        self, form: str, conv: Convolution, source: Stored, out: Stored, residual: Stored | None
+    ) -> Callable[[], None]:
+        """A step that runs a layer in one form between stored values."""
+        if form in DENSE:
+            return DenseConvolution(conv, source, out, residual, self.workspace, DENSE[form])
+        kind, _, kernel = form.rpartition("-")
+        prepared = tables.prepare(kind, conv, source, out.grid, self.workspace)
+        key = (conv.name, kind, out.grid.rows if kind == "direct" else 0)
+        if key not in self.entries:
+            self.entries[key] = tables.entries(kind, conv, source.grid, out.grid)
+        finish = Finish(prepared.grid, prepared.pitch, out, conv.activation, residual)
+        return SparseConvolution(prepared, product(kernel, self.entries[key]), finish)
+
+    def times(self, conv: Convolution, source: Grid, out: Grid) -> dict[str, float]:
+        """Form -> milliseconds of a layer between values in the given layouts."""
+        stored, target = Stored.empty(source), Stored.empty(out)
+        residual = Stored.empty(out) if conv.residual else None
+        stored.flat.uniform_(0, 1)
+        return {
+            form: milliseconds(self.step(form, conv, stored, target, residual))
+            for form in self.forms(conv, source, out)
+        }
+
+    def pool_ms(self, pool: MaxPool, source: Grid, out: Grid) -> float:
+        """Milliseconds of a max pool between values in the given layouts."""
+        step = PoolStep(pool, Stored.empty(source), Stored.empty(out), self.workspace)
+        return milliseconds(step)
+
+
+Size = tuple[int, int]
+
+
+def choose_rows(choices: Choices) -> dict[Size, int]:
+    """Image rows per block for every size of feature map.
+
+    Sizes are decided in the order in which the network reaches them, each by the sum of its
+    layers' fastest times; all values of one size share one layout, so nothing is ever rearranged
+    between layers of a size.
+    """
+    network, decided = choices.network, dict[Size, int]()
+    first = network.shapes[network.input]
+    if len(first) == 4:
+        decided[first[2:]] = first[2]
+    for size in dict.fromkeys(s[2:] for s in network.shapes.values() if len(s) == 4):
+        if size not in decided:
+            candidates = row_candidates(*size)
+            costs = {rows: _cost(choices, size, decided | {size: rows}) for rows in candidates}
+            decided[size] = min(costs, key=lambda rows: costs[rows])
+    return decided
+
+
+def row_candidates(height: int, width: int) -> list[int]:
+    """The whole height, single rows, and what makes blocks of a size that suits the cache."""
+    low, high = BLOCK_FLOATS
+    fitting = {rows for rows in divisors(height) if low <= rows * width <= high}
+    single = {1} if 2 * width >= low else set()
+    return sorted(fitting | single | {height})
+
+
+def _cost(choices: Choices, size: Size, rows: dict[Size, int]) -> float:
+    total = 0.0
+    for operation in choices.network.operations:
+        if not isinstance(operation, Convolution | MaxPool):
+            continue
+        out = grid_of(choices.network, operation.name, rows)
+        source = grid_of(choices.network, operation.source, rows)
+        if out is None or source is None or (out.height, out.width) != size:
+            continue
+        if isinstance(operation, Convolution):
+            total += min(choices.times(operation, source, out).values())
+        else:
+            total += choices.pool_ms(operation, source, out)
+    return total
+
+
+def grid_of(network: Network, value: str, rows: dict[Size, int]) -> Grid | None:
+    """The layout of a value; None for what is no feature map or of a size not decided yet."""
+    shape = network.shapes.get(value, ())
+    if len(shape) != 4 or shape[2:] not in rows:
+        return None
+    _, channels, height, width = shape
+    return Grid(channels, height, width, rows[height, width])
+
+
+def choose_forms(
+    choices: Choices, rows: dict[Size, int], before: dict[str, tuple[int, ...]]
+) -> tuple[LayerPlan, ...]:
+    """The plan of every convolution and linear layer, in order, by measurement.
+
+    before: layer -> shape of its weight in the model as given.
+    """
+    plans = []
+    for operation in choices.network.operations:
+        if isinstance(operation, Convolution):
+            out = grid_of(choices.network, operation.name, rows)
+            source = grid_of(choices.network, operation.source, rows)
+            assert out is not None and source is not None  # feature maps of known sizes
+            ms = choices.times(operation, source, out)
+            plans.append(_layer_plan(operation, ms, before, out.height * out.width))
+        elif isinstance(operation, Linear):
+            plans.append(_layer_plan(operation, _linear_times(choices, operation), before, 1))
+    return tuple(plans)
+
+
+def _linear_times(choices: Choices, linear: Linear) -> dict[str, float]:
+    features = torch.rand(1, linear.weight.shape[1])
+    steps: dict[str, Callable[[Tensor], Tensor]] = {
+        "csr": SparseLinear(linear),
+        "dense": DenseLinear(linear),
+    }
+    wanted = {"csr" if form.endswith(KERNELS) else "dense" for form in choices.allowed}
+    return {
+        form: milliseconds(partial(steps[form], features))
+        for form in LINEAR_FORMS
+        if form in wanted
+    }
+
+
+def _layer_plan(
+    layer: Convolution | Linear,
+    ms: dict[str, float],
+    before: dict[str, tuple[int, ...]],
+    positions: int,
+) -> LayerPlan:
+    nnz = int(layer.weight.count_nonzero())
+    full = torch.Size(before[layer.label]).numel()
+    return LayerPlan(
+        name=layer.label,
+        shape=tuple(layer.weight.shape),
+        density=nnz / layer.weight.numel(),
+        macs_dense=full * positions,
+        macs_sparse=nnz * positions,
+        form=min(ms, key=lambda form: ms[form]),
+        ms=ms,
+    )
+
+
+def checked_forms(only: Sequence[str] | None) -> Sequence[str]:
+    """The forms to choose from. Raises ProtocolError for an unknown one."""
+    for form in only or ():
+        if form not in FORMS:
+            raise ProtocolError(f"{form!r} is no form of a layer; known: {', '.join(FORMS)}")
+    return tuple(only) if only else FORMS

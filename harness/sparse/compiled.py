@@ -1,0 +1,218 @@
+"""The compiled network: a list of steps over memory that is laid out once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.fx.node import map_aggregate
+
+from harness.errors import ProtocolError
+from harness.sparse.choosing import Choices, Size, grid_of
+from harness.sparse.network import (
+    Add,
+    Affine,
+    Concatenate,
+    Convolution,
+    Linear,
+    MaxPool,
+    Mean,
+    Network,
+    Operation,
+    Pointwise,
+    Reference,
+    Untouched,
+)
+from harness.sparse.plan import Plan
+from harness.sparse.steps import (
+    AddStep,
+    AffineStep,
+    Copy,
+    DenseLinear,
+    JoinStep,
+    MeanStep,
+    PointwiseStep,
+    PoolStep,
+    SparseLinear,
+    plain_image,
+)
+from harness.sparse.storage import Grid, Stored, Workspace, empty_table
+
+
+class CompiledNetwork(nn.Module):
+    """Logits of a pruned network for images (N,C,H,W) float32 on the CPU, for inference only.
+
+    Equal to the network it was compiled from up to the order of float sums. C, H, W are those of
+    the example; N is free, images run one after the other. Memory between layers belongs to the
+    module, so one thread at a time may call it; copying the module returns the module itself.
+    `plan` tells what was chosen for every layer.
+    """
+
+    def __init__(self, network: Network, choices: Choices, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.image_shape = network.shapes[network.input][1:]
+        self._program = _Program(network, choices, plan)
+        super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if tuple(images.shape[1:]) != tuple(self.image_shape):
+            wanted = ", ".join(map(str, self.image_shape))
+            msg = (
+                f"images of shape {tuple(images.shape)} do not fit: this network was compiled for "
+                f"(N, {wanted}). Compile it again with an example of the new size"
+            )
+            raise ProtocolError(msg)
+        if images.dtype != torch.float32 or images.device.type != "cpu":
+            msg = f"float32 images on the CPU are needed, not {images.dtype} on {images.device}"
+            raise ProtocolError(msg)
+        with torch.inference_mode():
+            results = [self._program(images[i : i + 1]) for i in range(len(images))]
+            return results[0] if len(results) == 1 else torch.cat(results)
+
+    def train(self, mode: bool = True) -> Self:
+        """The module itself; raises ProtocolError for training mode."""
+        if mode:
+            raise ProtocolError(
+                "a compiled network cannot be trained; train the model it came from"
+            )
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _Program:
+    """Steps in order; values live in `stored`, what is no feature map in `loose`."""
+
+    def __init__(self, network: Network, choices: Choices, plan: Plan) -> None:
+        self.network, self.choices = network, choices
+        self.forms = {layer.name: layer.form for layer in plan.layers}
+        self.rows: dict[Size, int] = plan.rows_per_block
+        self.workspace: Workspace = choices.workspace
+        self.stored: dict[str, Stored] = {}
+        self.loose: dict[str, object] = {}
+        self.steps: list[Callable[[], None]] = []
+        self.free: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
+        self.source = self._place(network.input)
+        self._build()
+        self.result = self._reader(network.output)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.source is None:
+            self.loose[self.network.input] = image
+        else:
+            self.source.image().copy_(image)
+        for step in self.steps:
+            step()
+        result = self.result()
+        assert isinstance(result, Tensor)  # checked when the model was traced
+        return result.clone()
+
+    def _build(self) -> None:
+        """One step per operation; memory is handed on once its value has been read for good."""
+        last = {value: op for op in self.network.operations for value in op.inputs}
+        for operation in self.network.operations:
+            self.steps.append(self._step(operation))
+            for value in dict.fromkeys(operation.inputs):
+                done = last[value] is operation and value != self.network.output
+                if done and value in self.stored and value != self.network.input:
+                    self.free[self.stored[value].grid.matrix].append(self.stored[value].table)
+
+    def _grid(self, value: str) -> Grid | None:
+        return grid_of(self.network, value, self.rows)
+
+    def _place(self, value: str) -> Stored | None:
+        """Memory for a value, from what is free if any fits; None for what is no feature map."""
+        grid = self._grid(value)
+        if grid is None:
+            return None
+        free = self.free[grid.matrix]
+        table = free.pop() if free else empty_table(*grid.matrix)
+        self.stored[value] = Stored(grid, table)
+        return self.stored[value]
+
+    def _step(self, operation: Operation) -> Callable[[], None]:
+        if isinstance(operation, Untouched):
+            return self._untouched(operation)
+        if isinstance(operation, Linear):
+            return self._linear(operation)
+        sources = [self.stored[value] for value in operation.inputs]
+        out = self._place(operation.name)
+        assert out is not None  # all other operations make feature maps
+        return self._on_maps(operation, sources, out)
+
+    def _on_maps(
+        self, operation: Operation, sources: list[Stored], out: Stored
+    ) -> Callable[[], None]:
+        source = sources[0]
+        match operation:
+            case Convolution():
+                residual = sources[1] if operation.residual else None
+                form = self.forms[operation.label]
+                return self.choices.step(form, operation, source, out, residual)
+            case MaxPool():
+                return PoolStep(operation, source, out, self.workspace)
+            case Mean():
+                return MeanStep(source, out)
+            case Pointwise():
+                return PointwiseStep(operation, source, out)
+            case Affine():
+                return AffineStep(operation, source, out)
+            case Add():
+                return AddStep(source, sources[-1], out, operation.activation)
+            case Concatenate():
+                return JoinStep([self.stored[value] for value in operation.sources], out)
+        raise AssertionError(operation)
+
+    def _reader(self, value: str) -> Callable[[], object]:
+        """What returns the value in the form that PyTorch's own operations read."""
+        if value not in self.stored:
+            return lambda: self.loose[value]
+        image, copy = plain_image(self.stored[value], self.workspace)
+
+        def read() -> Tensor:
+            if copy is not None:
+                copy()
+                return image.clone()
+            return image
+
+        return read
+
+    def _linear(self, operation: Linear) -> Callable[[], None]:
+        sparse = self.forms[operation.label] == "csr"
+        layer = SparseLinear(operation) if sparse else DenseLinear(operation)
+
+        def run() -> None:
+            features = self.loose[operation.source]
+            assert isinstance(features, Tensor)
+            self.loose[operation.name] = layer(features)
+
+        return run
+
+    def _untouched(self, operation: Untouched) -> Callable[[], None]:
+        readers = {value: self._reader(value) for value in operation.inputs}
+        out = self._place(operation.name)
+        plain = None if out is None else Stored.empty(out.grid.cut(out.grid.height))
+        store = None if out is None or plain is None else Copy(plain, out)
+
+        def value_of(argument: Any) -> Any:
+            if not isinstance(argument, Reference):
+                return argument
+            value = readers[argument.value]()
+            return value.clone() if operation.in_place and isinstance(value, Tensor) else value
+
+        def run() -> None:
+            arguments = map_aggregate(operation.arguments, value_of)
+            keywords = map_aggregate(operation.keywords, value_of)
+            result = operation.target(*arguments, **keywords)
+            if plain is None or store is None:
+                self.loose[operation.name] = result
+            else:
+                plain.image().copy_(result)
+                store()
+
+        return run

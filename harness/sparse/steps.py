@@ -1,0 +1,266 @@
+"""Steps of a compiled network: each reads and writes stored values, and takes no arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.sparse.network import Activation, Affine, Convolution, Linear, MaxPool, Pointwise
+from harness.sparse.products import BagProduct, CsrProduct, Entries, csr_matrix
+from harness.sparse.storage import Grid, Stored, Workspace, pieces
+from harness.sparse.tables import Prepared
+
+
+def clamp_into(values: Tensor, activation: Activation | None, out: Tensor) -> None:
+    """Write clamp(values) to `out`; without activation a copy."""
+    if activation is None:
+        out.copy_(values)
+    elif activation.high == float("inf"):
+        torch.clamp_min(values, activation.low, out=out)
+    else:
+        torch.clamp(values, activation.low, activation.high, out=out)
+
+
+class Finish:
+    """Adds the residual to a fresh result, clamps it and stores it.
+
+    The result lies like `grid`, with `pitch` columns per image row.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        pitch: int,
+        out: Stored,
+        activation: Activation | None,
+        residual: Stored | None,
+    ) -> None:
+        self.activation = activation
+        self.viewed = (grid.rows, pitch) != (out.grid.rows, grid.width)
+        shape = (grid.blocks, grid.channels, grid.rows, pitch)
+        view = pieces(torch.empty(shape, device="meta")[..., : grid.width], out.grid.rows)
+        self.size, self.stride = view.size(), view.stride()
+        self.out = out.pieces(grid.rows) if self.viewed else out.flat
+        self.residual: Tensor | None = None
+        if residual is not None:
+            # Seen in the layout of `out` first, then cut like the result.
+            self.residual = residual.pieces(grid.rows) if self.viewed else residual.flat
+
+    def __call__(self, result: Tensor) -> None:
+        if self.viewed:
+            result = result.as_strided(self.size, self.stride)
+        if self.residual is not None:
+            result.add_(self.residual)
+        clamp_into(result, self.activation, self.out)
+
+
+@dataclass
+class SparseConvolution:
+    """Fill the table, multiply, finish."""
+
+    prepared: Prepared
+    product: BagProduct | CsrProduct
+    finish: Finish
+
+    def __call__(self) -> None:
+        self.finish(self.product(self.prepared.fill()))
+
+
+class DenseConvolution:
+    """PyTorch's own convolution, on the plain layout or on channels last."""
+
+    def __init__(
+        self,
+        conv: Convolution,
+        source: Stored,
+        out: Stored,
+        residual: Stored | None,
+        workspace: Workspace,
+        memory_format: torch.memory_format,
+    ) -> None:
+        self.format = memory_format
+        self.weight = conv.weight.contiguous(memory_format=memory_format)
+        self.bias = conv.bias
+        self.settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        self.image, self.copy = plain_image(source, workspace)
+        self.finish = Finish(
+            out.grid.cut(out.grid.height), out.grid.width, out, conv.activation, residual
+        )
+
+    def __call__(self) -> None:
+        if self.copy is not None:
+            self.copy()
+        image = self.image.contiguous(memory_format=self.format)
+        result = F.conv2d(image, self.weight, self.bias, *self.settings)
+        self.finish(result.contiguous().view(result.shape[1], -1))
+
+
+class Copy:
+    """Copies a value into another layout."""
+
+    def __init__(self, source: Stored, out: Stored) -> None:
+        self.source, self.out = source.pieces(out.grid.rows), out.pieces(source.grid.rows)
+
+    def __call__(self) -> None:
+        self.out.copy_(self.source)
+
+
+def plain_image(source: Stored, workspace: Workspace) -> tuple[Tensor, Copy | None]:
+    """The value as (1,C,H,W), and the copy that must run first unless it lies so already."""
+    if source.grid.plain:
+        return source.image(), None
+    plain = stored_scratch(source.grid.cut(source.grid.height), workspace)
+    return plain.image(), Copy(source, plain)
+
+
+def stored_scratch(grid: Grid, workspace: Workspace) -> Stored:
+    """A place for a value that lives only within one step."""
+    table = workspace.get(("scratch", grid.matrix), lambda: Stored.empty(grid).table)
+    return Stored(grid, table)
+
+
+class SparseLinear:
+    """weight @ x + bias by a sparse matrix-vector product."""
+
+    def __init__(self, linear: Linear) -> None:
+        self.matrix = csr_matrix(Entries.of_matrix(linear.weight))
+        self.bias = linear.bias
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return torch.addmv(self.bias, self.matrix, features.view(-1)).view(1, -1)
+
+
+class DenseLinear:
+    """weight @ x + bias by PyTorch's own product."""
+
+    def __init__(self, linear: Linear) -> None:
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.weight, self.bias)
+
+
+class PoolStep:
+    """Maximum over windows: first over rows, then over columns, then the clamp."""
+
+    def __init__(self, pool: MaxPool, source: Stored, out: Stored, workspace: Workspace) -> None:
+        grid, goal = source.grid, out.grid
+        self.copy: Copy | None = None
+        if grid.rows not in (1, grid.height):
+            by_row = stored_scratch(grid.cut(1), workspace)
+            self.copy, source = Copy(source, by_row), by_row
+        lines = image_rows(source)
+        narrow = torch.empty(goal.height, grid.channels, grid.width)
+        both = torch.empty(goal.height, grid.channels, goal.width)
+        settings = (pool.kernel, pool.stride, pool.padding)
+        self.maxima = _maxima(lines, narrow, 0, *settings) + _maxima(narrow, both, 2, *settings)
+        by_block = both.unflatten(0, (goal.blocks, goal.rows)).transpose(1, 2)
+        self.result, self.out, self.activation = by_block, out.blocks(), pool.activation
+
+    def __call__(self) -> None:
+        if self.copy is not None:
+            self.copy()
+        for left, right, out in self.maxima:
+            torch.maximum(left, right, out=out)
+        clamp_into(self.result, self.activation, self.out)
+
+
+def image_rows(source: Stored) -> Tensor:
+    """(H,C,W), a view; for grids of one row per block and for plain ones."""
+    grid = source.grid
+    if grid.rows == 1:
+        return source.flat.view(grid.height, grid.channels, grid.width)
+    return source.flat.view(grid.channels, grid.height, grid.width).transpose(0, 1)
+
+
+def _maxima(
+    source: Tensor, out: Tensor, dim: int, kernel: int, stride: int, padding: int
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(left, right, out) of the maxima to take in order, for windows along `dim`."""
+    length, goal = source.shape[dim], out.shape[dim]
+
+    def covered(offset: int) -> tuple[int, int]:
+        shift = offset - padding
+        return max(0, -(shift // stride)), min(goal, (length - 1 - shift) // stride + 1)
+
+    def taken(offset: int, low: int, end: int) -> Tensor:
+        first = low * stride + offset - padding
+        last = first + (end - low - 1) * stride
+        where = [slice(None)] * dim + [slice(first, last + 1, stride)]
+        return source[tuple(where)]
+
+    ranges = {offset: covered(offset) for offset in range(kernel)}
+    full = [offset for offset, span in ranges.items() if span == (0, goal)]
+    start = (full * 2)[:2]
+    steps = [(taken(start[0], 0, goal), taken(start[1], 0, goal), out)]
+    for offset, (low, end) in ranges.items():
+        if offset not in start and end > low:
+            part = out.narrow(dim, low, end - low)
+            steps.append((part, taken(offset, low, end), part))
+    return steps
+
+
+class MeanStep:
+    """Mean over height and width."""
+
+    def __init__(self, source: Stored, out: Stored) -> None:
+        self.source, self.out = source.blocks(), out.image()
+
+    def __call__(self) -> None:
+        torch.mean(self.source, (0, 2, 3), keepdim=True, out=self.out)
+
+
+class PointwiseStep:
+    """A function of every element, in whatever layout."""
+
+    def __init__(self, pointwise: Pointwise, source: Stored, out: Stored) -> None:
+        self.function, self.source, self.out = pointwise.function, source.flat, out.flat
+
+    def __call__(self) -> None:
+        self.out.copy_(self.function(self.source))
+
+
+class AffineStep:
+    """clamp(x * scale + shift) per channel."""
+
+    def __init__(self, affine: Affine, source: Stored, out: Stored) -> None:
+        self.source, self.out, self.activation = source.blocks(), out.blocks(), affine.activation
+        self.scale = affine.scale.float().view(1, -1, 1, 1)
+        self.shift = affine.shift.float().view(1, -1, 1, 1)
+
+    def __call__(self) -> None:
+        torch.addcmul(self.shift, self.source, self.scale, out=self.out)
+        if self.activation is not None:
+            clamp_into(self.out, self.activation, self.out)
+
+
+class AddStep:
+    """clamp(left + right) of two values in one layout."""
+
+    def __init__(
+        self, left: Stored, right: Stored, out: Stored, activation: Activation | None
+    ) -> None:
+        self.left, self.right, self.out, self.activation = (
+            left.flat,
+            right.flat,
+            out.flat,
+            activation,
+        )
+
+    def __call__(self) -> None:
+        torch.add(self.left, self.right, out=self.out)
+        if self.activation is not None:
+            clamp_into(self.out, self.activation, self.out)
+
+
+class JoinStep:
+    """Values of one layout, joined along the channels."""
+
+    def __init__(self, sources: list[Stored], out: Stored) -> None:
+        self.sources, self.out = [source.blocks() for source in sources], out.blocks()
+
+    def __call__(self) -> None:
+        torch.cat(self.sources, 1, out=self.out)

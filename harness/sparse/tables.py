@@ -1,0 +1,162 @@
+"""Three ways to lay out the input of a convolution so that it becomes one sparse product.
+
+direct  1x1 without padding: the input's own matrix, or its strided pixels.
+rows    any kernel: one copy per kernel column, shifted sideways; the kernel's rows become choices
+        of table rows, so they cost no copy, and rows beyond the border are left out.
+whole   any kernel: one copy per kernel position of the zero-padded input (im2col). With stride 1
+        the copies keep the padded width, which makes them shifts of one flat array; the columns
+        in excess are dropped afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.sparse.network import Convolution
+from harness.sparse.products import Entries
+from harness.sparse.storage import Grid, Stored, Workspace, empty_table, pieces
+
+KINDS = ("direct", "rows", "whole")
+
+
+@dataclass
+class Prepared:
+    """A table, the copies that fill it (in order), and the layout of the product's result:
+    `grid` with `pitch` >= width columns per image row."""
+
+    table: Tensor
+    grid: Grid
+    pitch: int
+    copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def fill(self) -> Tensor:
+        for target, source in self.copies:
+            target.copy_(source)
+        return self.table
+
+
+def fits(kind: str, conv: Convolution, source: Grid, out: Grid) -> bool:
+    """Whether a convolution can be laid out this way."""
+    if kind == "rows":
+        return True
+    pointwise = conv.weight.shape[2:] == (1, 1) and conv.padding == (0, 0)
+    if kind == "whole":
+        return not (pointwise and conv.stride == (1, 1))
+    return pointwise and _strided_rows(conv, source, out) is not None
+
+
+def _strided_rows(conv: Convolution, source: Grid, out: Grid) -> int | None:
+    """Rows per block once only every stride-th row is left; None if that cannot be copied."""
+    down = conv.stride[0]
+    if source.rows % down or source.height // down != out.height:
+        return None
+    rows = source.rows // down
+    return rows if out.cut(rows).nests(out.rows) else None
+
+
+def entries(kind: str, conv: Convolution, source: Grid, out: Grid) -> Entries:
+    """The sparse matrix that turns the table of `kind` into the convolution's result.
+
+    Result rows are (block, filter), the bias is an entry on the table's row of ones.
+    """
+    filters, per_group, high, wide = conv.weight.shape
+    found = conv.weight.nonzero()
+    m, c, dy, dx = found.unbind(1)
+    values = conv.weight[m, c, dy, dx]
+    c = c + (m // (filters // conv.groups)) * per_group
+    channels = source.channels
+    if kind == "direct":
+        blocks = torch.arange(out.blocks).view(-1, 1)
+        rows, columns = blocks * filters + m, blocks * channels + c
+        inside = torch.ones_like(rows, dtype=torch.bool)
+        height = out.blocks * channels
+    elif kind == "rows":
+        blocks = torch.arange(out.height).view(-1, 1)
+        line = blocks * conv.stride[0] + dy * conv.dilation[0] - conv.padding[0]
+        rows, columns = blocks * filters + m, (line * wide + dx) * channels + c
+        inside = (line >= 0) & (line < source.height)
+        height = source.height * wide * channels
+    else:
+        blocks = torch.zeros(1, 1, dtype=torch.int64)
+        rows, columns = m.view(1, -1), ((dy * wide + dx) * channels + c).view(1, -1)
+        inside = torch.ones_like(rows, dtype=torch.bool)
+        height = high * wide * channels
+    biased = conv.bias.nonzero().flatten()
+    bias_rows = (blocks * filters + biased).flatten()
+    return Entries.sorted_by_row(
+        torch.cat([rows[inside], bias_rows]),
+        torch.cat([columns[inside], torch.full_like(bias_rows, height)]),
+        torch.cat([values.expand(rows.shape)[inside], conv.bias[biased].repeat(len(blocks))]),
+        (len(blocks) * filters, height + 1),
+    )
+
+
+def prepare(
+    kind: str, conv: Convolution, source: Stored, out: Grid, workspace: Workspace
+) -> Prepared:
+    """The table of `kind` for a stored input, and how to fill it."""
+    if kind == "direct":
+        return _direct(conv, source, out, workspace)
+    return (_rows if kind == "rows" else _whole)(conv, source, out, workspace)
+
+
+def _direct(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
+    grid = source.grid
+    if conv.stride == (1, 1) and grid.rows == out.rows:
+        return Prepared(source.table, out, out.width)
+    down, right = conv.stride
+    rows = grid.rows // down
+    inner = Grid(grid.channels, out.height, out.width, out.rows)
+    table = workspace.get(("direct", inner), lambda: empty_table(*inner.matrix))
+    strided = source.blocks().unflatten(2, (rows, down))[:, :, :, 0, ::right]
+    copy = (Stored(inner, table).pieces(rows), pieces(strided, inner.rows))
+    return Prepared(table, out, out.width, [copy])
+
+
+def _rows(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
+    grid, wide = source.grid, conv.weight.shape[3]
+    right, left, apart = conv.stride[1], conv.padding[1], conv.dilation[1]
+    key = ("rows", grid.channels, grid.height, grid.width, wide, out.width, right, left, apart)
+    high = grid.height * wide * grid.channels
+    table = workspace.get(key, lambda: empty_table(high, out.width))
+    shape = (grid.blocks, grid.rows, wide, grid.channels, out.width)
+    to, lines = table[:-1].view(shape), source.blocks().transpose(1, 2)
+    down = conv.stride[0]
+    if conv.weight.shape[2] == 1 and conv.padding[0] == 0 and grid.rows % down == 0:
+        to, lines = to[:, ::down], lines[:, ::down]  # the other rows are never read
+    copies = []
+    for dx in range(wide):
+        shift = dx * apart - left
+        low = max(0, -(shift // right))
+        end = min(out.width, (grid.width - 1 - shift) // right + 1)
+        if end > low:
+            first, last = low * right + shift, (end - 1) * right + shift
+            copies.append((to[:, :, dx, :, low:end], lines[..., first : last + 1 : right]))
+    return Prepared(table, out.cut(1), out.width, copies)
+
+
+def _whole(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
+    grid, (high, wide) = source.grid, conv.weight.shape[2:]
+    (down, right), (top, left), (apart_y, apart_x) = conv.stride, conv.padding, conv.dilation
+    pitch = grid.width + 2 * left
+    size = (grid.height + 2 * top) * pitch + (wide - 1) * apart_x
+    key = ("padded", grid.channels, grid.height, grid.width, conv.padding, size)
+    padded = workspace.get(key, lambda: torch.zeros(grid.channels, size))
+    inner = padded.as_strided(
+        (grid.channels, grid.height, grid.width), (size, pitch, 1), top * pitch + left
+    )
+    cut = inner.unflatten(1, (grid.blocks, grid.rows)).transpose(0, 1)
+    taps = (high, wide, grid.channels)
+    steps = (apart_y * pitch, apart_x, size)
+    flat = conv.stride == (1, 1)
+    columns = out.height * (pitch if flat else out.width)
+    shape = (*taps, columns) if flat else (*taps, out.height, out.width)
+    table = workspace.get(
+        ("whole", *taps, columns), lambda: empty_table(high * wide * grid.channels, columns)
+    )
+    shifted = padded.as_strided(shape, (*steps, 1) if flat else (*steps, down * pitch, right))
+    copies = [(cut, source.blocks()), (table[:-1].view(shape), shifted)]
+    return Prepared(table, out.cut(out.height), pitch if flat else out.width, copies)

@@ -1,0 +1,316 @@
+"""From a torch module to the list of operations it computes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from harness.errors import ProtocolError
+from harness.sparse.network import (
+    Activation,
+    Add,
+    Affine,
+    Concatenate,
+    Convolution,
+    Linear,
+    MaxPool,
+    Mean,
+    Network,
+    Operation,
+    Pointwise,
+    Reference,
+    Shape,
+    Untouched,
+    as_float,
+)
+
+ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+RELUS = (F.relu, torch.relu, torch.relu_, F.relu_, "relu", "relu_")
+JOINS = (torch.cat, torch.concat)
+POINTWISE = (
+    nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU,
+)  # fmt: skip
+IN_PLACE_FUNCTIONS = (operator.iadd, operator.imul, operator.isub, operator.itruediv)
+
+
+def trace(model: nn.Module, image: Tensor) -> Network:
+    """The operations of `model` in eval mode, with the shapes they have for `image` (1,C,H,W).
+
+    Nothing of the model is shared or changed. Raises ProtocolError where torch.fx cannot follow
+    the model, and for more than one input or output.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    try:
+        graph = fx.Tracer().trace(model, concrete_args=_defaults(model))
+        module = fx.GraphModule(model, graph)
+        shapes = _Shapes(module)
+        with torch.no_grad():
+            shapes.run(image)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        msg = (
+            f"{type(model).__name__} cannot be traced by torch.fx ({error}); its forward probably "
+            "branches on tensor values or shapes. Compile the traceable parts one by one"
+        )
+        raise ProtocolError(msg) from error
+    return _Reader(module, shapes.found).read()
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    """What the forward takes for every argument that has a default."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+class _Shapes(fx.Interpreter):
+    """Runs the graph and keeps the shape of every float tensor."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.found: dict[str, Shape] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor) and result.dtype == torch.float32:
+            self.found[n.name] = tuple(result.shape)
+        return result
+
+
+class _Reader:
+    """Turns graph nodes into operations, one method per kind of layer."""
+
+    def __init__(self, module: fx.GraphModule, shapes: dict[str, Shape]) -> None:
+        self.module = module
+        self.shapes = shapes
+        self.renamed: dict[str, str] = {}  # values that an in-place or empty operation replaced
+        self.layers: dict[type[nn.Module], Callable[[fx.Node, Any], Operation | None]] = {
+            nn.Conv2d: self._convolution,
+            nn.BatchNorm2d: self._affine,
+            nn.Linear: self._linear,
+            nn.MaxPool2d: self._max_pool,
+            nn.AdaptiveAvgPool2d: self._mean,
+            nn.AvgPool2d: self._mean,
+            nn.ReLU: self._relu,
+            nn.ReLU6: self._relu,
+            nn.Hardtanh: self._relu,
+        }
+
+    def read(self) -> Network:
+        inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
+        needed = [node.name for node in inputs if not node.args]
+        if len(needed) != 1:
+            names = ", ".join(needed) or "none"
+            raise ProtocolError(f"a network with one input is needed; this one takes: {names}")
+        operations: list[Operation] = []
+        output = ""
+        for node in self.module.graph.nodes:
+            if node.op == "output":
+                output = self._output(node)
+            elif node.name not in needed:
+                self._read_node(node, operations)
+        return Network(needed[0], output, operations, self.shapes)
+
+    def _read_node(self, node: fx.Node, operations: list[Operation]) -> None:
+        if self._does_nothing(node):
+            self.renamed[node.name] = self._value(node.args[0])
+            return
+        in_place = self._in_place(node)
+        operations.append(self._known(node) or self._untouched(node, in_place))
+        if in_place:  # whoever reads the changed tensor later must see the change
+            self.renamed[self._value(node.args[0])] = node.name
+
+    def _output(self, node: fx.Node) -> str:
+        if not isinstance(node.args[0], fx.Node) or node.args[0].name not in self.shapes:
+            msg = f"a network with one float32 tensor as output is needed, not {node.args[0]}"
+            raise ProtocolError(msg)
+        return self._value(node.args[0])
+
+    def _value(self, node: Any) -> str:
+        name: str = node.name if isinstance(node, fx.Node) else node
+        while name in self.renamed:
+            name = self.renamed[name]
+        return name
+
+    def _layer(self, node: fx.Node) -> nn.Module | None:
+        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def _does_nothing(self, node: fx.Node) -> bool:
+        layer = self._layer(node)
+        if node.op == "call_function" and node.target is F.dropout:
+            return not node.kwargs.get("training", True)
+        return isinstance(layer, nn.Identity | nn.Dropout | nn.Dropout2d)
+
+    def _in_place(self, node: fx.Node) -> bool:
+        if not (node.args and isinstance(node.args[0], fx.Node)):
+            return False
+        if node.op == "call_module":
+            return bool(getattr(self._layer(node), "inplace", False))
+        name = getattr(node.target, "__name__", str(node.target))
+        return (
+            node.target in IN_PLACE_FUNCTIONS
+            or (name.endswith("_") and not name.endswith("__"))
+            or bool(node.kwargs.get("inplace", False))
+        )
+
+    def _known(self, node: fx.Node) -> Operation | None:
+        """The operation behind a node, or None if it is of no kind that is treated specially."""
+        shape = self.shapes.get(node.name, ())
+        sources = [self.shapes.get(n.name, ()) for n in node.all_input_nodes]
+        if node.op == "call_module":
+            return self._known_layer(node)
+        if len(shape) != 4:
+            return None
+        if node.target in RELUS:
+            return Pointwise(node.name, self._value(node.args[0]), Activation())
+        plain_sum = len(node.args) == 2 and not node.kwargs and sources == [shape, shape]
+        if node.target in ADDITIONS and plain_sum:
+            left, right = (self._value(n) for n in node.args)
+            return Add(node.name, left, right)
+        if node.target in JOINS:
+            return self._join(node, shape, sources)
+        if node.target in (F.adaptive_avg_pool2d, F.avg_pool2d) and shape[2:] == (1, 1):
+            settings = (*node.args[1:], *node.kwargs.values())
+            return self._whole_mean(node, settings[0] if len(settings) == 1 else None)
+        return None
+
+    def _known_layer(self, node: fx.Node) -> Operation | None:
+        layer = self._layer(node)
+        if len(self.shapes.get(self._source(node), ())) != (2 if type(layer) is nn.Linear else 4):
+            return None
+        for kind, read in self.layers.items():
+            if isinstance(layer, kind) and type(layer).forward is kind.forward:
+                return read(node, layer)
+        if isinstance(layer, POINTWISE):
+            layer = copy.deepcopy(layer)
+            if getattr(layer, "inplace", False):
+                layer.inplace = False
+            return Pointwise(node.name, self._value(node.args[0]), layer)
+        return None
+
+    def _source(self, node: fx.Node) -> str:
+        return node.args[0].name if node.args and isinstance(node.args[0], fx.Node) else ""
+
+    def _convolution(self, node: fx.Node, layer: nn.Conv2d) -> Operation | None:
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+            return None
+        bias = torch.zeros(layer.out_channels) if layer.bias is None else as_float(layer.bias)
+        return Convolution(
+            name=node.name,
+            label=str(node.target),
+            source=self._value(node.args[0]),
+            weight=as_float(layer.weight),
+            bias=bias,
+            stride=_pair(layer.stride),
+            padding=_pair(layer.padding),
+            dilation=_pair(layer.dilation),
+            groups=layer.groups,
+        )
+
+    def _affine(self, node: fx.Node, layer: nn.BatchNorm2d) -> Operation | None:
+        if layer.running_mean is None or layer.running_var is None:
+            return None
+        scale = (layer.running_var.double() + layer.eps).rsqrt()
+        scale = scale if layer.weight is None else scale * layer.weight.double()
+        shift = -layer.running_mean.double() * scale
+        shift = shift if layer.bias is None else shift + layer.bias.double()
+        return Affine(node.name, self._value(node.args[0]), scale, shift)
+
+    def _linear(self, node: fx.Node, layer: nn.Linear) -> Operation:
+        bias = torch.zeros(layer.out_features) if layer.bias is None else as_float(layer.bias)
+        source = self._value(node.args[0])
+        return Linear(node.name, str(node.target), source, as_float(layer.weight), bias)
+
+    def _max_pool(self, node: fx.Node, layer: nn.MaxPool2d) -> Operation | None:
+        sizes = [_pair(n) for n in (layer.kernel_size, layer.stride, layer.padding)]
+        square = all(high == wide for high, wide in sizes)
+        if not square or _pair(layer.dilation) != (1, 1) or layer.ceil_mode or layer.return_indices:
+            return None
+        spans = zip(self.shapes[self._source(node)][2:], self.shapes[node.name][2:], strict=True)
+        if any((goal - 1) * sizes[1][0] >= length for length, goal in spans):
+            return None  # the last window lies in the padding alone
+        kernel, stride, padding = (size[0] for size in sizes)
+        return MaxPool(node.name, self._value(node.args[0]), kernel, stride, padding)
+
+    def _mean(self, node: fx.Node, layer: nn.AdaptiveAvgPool2d | nn.AvgPool2d) -> Operation | None:
+        if isinstance(layer, nn.AdaptiveAvgPool2d):
+            return self._whole_mean(node, layer.output_size)
+        padded = _pair(layer.padding) != (0, 0) or layer.divisor_override is not None
+        return None if padded else self._whole_mean(node, layer.kernel_size)
+
+    def _whole_mean(self, node: fx.Node, setting: Any) -> Operation | None:
+        """Both poolings with an output of 1x1: a kernel of the whole size, or an output size 1."""
+        height, width = self.shapes[self._source(node)][2:]
+        if setting is None or _pair(setting) not in ((1, 1), (height, width)):
+            return None
+        if self.shapes[node.name][2:] != (1, 1):
+            return None
+        return Mean(node.name, self._value(node.args[0]))
+
+    def _relu(self, node: fx.Node, layer: nn.ReLU | nn.Hardtanh) -> Operation:
+        limits = (layer.min_val, layer.max_val) if isinstance(layer, nn.Hardtanh) else ()
+        return Pointwise(node.name, self._value(node.args[0]), Activation(*map(float, limits)))
+
+    def _join(self, node: fx.Node, shape: Shape, sources: list[Shape]) -> Operation | None:
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        parts = node.args[0] if node.args else node.kwargs.get("tensors")
+        flat = isinstance(parts, list | tuple) and all(isinstance(p, fx.Node) for p in parts)
+        if dim not in (1, -3) or not flat or any(s[2:] != shape[2:] for s in sources):
+            return None
+        return Concatenate(node.name, [self._value(part) for part in parts])  # type: ignore[union-attr]
+
+    def _untouched(self, node: fx.Node, in_place: bool) -> Operation:
+        references: list[Reference] = []
+
+        def refer(argument: Any) -> Any:
+            if isinstance(argument, fx.Node):
+                references.append(Reference(self._value(argument)))
+                return references[-1]
+            return argument
+
+        given = () if node.op == "placeholder" else node.args
+        arguments = fx.node.map_aggregate(given, refer)
+        keywords = fx.node.map_aggregate(node.kwargs, refer)
+        target = self._callable(node)
+        return Untouched(node.name, target, arguments, dict(keywords), references, in_place)
+
+    def _callable(self, node: fx.Node) -> Callable[..., object]:
+        if node.op == "call_module":
+            return self.module.get_submodule(str(node.target))
+        if node.op == "call_method":
+            return _Method(str(node.target))
+        if node.op == "placeholder":
+            return _Constant(node.args[0])
+        if node.op == "get_attr":
+            return _Constant(operator.attrgetter(str(node.target))(self.module))
+        return node.target  # type: ignore[return-value]
+
+
+class _Constant:
+    """Returns one stored value: a parameter or buffer that the forward reads."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __call__(self) -> object:
+        return self.value
+
+
+class _Method:
+    """Calls a method of its first argument."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, owner: object, *arguments: object, **keywords: object) -> object:
+        return getattr(owner, self.name)(*arguments, **keywords)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    high, wide = value if isinstance(value, tuple | list) else (value, value)
+    return high, wide
