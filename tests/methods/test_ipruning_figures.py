@@ -11,9 +11,10 @@ from methods.ipruning import EDropout, IPruning
 from methods.ipruning_figures import figures_of
 from methods.ipruning_layout import describe
 from methods.shrink import shrink
-from tests.methods.ipruning_cases import TinyNet
+from tests.methods.ipruning_cases import TinyNet, lived_in
 
 SIZE = (8, 8)
+ATOL_LOGITS = 1e-5  # float32 sums of fewer terms, in another order
 
 
 def a_state(size: int, always_on: int, seed: int = 0) -> torch.Tensor:
@@ -80,3 +81,39 @@ def test_the_full_network_keeps_everything_and_the_pruned_one_what_its_state_doe
     assert found["full"][0]["kept_pct"] == pytest.approx(100)
     assert found["full"][1] == 0 < found["pruned"][1]
     assert found["pruned"][0]["kept_pct"] < 100
+
+
+def searched(method_class: Any, **chosen: Any) -> tuple[Any, nn.Module]:
+    """A method with a state found, and its finished network."""
+    model = lived_in(TinyNet())
+    method = method_class(method_class.Settings(**chosen))
+    method.attach(model, Schedule(epochs=1, steps_per_epoch=1, seed=1))
+    method.begin_epoch(0)
+    method.begin_step(0, torch.randn(4, 12, *SIZE), torch.arange(4))
+    method.after_step()
+    return method, method.finalize(model).eval()
+
+
+@pytest.mark.parametrize("method_class", [IPruning, EDropout])
+def test_the_network_without_dead_channels_is_timed_beside_the_dense_one(method_class: Any) -> None:
+    method, model = searched(method_class)
+    images = torch.randn(2, 12, *SIZE)
+
+    dense, shrunk = method.timed(model).values()
+
+    assert dense is model and list(method.timed(model)) == ["dense", "shrunk"]
+    assert parameters(shrunk) < parameters(dense)
+    torch.testing.assert_close(shrunk(images), dense(images), rtol=0, atol=ATOL_LOGITS)
+    # times per layer are told under the dense network's names
+    assert {name for name, m in shrunk.named_modules() if isinstance(m, nn.Conv2d)} <= {
+        name for name, _ in dense.named_modules()
+    }
+
+
+def test_networks_that_lose_no_channel_are_timed_in_no_second_way() -> None:
+    for method, model in (searched(IPruning, network="full"), searched(EDropout, layout="ed06")):
+        assert method.timed(model) == {}
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

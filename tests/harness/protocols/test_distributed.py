@@ -68,6 +68,21 @@ def test_two_halves_of_a_batch_train_like_the_whole(runs):
     assert first["acdc"]["predictions"] == alone["acdc"]["predictions"]
 
 
+@pytest.mark.parametrize("name", together.SEARCHES)
+def test_every_rank_searches_the_same_filters(runs, name):
+    _, (first, second), _ = runs
+    assert first["searches"][name] == second["searches"][name]
+
+
+def test_candidates_are_judged_by_the_whole_batch(runs):
+    """Without batch norm, whose statistics are each process's own, two find what one finds."""
+    alone, (first, _), _ = runs
+    one, two = alone["searches"]["edropout"], first["searches"]["edropout"]
+    assert two["population"] == one["population"]
+    assert two["counters"] == one["counters"]
+    assert two["losses"] == pytest.approx(one["losses"], abs=ATOL)
+
+
 def test_masks_that_differ_between_processes_are_refused(runs):
     alone, both, _ = runs
     for found in both:

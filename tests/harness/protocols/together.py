@@ -18,6 +18,7 @@ from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, train
 from harness.recipes import Duration, Optimizer, PruneRounds, Recipe
 from methods.acdc import ACDC
+from methods.ipruning import EDropout, IPruning
 from methods.magnitude import Magnitude
 from tests.harness.protocols.support import EVALUATION, images, network
 
@@ -62,6 +63,38 @@ def plain():
     )
 
 
+def convolutions(norm):
+    """A net whose filters can be searched. norm: with statistics, which are each rank's own."""
+    torch.manual_seed(0)
+    middle = [torch.nn.BatchNorm2d(8)] if norm else []
+    first, second = torch.nn.Conv2d(1, 8, 3), torch.nn.Conv2d(8, 8, 3)
+    relu, flat = torch.nn.ReLU(), torch.nn.Flatten()
+    return torch.nn.Sequential(first, *middle, relu, second, relu, flat, torch.nn.Linear(32, 4))
+
+
+SEARCHES = {
+    "edropout": (EDropout, {}, False),
+    "edropout-part": (EDropout, {"evaluate_images": 4}, True),
+    "edropout-released": (EDropout, {"variant": "released", "layout": "ip"}, True),
+    "ipruning": (IPruning, {}, True),
+    "ipruning-released": (IPruning, {"variant": "released", "early_epoch": 3}, True),
+}
+
+
+def search(folder, name):
+    """Facts of one filter search."""
+    method_class, chosen, norm = SEARCHES[name]
+    method = method_class(method_class.Settings(candidates=4, **chosen))
+    trained = train(job(folder / name, method, convolutions(norm)))
+    return {
+        "population": method.population.tolist(),
+        "best": method.best.tolist(),
+        "counters": [method.generations, method.converged, int(method.unchanged)],
+        "weights": digest(trained.model.state_dict().values()),
+        "losses": [row["train_loss"] for row in trained.history],
+    }
+
+
 def digest(tensors):
     joined = b"".join(tensor.detach().numpy().tobytes() for tensor in tensors)
     return hashlib.sha256(joined).hexdigest()
@@ -98,6 +131,7 @@ def main(out):
         second = prune(job(folder / "prune", magnitude, network(), rounds))  # with batch norm
         found = {"acdc": facts(acdc, first), "prune": facts(magnitude, second)}
         found["refusal"] = refusal()
+        found["searches"] = {name: search(folder, name) for name in SEARCHES}
         if rank() == 0:
             save_file(dict(first.model.state_dict()), folder / "acdc.safetensors")
         (folder / f"rank{rank()}.json").write_text(json.dumps(found))
