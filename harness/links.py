@@ -164,7 +164,7 @@ def ask(address: str, kind: Kind, manners: Manners = Manners()) -> Link:  # noqa
 def _judged(answer: requests.Response, kind: Kind, address: str) -> Link:
     status = answer.status_code
     if status in (404, 410):
-        return _link(False, status, f"gone: {answer.reason or 'not found'}")
+        return _link(False, status, f"HTTP {status} {answer.reason or ''}".strip())
     if status in (401, 403):
         # Pages refuse programs that a browser would be let through; a published file must not.
         refused = "asks for a login" if kind == "file" else "refuses programs, maybe not browsers"

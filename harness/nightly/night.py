@@ -146,7 +146,7 @@ def _measure(
     except CheckpointUnavailable as error:
         return None, [unchecked("not measured", str(error))]
     except DataError as error:
-        return None, [unchecked("missing data set", f"{entry.dataset}: {error}")]
+        return None, [unchecked("missing data set", str(error))]
     except NotACheckpoint as error:
         return None, [drift("not a file", str(error))]
     except BenchError as error:  # wrong hash, unsafe pickle, keys that do not fit

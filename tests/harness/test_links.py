@@ -44,8 +44,8 @@ def partly(body: bytes) -> Answer:
     [
         (reply(BIG), True, 200, f"a file of {len(BIG)} bytes"),
         (partly(BIG), True, 206, f"a file of {len(BIG)} bytes"),
-        (reply(b"", 404), False, 404, "gone"),
-        (reply(b"", 410), False, 410, "gone"),
+        (reply(b"", 404), False, 404, "HTTP 404 Not Found"),
+        (reply(b"", 410), False, 410, "HTTP 410 Gone"),
         (reply(b"", 403), False, 403, "asks for a login"),
         (reply(LOGIN), False, 200, "a login page titled 'Sign in'"),
         (reply(b"version https://git-lfs.github.com/spec/v1\noid"), False, 200, "LFS pointer"),
@@ -108,7 +108,7 @@ def test_answers_come_back_in_order_and_one_host_is_asked_in_turn(server: Server
 def test_saved_answers_are_read_back_and_others_stay(tmp_path: Path) -> None:
     place = tmp_path / "reports" / "links.json"
     old = Link("2026-01-01T00:00:00Z", True, 200, "answers")
-    new = Link("2026-01-02T00:00:00Z", False, 404, "gone: Not Found")
+    new = Link("2026-01-02T00:00:00Z", False, 404, "HTTP 404 Not Found")
     unknown = Link("2026-01-02T00:00:00Z", None, None, "no connection")
     links.save({"https://a.example/": old, "https://b.example/": old}, place)
     links.save({"https://b.example/": new, "gdrive:x": unknown}, place)
