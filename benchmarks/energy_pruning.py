@@ -1,12 +1,13 @@
-"""Cost of a training step with energy-based filter search, against a plain step.
+"""Time and memory of a training step with energy-based filter search, against a plain step.
 
 All rows train the same model on the same batch and device, one step of each in turn, so that
 changes of the machine's speed hit all of them. Ideal with a backward pass of two forwards:
-margin energy of 8 candidates 3.67, Ising 1.33. With --out the measurement is kept as JSON, with a
-table of it and the authors' figures beside it. Run it from the project's root:
+margin energy of 8 candidates 3.67, Ising 1.33. With --memory each row also takes two steps in a
+process of its own, whose peak is told; --steps 0 leaves it at that. With --out the measurement is
+kept as JSON, with a table of it and the authors' figures beside it. Run it from the project's root:
 
     python -m benchmarks.energy_pruning --model resnet18_cifar --batch 128 --steps 7 \\
-        --out reports/energy
+        --memory --out reports/energy
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ from methods.dense import Dense
 from methods.ipruning import EDropout, IPruning
 
 WARM_UP = 1
+MEMORY_STEPS = 2  # the optimizer's state is there from the second one on
+MEMORY_TARGET_GB = 8.0
 PLAIN = "plain step"
 # EPruning / original in the authors' README: Flowers, 8 candidates, one RTX GPU; what is timed,
 # the batch size and the GPU's model are not stated.
@@ -90,39 +95,59 @@ def peak_bytes(device: torch.device) -> int:
     """Most memory held so far: on the device, or by this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss of a started process may be that of its parent
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds per row, its ratio to the plain step, and the peak memory of all rows."""
+def step_of(row: str, arguments: argparse.Namespace) -> Callable[[], None]:
+    """A function that trains a network of its own for one step of a row of the table."""
     device = torch.device(arguments.device)
     torch.manual_seed(0)
     images = torch.randn(arguments.batch, 3, 32, 32, device=device)
     targets = torch.randint(0, 10, (arguments.batch,), device=device)
-    chosen = {
-        name: row
-        for name, row in table(arguments.batch).items()
-        if name == PLAIN or arguments.only in name
-    }
-    runs = {}
-    for name, (method_class, settings, _) in chosen.items():
-        model = models.build(arguments.model, num_classes=10).to(device).train()
-        method = method_class(method_class.Settings(**settings))
-        runs[name] = stepper(method, model, images, targets)
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    method_class, settings, _ = table(arguments.batch)[row]
+    model = models.build(arguments.model, num_classes=10).to(device).train()
+    return stepper(method_class(method_class.Settings(**settings)), model, images, targets)
+
+
+def peak_of(row: str, arguments: argparse.Namespace) -> float:
+    """Peak memory of two steps in GB (1e9 bytes), interpreter and libraries included on a CPU.
+
+    Only right in a process that did nothing before.
+    """
+    run = step_of(row, arguments)
+    for _ in range(MEMORY_STEPS):
+        run()
+    return peak_bytes(torch.device(arguments.device)) / 1e9
+
+
+def peaks(rows: list[str], arguments: argparse.Namespace) -> dict[str, float]:
+    """Peak memory per row, each in a fresh process, one after the other."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return dict(zip(rows, pool.map(peak_of, rows, [arguments] * len(rows)), strict=True))
+
+
+def medians(rows: list[str], arguments: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of a step per row, the rows in turn; empty without steps."""
+    if not arguments.steps:
+        return {}
+    runs = {row: step_of(row, arguments) for row in rows}
+    seconds: dict[str, list[float]] = {row: [] for row in rows}
     for _ in range(WARM_UP + arguments.steps):
-        for name, run in runs.items():
-            seconds[name].append(timed(run, device))
-    medians = {name: statistics.median(times[WARM_UP:]) for name, times in seconds.items()}
-    rows = [
-        {
-            "row": name,
-            "seconds_p50": median,
-            "ratio": median / medians[PLAIN],
-            "target_ratio": chosen[name][2],
-        }
-        for name, median in medians.items()
-    ]
+        for row, run in runs.items():
+            seconds[row].append(timed(run, torch.device(arguments.device)))
+    return {row: statistics.median(times[WARM_UP:]) for row, times in seconds.items()}
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Per row: median seconds, the ratio to the plain step, and peak memory, as asked for."""
+    known = table(arguments.batch)
+    rows = [row for row in known if row == PLAIN or arguments.only in row]
+    memory = peaks(rows, arguments) if arguments.memory else {}
+    seconds = medians(rows, arguments)
     return {
         "model": arguments.model,
         "batch": arguments.batch,
@@ -132,8 +157,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "load_average_1_5_15_min": [round(load, 2) for load in os.getloadavg()],
         "authors_margin_ratio": AUTHORS.get(arguments.model),
         "torch": torch.__version__,
-        "peak_gib_of_all_rows": peak_bytes(device) / 2**30,
-        "rows": rows,
+        "rows": [
+            {
+                "row": row,
+                "seconds_p50": seconds.get(row),
+                "ratio": seconds[row] / seconds[PLAIN] if seconds else None,
+                "target_ratio": known[row][2],
+                "peak_gb": memory.get(row),
+            }
+            for row in rows
+        ],
     }
 
 
@@ -141,30 +174,52 @@ def markdown(found: dict[str, Any]) -> str:
     """One measurement as a table, and under which conditions it was taken."""
     authors = found["authors_margin_ratio"]
     lines = [
-        "| step | ms, median | x plain step | target | authors, 8 candidates |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| step | ms, median | x plain step | target | authors, 8 candidates | peak GB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in found["rows"]:
-        target = f"{row['target_ratio']:.1f}" if row["target_ratio"] else "–"
-        theirs = f"{authors:.2f}" if authors and row["row"].startswith("margin, 8") else "–"
-        cells = (row["row"], f"{1e3 * row['seconds_p50']:.1f}", f"{row['ratio']:.2f}")
-        lines.append("| " + " | ".join((*cells, target, theirs)) + " |")
-    load = "/".join(f"{value:g}" for value in found["load_average_1_5_15_min"])
+        theirs = authors if row["row"].startswith("margin, 8") else None
+        ms = None if row["seconds_p50"] is None else 1e3 * row["seconds_p50"]
+        cells = (
+            _shown(ms, 1),
+            _shown(row["ratio"], 2),
+            _shown(row["target_ratio"], 1),
+            _shown(theirs, 2),
+            _shown(row["peak_gb"], 2),
+        )
+        lines.append("| " + " | ".join((row["row"], *cells)) + " |")
     return "\n".join(
         [
             f"# {found['model']}, batch {found['batch']}, {found['device']}",
             "",
             *lines,
             "",
-            f"n = {found['steps']} steps of each row in turn after {WARM_UP} of warm-up, 32x32 "
-            f"images, {found['threads']} threads, load average {load} (1/5/15 min), "
-            f"torch {found['torch']}.",
+            _conditions(found),
             "The authors' figures (README): 17.21x for ResNet-18 to 28.97x for AlexNet, on Flowers "
             "with one RTX GPU; what was timed and the batch size are not stated, so another "
             "machine and another protocol than ours.",
             "",
         ]
     )
+
+
+def _conditions(found: dict[str, Any]) -> str:
+    load = "/".join(f"{value:g}" for value in found["load_average_1_5_15_min"])
+    machine = (
+        f"32x32 images, {found['threads']} threads, load average {load} (1/5/15 min), "
+        f"torch {found['torch']}."
+    )
+    timing = f"n = {found['steps']} steps of each row in turn after {WARM_UP} of warm-up, "
+    memory = (
+        f" Peak of a process that takes {MEMORY_STEPS} steps, interpreter and libraries included; "
+        f"target {MEMORY_TARGET_GB:g} GB (1e9 bytes)."
+    )
+    measured = any(row["peak_gb"] is not None for row in found["rows"])
+    return (timing if found["steps"] else "") + machine + (memory if measured else "")
+
+
+def _shown(value: float | None, decimals: int) -> str:
+    return "–" if value is None else f"{value:.{decimals}f}"
 
 
 def keep(found: dict[str, Any], folder: Path) -> None:
@@ -182,6 +237,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", action="store_true", help="peak memory per row, too")
     parser.add_argument("--only", default="", help="rows whose name contains this text")
     parser.add_argument("--out", type=Path, help="folder to keep the measurement in")
     arguments = parser.parse_args()
