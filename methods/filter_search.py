@@ -157,10 +157,12 @@ class FilterSearch(Method, ABC):
             "unchanged": self.unchanged.cpu(),
             "generations": self.generations,
             "converged": self.converged,
-            "epoch": self.epoch,
-            "epoch_batches": self._epoch_batches,
-            "best_costs": list(self._best_costs),
-            "worn": self._worn is not None and self._worn.state is not None,
+            "within_epoch": {
+                "epoch": self.epoch,
+                "batches": self._epoch_batches,
+                "best_costs": list(self._best_costs),
+                "worn": self._worn is not None and self._worn.state is not None,
+            },
             "generator": self.generator.get_state(),
             "backup": {} if self._in_place is None else self._in_place.state_dict(),
         }
@@ -180,15 +182,19 @@ class FilterSearch(Method, ABC):
         self.unchanged = state["unchanged"].to(device)
         self.generations = int(state["generations"])
         self.converged = bool(state["converged"])
-        self.epoch = int(state["epoch"])
-        self._epoch_batches = int(state["epoch_batches"])
-        self._best_costs = [float(cost) for cost in state["best_costs"]]
-        if self._worn is not None:
-            self._worn.state = self.best if state["worn"] else None
+        if "within_epoch" in state:  # runs that finished before it was kept need none
+            self._load_within_epoch(state["within_epoch"])
         self.generator.set_state(state["generator"])
         if self._in_place is not None:
             self._in_place.frozen = self.converged
             self._in_place.load_state_dict(state["backup"])
+
+    def _load_within_epoch(self, state: Mapping[str, Any]) -> None:
+        self.epoch = int(state["epoch"])
+        self._epoch_batches = int(state["batches"])
+        self._best_costs = [float(cost) for cost in state["best_costs"]]
+        if self._worn is not None:
+            self._worn.state = self.best if state["worn"] else None
 
     def final_state(self) -> Tensor:
         """The state (D,) of network (P)."""
