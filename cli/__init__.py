@@ -57,6 +57,7 @@ _VERBS = {
     "table": "table",
     "compare": "compare",
     "claims": "claims",
+    "report": "report",
     "check": "check",
     "registry": "registry",
     "doctor": "doctor",

@@ -38,7 +38,7 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
             table.add_row(
                 f"  {name}",
                 comparison.published or MISSING,
-                _measured(comparison),
+                measured_text(comparison),
                 signed(comparison.delta),
                 Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
             )
@@ -64,7 +64,7 @@ def _headline(result: Result) -> Text:
     )
 
 
-def _measured(comparison: Comparison) -> str:
+def measured_text(comparison: Comparison) -> str:
     """As many decimals as printed, at least two."""
     if comparison.measured is None:
         return MISSING

@@ -1,0 +1,154 @@
+"""Leaderboard lines: the rows of `bench table`, then published rows that nobody measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.entries import Entry
+from harness.registry import Registry
+from harness.reports.columns import MISSING
+from harness.reports.layout import BY_KEY, Column
+from harness.reports.rows import Row
+from harness.reports.select import Wanted, leaderboard
+from harness.reports.site.words import NOT_MEASURED, dataset_title, tone
+
+COLUMNS = tuple(
+    BY_KEY[key]
+    for key in (
+        "published",
+        "evaluated",
+        "retrained",
+        "delta",
+        "sparsity",
+        "macs",
+        "n",
+        "version",
+        "date",
+    )
+)
+_PUBLISHED = {"sparsity": "sparsity_pct", "published": "top1_pct"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: what is shown, and what it is sorted by (None: always last)."""
+
+    column: Column
+    text: str
+    value: float | str | None
+    claimed: bool = False  # as published, not measured
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a leaderboard, measured or not."""
+
+    entry: str
+    method: str
+    model: str
+    paper: str | None
+    verdict: str
+    about: str
+    tone: str
+    reason: str
+    note: str
+    cells: tuple[Cell, ...]
+    measured: bool
+    is_baseline: bool = False
+    outdated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The leaderboard of one data set."""
+
+    key: str
+    title: str
+    rows: tuple[Row, ...]  # what `bench table --dataset KEY` shows
+    measured: tuple[Line, ...]
+    unmeasured: tuple[Line, ...]
+
+    def choices(self, name: str) -> list[str]:
+        """Values of a line's field, sorted, for a filter."""
+        lines = (*self.measured, *self.unmeasured)
+        return sorted({value for line in lines if (value := getattr(line, name))})
+
+
+def boards(registry: Registry, rows: Sequence[Row]) -> list[Board]:
+    """One board per data set with results or entries; those with most measured rows first."""
+    measured = {row.dataset for row in rows}
+    names = dict.fromkeys([*measured, *(e.dataset for e in registry.entries.values())])
+    found = [board(name, registry, rows) for name in names]
+    return sorted(found, key=lambda b: (-len(b.measured), -len(b.unmeasured), b.key))
+
+
+def board(dataset: str, registry: Registry, rows: Sequence[Row]) -> Board:
+    """The board of one data set."""
+    shown = leaderboard(rows, registry, Wanted(dataset=(dataset,)))
+    there = {row.entry for row in shown}
+    missing = [e for e in registry.select(dataset=dataset) if e.id not in there]
+    return Board(
+        key=dataset,
+        title=dataset_title(dataset),
+        rows=tuple(shown),
+        measured=tuple(map(measured_line, shown)),
+        unmeasured=unmeasured_lines(missing),
+    )
+
+
+def measured_line(row: Row) -> Line:
+    """A row of the table as a line."""
+    return Line(
+        entry=row.entry,
+        method=row.method,
+        model=row.model,
+        paper=row.paper,
+        verdict=row.verdict,
+        about=row.about,
+        tone=tone(row.verdict),
+        reason=row.reason,
+        note=row.note,
+        cells=tuple(_cell(column, row) for column in COLUMNS),
+        measured=True,
+        is_baseline=row.is_baseline,
+        outdated=row.outdated,
+    )
+
+
+def unmeasured_lines(entries: Iterable[Entry]) -> tuple[Line, ...]:
+    """Published rows without a result; what was published stands as such."""
+    return tuple(_unmeasured(entry) for entry in entries)
+
+
+def _cell(column: Column, row: Row) -> Cell:
+    value = getattr(row, column.fields[0])
+    if column.key == "published" and value is not None:
+        value = float(value)
+    return Cell(column, column.text(row), value)
+
+
+def _unmeasured(entry: Entry) -> Line:
+    cells = []
+    for column in COLUMNS:
+        printed = entry.published.get(_PUBLISHED.get(column.key, ""))
+        if printed is None:
+            cells.append(Cell(column, MISSING, None))
+        else:
+            doubt = "?" if printed.suspect else ""
+            cells.append(
+                Cell(column, printed.text + doubt, printed.value, column.key == "sparsity")
+            )
+    return Line(
+        entry=entry.id,
+        method=entry.method,
+        model=entry.model,
+        paper=entry.paper,
+        verdict=NOT_MEASURED,
+        about="",
+        tone=tone(NOT_MEASURED),
+        reason="",
+        note="",
+        cells=tuple(cells),
+        measured=False,
+    )

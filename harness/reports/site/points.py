@@ -1,0 +1,91 @@
+"""Points of the accuracy-against-cost chart, and which of them nothing else beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.entries import Entry
+from harness.reports.pareto import front
+from harness.reports.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One cost that accuracy is drawn against."""
+
+    key: str
+    title: str
+    scale: str  # log | linear
+    rising: bool = False  # more is cheaper
+
+
+AXES = (
+    Axis("macs", "MACs of one image", "log"),
+    Axis("weights", "non-zero weights", "log"),
+    Axis("ms", "time of one image, ms", "log"),
+    Axis("sparsity", "zeros among conv and linear weights, %", "linear", rising=True),
+)
+
+
+def points(rows: Sequence[Row], unmeasured: Sequence[Entry]) -> list[dict[str, Any]]:
+    """One JSON object per measured row, and per published row without a result.
+
+    `front` names the axes on which a point is on the Pareto front. Smoke runs and numbers that are
+    only published take no part in it.
+    """
+    found = [_measured(row) for row in rows] + [
+        _published(entry) for entry in unmeasured if "top1_pct" in entry.published
+    ]
+    for axis in AXES:
+        taking_part = [
+            point
+            for point in found
+            if point["how"] in ("evaluated", "retrained") and point[axis.key] is not None
+        ]
+        costs = [(-p[axis.key] if axis.rising else p[axis.key], p["top1"]) for p in taking_part]
+        for point, on in zip(taking_part, front(costs), strict=True):
+            if on:
+                point["front"].append(axis.key)
+    return found
+
+
+def _measured(row: Row) -> dict[str, Any]:
+    how = "evaluated" if row.evaluated_top1_pct is not None else "retrained"
+    return {
+        "id": row.entry,
+        "method": row.method,
+        "model": row.model,
+        "paper": row.paper or "",
+        "how": "smoke" if row.smoke else how,
+        "top1": row.measured_top1_pct,
+        "published": row.published_top1_pct or "",
+        "macs": row.macs_effective,
+        "weights": row.weights_nnz,
+        "ms": row.dense_ms_p50 if row.granularity == "dense" else row.fastest_ms_p50,
+        "sparsity": row.sparsity_pct,
+        "verdict": row.verdict,
+        "front": [],
+    }
+
+
+def _published(entry: Entry) -> dict[str, Any]:
+    sparsity = entry.published.get("sparsity_pct")
+    weights = entry.published.get("params_millions")
+    top1 = entry.published["top1_pct"]
+    return {
+        "id": entry.id,
+        "method": entry.method,
+        "model": entry.model,
+        "paper": entry.paper,
+        "how": "published",
+        "top1": top1.value,
+        "published": top1.text,
+        "macs": None,
+        "weights": None if weights is None else round(weights.value * 1e6),
+        "ms": None,
+        "sparsity": 0.0 if entry.granularity == "dense" else sparsity.value if sparsity else None,
+        "verdict": "not measured",
+        "front": [],
+    }

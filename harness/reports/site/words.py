@@ -1,0 +1,50 @@
+"""Words of the site: verdict badges, data sets, methods in a sentence."""
+
+from __future__ import annotations
+
+from harness.data.facts import FACTS
+from harness.registry import Registry
+from harness.verdict import failed
+
+_TONES = {
+    "exact": "good",
+    "match": "good",
+    "consistent": "good",
+    "near": "close",
+    "cannot check": "close",
+    "suspect": "close",
+}
+NOT_MEASURED = "not measured"
+_METHODS = {
+    "dense": "No pruning: the baseline of everything else.",
+    "random": "Random weights are removed; layers share as with magnitude.",
+    "magnitude": "The smallest weights go; layers share globally, by LAMP, ERK or uniformly.",
+    "gmp": "Gradual magnitude pruning: sparsity rises along a cubic ramp during training.",
+    "acdc": "Dense and sparse phases alternate during one training run.",
+    "str": "Thresholds are learned, per layer or finer, through soft thresholding.",
+    "dnw": "The top-k weights count forward; gradients reach all of them straight through.",
+    "rd": "Layers share so that the distortions they cause add up to least.",
+    "ftwt": "Gates choose filters image by image, so MACs depend on the input.",
+    "ipruning": "Filter states are found by differential evolution under an Ising energy.",
+    "edropout": "Filter states are drawn and selected by energy while the network trains.",
+    "deep-compression": "Magnitude pruning, weight sharing and Huffman coding in a row.",
+}
+
+
+def tone(status: str) -> str:
+    """Class of a verdict's badge: good, close, bad, plain or none. The text says the rest."""
+    if status == NOT_MEASURED:
+        return "none"
+    return _TONES.get(status, "bad" if failed(status) else "plain")
+
+
+def dataset_title(name: str) -> str:
+    """Name of a data set as people write it."""
+    known = FACTS.get(name)
+    return known.title.partition(" (")[0].partition(",")[0] if known else name
+
+
+def method_text(name: str, registry: Registry) -> str:
+    """What a method does, in a sentence; "" for a user's own."""
+    told = _METHODS.get(name) or registry.external_methods.get(name, "")
+    return told[:1].upper() + told[1:] + ("." if told and not told.endswith(".") else "")
