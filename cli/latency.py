@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.output import console, print_json, progress
+from cli.output import print_json, progress
+from cli.timings import show_timings
 from harness.errors import Preempted
 from harness.latencies import BACKENDS
 
@@ -121,7 +122,7 @@ def command(
         print_json([record.model_dump(mode="json") for record in records])
         return
     for record in records:
-        _show(record)
+        show_timings(record)
 
 
 def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool) -> None:
@@ -145,21 +146,3 @@ def _measured(made: list[Callable[[], Subjects]], request: Request) -> Iterator[
             msg = f"{record.entry}: stopped; kept batch {complete}. Repeat with the --batch missing"
             raise Preempted(msg)
         yield record
-
-
-def _show(record: LatencyRecord) -> None:
-    from harness.reports.latency_table import MEBIBYTE, legend, rich_table, rows, where
-
-    screen = console()
-    click.echo(f"{record.entry}: {where(record)}")
-    for network in record.networks:
-        dense, packed = network.dense_bytes / MEBIBYTE, network.packed_bytes / MEBIBYTE
-        click.echo(
-            f"  {network.name}: {network.sparsity_pct:.2f} % zeros, "
-            f"{network.macs_effective / 1e6:,.1f} of {network.macs_dense / 1e6:,.1f} M MACs, "
-            f"{dense:.1f} MiB ({packed:.1f} packed); {network.weights}"
-        )
-    screen.print(rich_table(rows([record]), screen.width))
-    for skipped in record.skipped:
-        click.echo(f"not timed: {skipped.network} on {skipped.backend}: {skipped.reason}")
-    click.echo(legend([record]))

@@ -9,28 +9,97 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.output import print_json
+from cli.output import print_json, progress
+from cli.timings import show_timings
 
 if TYPE_CHECKING:
     from harness.shrunk import Shrunk
 
 
 @click.command("shrink", epilog="Example:  bench shrink runs/my-search/0123456789ab-seed0 --out s")
-@click.argument("what", metavar="RUN|ENTRY")
+@click.argument("what", metavar="[RUN|ENTRY|RESULT]", required=False)
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the smaller network (.safetensors).",
 )
+@click.option(
+    "--channels",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Cut this share of every layer's channels, smallest L1 norm first (extra `shrink`).",
+)
+@click.option("--model", help="With --channels: network name, instead of an entry.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --model: file of the network to cut (default: random weights).",
+)
+@options.data_root
+@options.extra_registries
 @options.as_json
-def command(what: str, out: Path, as_json: bool) -> None:
-    """Write a finished filter search without its dead channels.
+def command(
+    what: str | None,
+    out: Path,
+    channels: float | None,
+    model: str | None,
+    weights: Path | None,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Write a network without channels, and time it against the whole one.
 
-    RUN is the folder of a run, ENTRY a name whose newest finished run is meant. The smaller
-    network is checked against the masked one and timed in turns with it; the state lies beside it
-    as packed bits. Load it with harness.shrunk.load_shrunk.
+    A finished filter search (RUN is its folder, ENTRY a name whose newest finished run is meant,
+    RESULT the id or file of a stored result) loses its dead channels: checked against the masked
+    network, with the state beside it as packed bits. With --channels any network loses a share of
+    its channels, untrained afterwards. Time the file elsewhere: bench latency --model NAME
+    --weights FILE. Load it with harness.shrunk.load_shrunk.
     """
+    if (what is None) == (model is None):
+        raise click.UsageError("give a run, an entry or a result, or --model NAME")
+    if channels is None:
+        if what is None:
+            raise click.UsageError("--model goes with --channels")
+        _search(what, out, as_json)
+    else:
+        _cut(what, model, weights, channels, out, data_root, registries, as_json)
+
+
+def _cut(
+    what: str | None,
+    model: str | None,
+    weights: Path | None,
+    channels: float,
+    out: Path,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    registry = options.load_registry(registries)
+    entry = None if what is None else registry.get(what)
+    from harness.latencies import save
+    from harness.latency_run import Request, measure
+    from harness.latency_subjects import narrowed_entry, narrowed_model
+    from harness.reproduction import Options
+
+    with progress() as bars:
+        if entry is not None:
+            chosen = Options(data_root=data_root, progress=bars)
+            subjects = narrowed_entry(entry, registry, chosen, channels, out)
+        else:
+            assert model is not None, "checked above"
+            subjects = narrowed_model(model, weights, channels, out)
+        record = measure(subjects, Request(backends=("eager",), batches=(1,), progress=bars))
+        save(record)
+    if as_json:
+        print_json({**record.model_dump(mode="json"), "out": out.name})
+    else:
+        show_timings(record)
+        click.echo(f"written: {out.name}")
+
+
+def _search(what: str, out: Path, as_json: bool) -> None:
     from harness.shrunk import find_run, shrink_run, state_file
 
     made = shrink_run(find_run(what), out)

@@ -172,7 +172,9 @@ def _prepare(subject: Subject, backend: Backend, images: Tensor, request: Reques
         raise _CannotRun(_ABSOLUTE.sub(r"\1", text)) from error
     prepare_s = time.perf_counter() - began
     difference, scale = _compare(subject.network, output, images)
-    memory = peak_bytes(backend.name, converted, images) if request.memory else None
+    memory = None
+    if request.memory:
+        memory = peak_bytes(backend.name, subject.network, converted, images)
     return _Way(forward, prepare_s, difference, scale, memory)
 
 

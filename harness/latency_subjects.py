@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from harness.profile.sparsity import sparsity
 from harness.record import input_shape
 from harness.reproduction import Options, build_model, load_model
 from harness.shrunk import is_shrunk, load_shrunk
+from harness.structured import Origin, remove_channels_, save_narrowed
 from methods.budgets import BudgetValues, read
 
 if TYPE_CHECKING:
@@ -92,6 +94,47 @@ def of_model(
         made.append(_at_budget(model, source, dataset, shape))
     chosen = name or "-".join([model, *(s.name for s in made[1:])])
     return Subjects(chosen, shape, tuple(made))
+
+
+def narrowed_entry(
+    entry: Entry, registry: Registry, options: Options, share: float, out: Path
+) -> Subjects:
+    """An entry's network whole, and without `share` of its channels, which is written to `out`.
+
+    Raises CheckpointError if the weights cannot be had, ProtocolError if they cannot be cut.
+    """
+    network, obtained = load_model(entry, options)
+    about = facts(entry.dataset)
+    origin = Origin(entry.model, about.classes, about.channels)
+    shape = input_shape(registry.evaluations[entry.evaluation])
+    whole = Subject(DENSE, entry.model, obtained.source, network)
+    return _narrow(entry.id, whole, origin, shape, share, out)
+
+
+def narrowed_model(model: str, weights: Path | None, share: float, out: Path) -> Subjects:
+    """A model whole, and without `share` of its channels, which is written to `out`."""
+    shape = _shape_of(model, None)
+    if weights is None:
+        whole = Subject(DENSE, model, f"random, seed {SEED}", _fresh(model, None, shape))
+    else:
+        whole = replace(_from_file(model, weights, None), name=DENSE)
+    return _narrow(model, whole, Origin(model), shape, share, out)
+
+
+def _narrow(
+    name: str,
+    whole: Subject,
+    origin: Origin,
+    shape: tuple[int, int, int],
+    share: float,
+    out: Path,
+) -> Subjects:
+    images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(SEED))
+    network = remove_channels_(copy.deepcopy(whole.network), images, share)
+    save_narrowed(network, origin, images, out)
+    told = f"{whole.weights}; without {100 * share:g} % of the channels, smallest L1 norm first"
+    small = Subject(f"channels-{share:g}", origin.model, told, network)
+    return Subjects(f"{name}-channels-{share:g}", shape, (whole, small))
 
 
 def _fresh(model: str, dataset: str | None, shape: tuple[int, int, int]) -> nn.Module:

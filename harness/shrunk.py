@@ -17,7 +17,8 @@ from harness.errors import CheckpointUnavailable, MetricError, NotACheckpoint, P
 from harness.models import build
 from harness.profile.latency import interleaved
 from harness.protocols.state import RunFolder
-from harness.results import Percentiles
+from harness.results import Percentiles, Result, load
+from harness.structured import NARROWED, read_narrowed
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
 from methods.ipruning_layout import pack_bits
@@ -44,13 +45,17 @@ class Shrunk:
 
 
 def find_run(what: str) -> Path:
-    """The folder of a finished run: `what` itself, or the newest one of the entry of that name.
+    """The folder of a finished run: `what` itself, a stored result's, or an entry's newest one.
 
-    Raises CheckpointUnavailable if there is none.
+    what: a folder, a result (its id or file), or the name of an entry. The first seed of a result
+    counts. Raises CheckpointUnavailable if there is none.
     """
     folder = Path(what)
     if (folder / "done.json").is_file():
         return folder
+    stored = _stored(folder)
+    if stored is not None:
+        return _run_of(stored)
     found = sorted(
         (paths.runs_folder() / folder.name).glob("*/done.json"), key=lambda p: p.stat().st_mtime
     )
@@ -59,6 +64,26 @@ def find_run(what: str) -> Path:
             f"{what}: no finished run of that name. Train one first: bench train --method edropout"
         )
     return found[-1].parent
+
+
+def _stored(what: Path) -> Result | None:
+    """The stored result of that file or id, or None."""
+    if what.suffix == ".json" and what.is_file():
+        return load(what)
+    named = next(paths.results_folder().glob(f"*/{what.name}.json"), None)
+    return None if named is None else load(named)
+
+
+def _run_of(result: Result) -> Path:
+    if not result.runs:
+        msg = f"{result.result_id} ({result.entry}) was not trained here, so it has no run"
+        raise CheckpointUnavailable(f"{msg}. Cut its channels instead: bench shrink --channels 0.5")
+    wanted = result.runs[0].model_dump(mode="json")
+    for file in sorted(paths.runs_folder().glob("*/*/done.json")):
+        if json.loads(file.read_text())["run"] == wanted:
+            return file.parent
+    msg = f"{result.result_id} ({result.entry}): the folder of its run is not here"
+    raise CheckpointUnavailable(f"{msg}. Repeat the training command to make it again")
 
 
 def shrink_run(folder: Path, out: Path) -> Shrunk:
@@ -96,8 +121,8 @@ def shrink_run(folder: Path, out: Path) -> Shrunk:
     )
 
 
-def load_shrunk(file: Path) -> ShrunkResNet:
-    """The network written by `shrink_run`, in eval mode.
+def load_shrunk(file: Path) -> nn.Module:
+    """The network written by `bench shrink`, in eval mode: a finished search's, or a narrowed one.
 
     Raises CheckpointUnavailable if the file is missing, NotACheckpoint if it is no such network.
     """
@@ -109,6 +134,8 @@ def load_shrunk(file: Path) -> ShrunkResNet:
         with safe_open(file, "pt") as opened:
             about = opened.metadata() or {}
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        if NARROWED in about:
+            return read_narrowed(about[NARROWED], weights)
         return rebuild(about[DESCRIPTION], weights)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         msg = f"{file.name} is not a shrunk network ({type(error).__name__}: {error})"
@@ -116,12 +143,12 @@ def load_shrunk(file: Path) -> ShrunkResNet:
 
 
 def is_shrunk(file: Path) -> bool:
-    """Whether `file` is safetensors with the description of a shrunk network in its header."""
+    """Whether `file` was written by `bench shrink`: its header describes a shrunk network."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "pt") as opened:
-            return DESCRIPTION in (opened.metadata() or {})
+            return not {DESCRIPTION, NARROWED}.isdisjoint(opened.metadata() or {})
     except (SafetensorError, OSError):
         return False
 

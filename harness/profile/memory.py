@@ -16,10 +16,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.profile.backends import BACKENDS
 
@@ -33,21 +33,24 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 
 
-def peak_bytes(backend: str, converted: Any, images: Tensor) -> int | None:
-    """Peak bytes of `converted` (from the backend's `convert`) run on `images`; None if unknown.
+def peak_bytes(backend: str, network: nn.Module, converted: Any, images: Tensor) -> int | None:
+    """Peak bytes of `converted` (by the backend, from `network`) run on `images`; None if unknown.
 
-    Unknown where the system keeps no peak, or when `converted` cannot be handed to a process.
+    What cannot be handed to a process is converted there once more. Unknown where the system keeps
+    no peak, or when the network cannot be handed over either.
     """
     if images.device.type == "cpu" and not _CLEAR.exists():
         return None
-    try:
-        network = pickle.dumps(converted)
-    except (pickle.PicklingError, TypeError, AttributeError):
+    ready = _pickled(converted)
+    given = ready or _pickled(network)
+    if given is None:
         return None
-    facts = (backend, tuple(images.shape), str(images.device), torch.get_num_threads())
+    job = _Job(
+        backend, tuple(images.shape), str(images.device), torch.get_num_threads(), bool(ready)
+    )
     done = subprocess.run(
         [sys.executable, "-m", "harness.profile.memory"],
-        input=pickle.dumps(facts) + network,
+        input=pickle.dumps(tuple(job)) + given,
         capture_output=True,
         timeout=TIMEOUT_S,
         check=False,
@@ -55,16 +58,33 @@ def peak_bytes(backend: str, converted: Any, images: Tensor) -> int | None:
     return int(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
+class _Job(NamedTuple):
+    """What the child is told before it gets the network."""
+
+    backend: str
+    shape: tuple[int, ...]
+    device: str
+    threads: int
+    converted: bool
+
+
+def _pickled(what: Any) -> bytes | None:
+    try:
+        return pickle.dumps(what)
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError):
+        return None
+
+
 def _measure() -> int:
-    """The child's side: facts and network come through stdin, from the parent only."""
-    backend, shape, device, threads = pickle.load(sys.stdin.buffer)
-    torch.set_num_threads(threads)
-    images = torch.randn(shape, device=device)
+    """The child's side: job and network come through stdin, from the parent only."""
+    job = _Job(*pickle.load(sys.stdin.buffer))
+    torch.set_num_threads(job.threads)
+    images = torch.randn(job.shape, device=job.device)
     _give_back()
     before = 0 if images.is_cuda else _resident("VmRSS")
-    converted = pickle.load(sys.stdin.buffer)
-    forward = BACKENDS[backend].start(converted, images)
-    del converted
+    backend, given = BACKENDS[job.backend], pickle.load(sys.stdin.buffer)
+    forward = backend.start(given if job.converted else backend.convert(given, images), images)
+    del given
     with torch.inference_mode():
         forward(images)
         return _peak_of(lambda: forward(images), images) - before

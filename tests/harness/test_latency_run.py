@@ -135,7 +135,9 @@ def test_fast_wrong_answers_and_failing_backends_are_left_out_with_their_reason(
     for name, convert in (("wrong", wrong), ("broken", broken)):
         odd = Backend(name, lambda device: "", convert, lambda network, images: network)
         monkeypatch.setitem(BACKENDS, name, odd)
-    missing = Backend("absent", lambda device: "install it", broken, lambda network, images: network)
+    missing = Backend(
+        "absent", lambda device: "install it", broken, lambda network, images: network
+    )
     monkeypatch.setitem(BACKENDS, "absent", missing)
     ways = ("eager", "wrong", "broken", "absent")
     record = measure(subjects(tiny()), Request(backends=ways, batches=(1,), memory=False))
@@ -196,15 +198,28 @@ def test_sizes_are_counted_as_defined() -> None:
 def test_memory_of_the_weights_is_seen_in_the_child() -> None:
     width = 2048
     network = nn.Linear(width, width, bias=False)
-    found = peak_bytes("eager", network, torch.zeros(1, width))
+    found = peak_bytes("eager", network, network, torch.zeros(1, width))
     if found is None:
         pytest.skip("this system keeps no peak")
     weights = 4 * width * width
     assert weights <= found < 4 * weights  # libraries are not in it, the weights are
 
 
+class Local(nn.Module):
+    """Its forward pass is a closure, which no other process can be given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forward = lambda images: images  # type: ignore[method-assign]
+
+
 def test_what_cannot_be_handed_over_has_no_memory_figure() -> None:
-    assert peak_bytes("eager", lambda images: images, torch.zeros(1)) is None
+    assert peak_bytes("eager", Local(), Local(), torch.zeros(1)) is None
+
+
+def test_a_form_that_cannot_be_handed_over_is_made_again_in_the_child() -> None:
+    found = peak_bytes("eager", nn.Linear(8, 8), Local(), torch.zeros(1, 8))
+    assert found is None or found > 0
 
 
 def test_zeros_at_random_places_keep_exactly_what_the_budget_says() -> None:
