@@ -25,6 +25,7 @@ from harness.progress import Silent
 from harness.protocols.distributed import processes, rank, wait_for_all, world_size
 from harness.protocols.evaluate import Evaluated, evaluate
 from harness.protocols.prune import prune
+from harness.protocols.run_lock import opened
 from harness.protocols.seeds import seed_everything
 from harness.protocols.signals import obeyed
 from harness.protocols.state import RunFolder
@@ -161,18 +162,17 @@ def _on_record(plan: _Plan) -> bool:
 
 
 def _one_seed(plan: _Plan, seed: int) -> _Seed:
-    """Train one seed, or take it from its folder if it is finished."""
-    folder = _run_folder(plan, seed)
-    if plan.training.fresh:
-        if rank() == 0:
-            folder.clear()
-        wait_for_all()
-    else:
-        folder = folder.or_finished_twin()
-    done = folder.finished()
-    if done is not None:
+    """Train one seed, or take it from its folder if it is finished; nobody else does meanwhile."""
+    with opened(_run_folder(plan, seed), fresh=plan.training.fresh) as folder:
+        done = folder.finished()
+        if done is None:
+            return _trained(plan, seed, folder)
         plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
         return _reused(plan, seed, folder, done)
+
+
+def _trained(plan: _Plan, seed: int, folder: RunFolder) -> _Seed:
+    """One seed trained to its end, measured and written down."""
     method = make_method(plan.entry.method, plan.settings)
     trained = _train(plan, seed, folder, method)
     final = evaluate(trained.model, plan.test)
