@@ -151,6 +151,9 @@ def _followed(
         done[outcome.entry.id] = outcome
         if len(entries) > 1:
             bars.note(f"{len(done)}/{len(entries)} {outcome.entry.id}: {_in_a_word(outcome)}")
+    held = sum(not outcome.repeated for outcome in done.values())
+    if held:
+        bars.note(f"{held} of {len(entries)} are on record already; to measure anew: --again")
     return [done[entry.id] for entry in entries]
 
 
@@ -160,7 +163,7 @@ def _in_a_word(outcome: Outcome) -> str:
     status = outcome.result.verdict.status
     if outcome.repeated:
         return status
-    return f"{status}, on record since {outcome.result.created}; --again measures anew"
+    return f"{status}, on record since {outcome.result.created}"
 
 
 def _trained(

@@ -19,6 +19,7 @@ from harness.errors import BenchError, MetricError
 from harness.fast import measure_fast_
 from harness.figures import figures_of, latency_of
 from harness.judge import Measured
+from harness.partial import PartialFile
 from harness.progress import Progress
 from harness.protocols.evaluate import Evaluated, evaluate_together
 from harness.record import Procedure, data_facts, input_shape, make_result, smoke_reason
@@ -60,14 +61,17 @@ def evaluate_loaded(
     """Evaluate networks in one pass; judge, save and return the result of each.
 
     A network that fails has its error in its place. When all of them together run out of memory,
-    each half is tried. fast: measure them in less precise arithmetic too.
+    each half is tried. fast: measure them in less precise arithmetic too. A pass that was killed
+    is gone on with.
     """
     started = time.perf_counter()
     others = f" and {len(loaded) - 1} more" if len(loaded) > 1 else ""
     title = f"{loaded[0].entry.id}{others}: evaluate on {evaluation.dataset}"
     progress.stage(title, total=batches.n)
+    run = _Run(evaluation, batches, registry, device)
+    models, partial = [each.model for each in loaded], [run.partial(each) for each in loaded]
     try:
-        found = evaluate_together([each.model for each in loaded], batches, progress.advance)
+        found = evaluate_together(models, batches, progress.advance, partial=partial)
     except torch.OutOfMemoryError as error:
         if len(loaded) == 1:
             return [_failure(loaded[0].entry, error)]
@@ -81,7 +85,6 @@ def evaluate_loaded(
                 part, evaluation, batches, registry, device=device, fast=fast, progress=progress
             )
         ]
-    run = _Run(evaluation, batches, registry, device)
     drafts = [run.draft(each, one) for each, one in zip(loaded, found, strict=True)]
     own_s = sum(one.forward_s for one in found if isinstance(one, Evaluated))
     shared_s = max(time.perf_counter() - started - own_s, 0.0) / len(loaded)
@@ -111,6 +114,12 @@ class _Run:
     registry: Registry
     device: str
 
+    def partial(self, loaded: Loaded) -> PartialFile:
+        """Where the counts of a network are kept until its result is on record."""
+        images = (self.batches.fingerprint, self.batches.n, self.batches.batch_size)
+        checkpoint = loaded.checkpoint.sha256
+        return PartialFile(loaded.entry, self.evaluation, checkpoint, images, self.device)
+
     def draft(self, loaded: Loaded, found: Evaluated | Exception) -> _Draft | BenchError:
         """The judged result, not yet saved, or why there is none."""
         if isinstance(found, Exception):
@@ -125,6 +134,7 @@ class _Run:
         wall_s = draft.evaluated.forward_s + shared_s
         result = draft.result.model_copy(update={"wall_s": wall_s, "fast": fast})
         save(result, draft.evaluated.predictions)
+        self.partial(draft.loaded).forget()
         return result
 
     def _judged(self, loaded: Loaded, found: Evaluated) -> Result:

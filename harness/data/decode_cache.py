@@ -27,19 +27,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import __version__ as pillow_version
 from PIL import features
 
 from harness import paths
-from harness.data.datasets import PictureSet
 from harness.data.decoders import CHUNK, Decoders, Transform, cores
 from harness.errors import DataError
 from harness.file_lock import held
 from harness.progress import Progress
 from harness.provenance import sha256_json
+
+if TYPE_CHECKING:
+    from harness.data.datasets import PictureSet
 
 FORMAT = 1  # raise it when the same pictures would be stored differently
 SYNC_S = 2.0  # a kill loses at most this much work
@@ -157,9 +159,14 @@ class DecodeCache:
             if shortage:
                 self._progress.note(f"{shortage} Decoding on the way instead.")
                 return None
-            digests = self._decode(self._resumable())
-            self._part.replace(self._pixels)
-            self._write_facts(_summary(digests))
+            try:
+                digests = self._decode(self._resumable())
+                self._part.replace(self._pixels)
+                self._write_facts(_summary(digests))
+            except OSError as error:
+                advice = self.shortage() or "Or decode at every evaluation: --no-cache."
+                msg = f"{self.folder}: cannot be written ({error.strerror}). {advice}"
+                raise DataError(msg) from error
             return self.finished()
 
     def _checked(self, pixels: np.ndarray, sha256: str) -> bool:
@@ -245,10 +252,8 @@ class DecodeCache:
                     digests.append(digest)
                     self._progress.advance(len(part))
                 log.sync()
-            except OSError as error:
-                advice = self.shortage() or "Or decode at every evaluation: --no-cache."
-                msg = f"{self._part}: cannot be written ({error.strerror}). {advice}"
-                raise DataError(msg) from error
+            except OSError:
+                raise
             except BaseException:
                 log.sync()  # what was decoded so far stays
                 raise

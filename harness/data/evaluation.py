@@ -40,23 +40,24 @@ class EvaluationBatches:
     copy_name: str
     approximate_images: int | None
     official: bool
-    pixels: Callable[[], Pixels]
+    pixels: Callable[[int], Pixels]  # from that batch on
     prepare: Callable[[Tensor, Tensor | None], Tensor]
 
     def __len__(self) -> int:
         return -(-self.n // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, labels in self.pixels():
+        for images, labels in self.pixels(0):
             yield self.prepare(images, None), labels
 
-    def passing(self) -> Iterator[Batch]:
-        """The same batches for a caller who keeps none: on a CPU each overwrites the one before.
+    def passing(self, start: int = 0) -> Iterator[Batch]:
+        """Batches from number `start` on for a caller who keeps none: on a CPU each overwrites the
+        one before.
 
         Fresh memory for every batch costs five times as much as normalising it.
         """
         room: Tensor | None = None
-        for images, labels in self.pixels():
+        for images, labels in self.pixels(start):
             whole = room is not None and len(room) == len(images) and room.is_cpu
             room = self.prepare(images, room if whole else None)
             yield room, labels
@@ -138,8 +139,10 @@ def resident_batches(
     held = chosen.to(device)
     whole = in_channels(held.images, evaluation.channels)
 
-    def pixels() -> Pixels:
-        return zip(whole.split(batch_size), held.labels.split(batch_size), strict=True)
+    def pixels(start: int) -> Pixels:
+        rest = slice(start * batch_size, None)
+        parts = whole[rest].split(batch_size), held.labels[rest].split(batch_size)
+        return zip(*parts, strict=True)
 
     return EvaluationBatches(
         name=images.name,
@@ -177,13 +180,13 @@ def _picture_batches(
     labels = torch.tensor(pictures.labels)
     chosen = (labels if rows is None else labels[torch.from_numpy(rows)]).to(device)
 
-    def pixels() -> Pixels:
-        decoded = (
-            in_batches(files, transform, batch_size)
-            if held is None
-            else _from_cache(held, rows, batch_size)
-        )
-        for batch, part in zip(decoded, chosen.split(batch_size), strict=True):
+    def pixels(start: int) -> Pixels:
+        first = start * batch_size
+        if held is None:
+            decoded = in_batches(files[first:], transform, batch_size)
+        else:
+            decoded = _from_cache(held, rows, batch_size, first)
+        for batch, part in zip(decoded, chosen[first:].split(batch_size), strict=True):
             yield in_channels(on_device(batch, device), evaluation.channels), part
 
     return EvaluationBatches(

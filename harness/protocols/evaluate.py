@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from harness.protocols.distributed import (
     world_size,
 )
 from harness.results import Counts
+
+KEEP_S = 60.0  # a killed process loses at most this much work
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +56,54 @@ def evaluate(
     return found
 
 
+class Partial(Protocol):
+    """Keeps what was counted so far, for a process that may be killed."""
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """What was kept last, or None."""
+
+    def keep(self, arrays: dict[str, np.ndarray]) -> None:
+        """Replace it."""
+
+
 @torch.inference_mode()
 def evaluate_together(
     models: Sequence[nn.Module],
     batches: Iterable[Batch],
     progress: Callable[[int], None] | None = None,
     precision: Callable[[], AbstractContextManager[None]] | None = None,
+    partial: Sequence[Partial] = (),
 ) -> list[Evaluated | Exception]:
     """What `evaluate` finds for each of `models`, in one pass over `batches`.
 
     A model that fails leaves its error in its place and the others alone; only running out of
     memory ends the pass, since that may be the others' doing. precision: verdict_precision unless
-    another one is asked for. Raises torch.OutOfMemoryError.
+    another one is asked for. partial: one per model; each goes on where it was last kept. Needs
+    EvaluationBatches and a single process. Raises torch.OutOfMemoryError.
     """
     tallies = [_Tally(model) for model in models]
-    passing = batches.passing() if isinstance(batches, EvaluationBatches) else batches
+    for tally, kept in zip(tallies, partial, strict=False):
+        tally.restore(kept.load())
+    start = min((tally.batches for tally in tallies), default=0)
+    passing = batches.passing(start) if isinstance(batches, EvaluationBatches) else iter(batches)
+    if start and progress is not None and isinstance(batches, EvaluationBatches):
+        progress(min(start * batches.batch_size, batches.n))
+    kept_at = time.monotonic()
     with (precision or verdict_precision)():
-        for images, labels in islice(passing, rank(), None, world_size()):
+        for number, (images, labels) in enumerate(
+            islice(passing, rank(), None, world_size()), start
+        ):
             for tally in tallies:
-                tally.add(images, labels)
+                if tally.batches <= number:
+                    tally.add(images, labels)
             if progress is not None:
                 progress(len(labels))
             if all(tally.error for tally in tallies):
                 break
+            if partial and time.monotonic() - kept_at > KEEP_S:
+                for tally, keeper in zip(tallies, partial, strict=True):
+                    keeper.keep(tally.state())
+                kept_at = time.monotonic()
         return [tally.evaluated() for tally in tallies]
 
 
@@ -86,7 +114,7 @@ class _Tally:
         self.model = model.eval()
         self.error: Exception | None = None
         self.spoils: bool | None = None  # True: the model writes into its input
-        self.n = 0
+        self.n = self.batches = 0
         self.sums: Tensor | None = None
         self.predictions: list[Tensor] = []
         self.clock = _Clock()
@@ -111,6 +139,28 @@ class _Tally:
         self.sums = part if self.sums is None else self.sums + part
         self.predictions.append(logits.argmax(1).to(torch.int32))
         self.n += len(labels)
+        self.batches += 1
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything counted so far; {} once there is an error. Waits for the device."""
+        if self.error is not None or self.sums is None:
+            return {}
+        return {
+            "position": np.array([self.batches, self.n]),
+            "sums": self.sums.cpu().numpy(),
+            "predictions": torch.cat(self.predictions).cpu().numpy(),
+            "forward_s": np.array(self.clock.seconds()),
+        }
+
+    def restore(self, state: dict[str, np.ndarray] | None) -> None:
+        """Go on from `state`."""
+        if not state:
+            return
+        device = next(self.model.parameters()).device
+        self.batches, self.n = (int(value) for value in state["position"])
+        self.sums = torch.from_numpy(state["sums"]).to(device)
+        self.predictions = [torch.from_numpy(state["predictions"]).to(device)]
+        self.clock = _Clock(float(state["forward_s"]))
 
     def _logits(self, images: Tensor) -> Tensor:
         # Whoever writes into the images does so every time: one look at the first batch will do.
@@ -141,8 +191,8 @@ class _Tally:
 class _Clock:
     """Time spent in a model, without waiting for the device before the end."""
 
-    def __init__(self) -> None:
-        self._seconds = 0.0
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextmanager
