@@ -55,6 +55,7 @@ _VERBS = {
     "shrink": "shrink",
     "compress": "compress",
     "table": "table",
+    "plot": "plot",
     "compare": "compare",
     "claims": "claims",
     "report": "report",

@@ -1,25 +1,19 @@
-"""The Pareto front: what nothing else beats at both cost and accuracy."""
+"""Which points nobody beats: less cost and more accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Whether each (cost, value) is on the front: lower cost and higher value are better.
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (cost, score) that no other point dominates, cheapest first.
 
-    A point is off the front if another costs no more and is worth no less, and is better in one of
-    the two. Equal points are on it together.
+    A point is dominated by one that costs no more and scores no less, and is better in one of the
+    two. Equal points are all in the front, in their given order.
     """
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
-    on = [False] * len(points)
-    best = float("-inf")  # value among cheaper points
-    best_cost = float("nan")  # cost at which it was reached
+    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i))
+    kept: list[int] = []
     for i in order:
-        cost, value = points[i]
-        if value > best:
-            best, best_cost = value, cost
-            on[i] = True
-        else:
-            on[i] = value == best and cost == best_cost
-    return on
+        if not kept or points[i][1] > points[kept[-1]][1] or points[i] == points[kept[-1]]:
+            kept.append(i)
+    return kept
