@@ -1,0 +1,158 @@
+"""Dense and pruned ResNet-50 at STR's published layer densities, on every backend.
+
+Weights are random and their zeros lie at random places, layer by layer as many as STR's networks
+have: honest for timing, since a kernel's time depends on how many zeros there are and on the
+shapes, not on values. `channels-0.5` is the same network without half of its channels. The dense
+network run eagerly is timed along with every part, so a ratio never leaves its record.
+
+    python -m benchmarks.latency_table --batch 1 [--network str-95.15 ...] [--backend sparse ...]
+    python -m benchmarks.latency_table --report        # the table from what is on record
+
+Each call appends one record to reports/latency/resnet50-str-budgets; with --missing it leaves out
+what is on record already. The table (README.md and table.json in reports/latency) is made from the
+newest timing of each way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from cli.output import progress
+from harness import paths, provenance
+from harness.latencies import BACKENDS, EAGER, LatencyRecord, load_all, save
+from harness.latency_run import Request, measure
+from harness.latency_subjects import Subject, Subjects, of_model
+from harness.reports.latency_table import (
+    cells,
+    legend,
+    markdown,
+    network_lines,
+    rows,
+    where,
+)
+from harness.structured import remove_channels_
+
+NAME = "resnet50-str-budgets"
+MODEL, DENSE = "resnet50", "dense"
+BUDGETS = Path("tests/fixtures/str/budgets_resnet50.csv")
+LEVELS = ("90.23", "95.15", "98.05")
+CHANNELS = "channels-0.5"
+NETWORKS = (DENSE, *(f"str-{level}" for level in LEVELS), CHANNELS)
+
+
+def subjects(wanted: Iterable[str]) -> Subjects:
+    """The dense network, and those of `wanted`."""
+    names = set(wanted)
+    levels = [level for level in LEVELS if f"str-{level}" in names]
+    found = of_model(MODEL, budgets=[f"{BUDGETS}:{level}" for level in levels], name=NAME)
+    dense, *pruned = found.networks
+    made = [dense, *(replace(subject, name=f"str-{subject.name}") for subject in pruned)]
+    if CHANNELS in names:
+        images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
+        small = remove_channels_(copy.deepcopy(dense.network), images, 0.5)
+        told = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
+        made.append(Subject(CHANNELS, MODEL, told, small))
+    return replace(found, networks=tuple(made))
+
+
+def missing(batch: int, networks: Sequence[str], backends: Sequence[str]) -> list[str]:
+    """The networks of which any backend is not on record for this machine."""
+    machine = provenance.hardware("cpu")["machine"]
+    held = {
+        (t.network, t.backend)
+        for record in load_all(entry=NAME)
+        if record.place.machine == machine
+        for t in record.timings
+        if t.batch == batch
+    }
+    return [n for n in networks if any((n, backend) not in held for backend in backends)]
+
+
+def report(records: Sequence[LatencyRecord]) -> None:
+    """Write README.md and table.json from the newest timing of each way."""
+    newest = records[-1]
+    held = [record for record in records if record.place == newest.place]
+    found = rows(held)
+    networks = {n.name: n for record in held for n in record.networks}
+    order = {name: i for i, name in enumerate(NETWORKS)}
+    ways = {name: i for i, name in enumerate(BACKENDS)}
+    found.sort(key=lambda r: (r.timing.batch, order[r.timing.network], ways[r.timing.backend]))
+    used = [record for record in held if record.record_id in {row.record_id for row in found}]
+    folder = paths.latency_folder()
+    versions = {"torch", "onnxruntime", "scipy"}
+    told = ", ".join(f"{k} {v}" for k, v in newest.versions.items() if k in versions)
+    lines = [
+        "# Latency of dense and pruned ResNet-50",
+        "",
+        "Made by `python -m benchmarks.latency_table` (see its head). The weights are random; the "
+        "`str-*` networks have as many zeros per layer as STR's published layer budgets say, at "
+        "random places. Accuracy is not claimed.",
+        "",
+        f"{where(newest)}; {told}. Records: {', '.join(record.record_id for record in used)}.",
+        "",
+        *network_lines(networks[name] for name in NETWORKS if name in networks),
+        "",
+        "Packed: one bit per weight and the non-zero values; deflated: zlib over the dense bytes.",
+        "",
+        markdown(found),
+        "",
+        legend(used),
+    ]
+    skipped = {f"{x.network} on {x.backend}: {x.reason}" for r in used for x in r.skipped}
+    lines += [f"Not timed: {reason}" for reason in sorted(skipped)]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
+    document = [
+        {
+            "network": row.network.model_dump(),
+            "timing": row.timing.model_dump(exclude={"samples_ms"}),
+            "text": dict(zip(("over_eager", "over_onnxruntime"), cells(row)[6:8], strict=True)),
+            "over_eager": asdict(row.over_eager) if row.over_eager else None,
+            "over_onnxruntime": asdict(row.over_onnxruntime) if row.over_onnxruntime else None,
+            "record": row.record_id,
+            "hardware": newest.hardware,
+        }
+        for row in found
+    ]
+    (folder / "table.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(f"{len(found)} rows in {folder.name}/README.md")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="ResNet-50 at STR's layer densities")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--network", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--memory", action="store_true", help="peak memory, a process per way")
+    parser.add_argument("--missing", action="store_true", help="only what is not on record yet")
+    parser.add_argument("--report", action="store_true", help="only make the table")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        networks = arguments.network
+        if arguments.missing:
+            networks = missing(arguments.batch, networks, arguments.backend)
+        if networks:
+            backends = tuple(dict.fromkeys((EAGER, *arguments.backend)))
+            with progress() as bars:
+                request = Request(
+                    backends=backends,
+                    batches=(arguments.batch,),
+                    threads=arguments.threads,
+                    repeats=arguments.repeats,
+                    memory=arguments.memory,
+                    progress=bars,
+                )
+                print(save(measure(subjects(networks), request)).name)
+    report(list(load_all(entry=NAME)))
+
+
+if __name__ == "__main__":
+    main()
