@@ -44,6 +44,7 @@ class Choices:
     allowed: Sequence[str]
     workspace: Workspace = field(default_factory=Workspace)
     entries: dict[tuple[object, ...], Entries] = field(default_factory=dict)
+    measured: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     def forms(self, conv: Convolution, source: Grid, out: Grid) -> list[str]:
         """The allowed forms that fit a layer; where none is allowed, the plain dense one."""
@@ -78,15 +79,31 @@ class Choices:
         finish = Finish(prepared.grid, prepared.pitch, out, conv.activation, residual)
         return SparseConvolution(prepared, product(kernel, self.entries[key]), finish)
 
-    def times(self, conv: Convolution, source: Grid, out: Grid) -> dict[str, float]:
-        """Form -> milliseconds of a layer between values in the given layouts."""
-        stored, target = Stored.empty(source), Stored.empty(out)
-        residual = Stored.empty(out) if conv.residual else None
-        stored.flat.uniform_(0, 1)
-        return {
-            form: milliseconds(self.step(form, conv, stored, target, residual))
-            for form in self.forms(conv, source, out)
-        }
+    def times(
+        self, conv: Convolution, source: Grid, out: Grid, quick: bool = False
+    ) -> dict[str, float]:
+        """Form -> milliseconds of a layer between values in the given layouts.
+
+        quick: with one kernel per layout of the table, for a first comparison of layouts.
+        """
+        forms = self.forms(conv, source, out)
+        if quick:
+            bags = {form for form in forms if form.endswith("bag")}
+            forms = [
+                form for form in forms if form in bags or form.replace("csr", "bag") not in bags
+            ]
+        return {form: self._ms(form, conv, source, out) for form in forms}
+
+    def _ms(self, form: str, conv: Convolution, source: Grid, out: Grid) -> float:
+        layouts = (source.plain, out.plain) if form in DENSE else (source.rows, out.rows)
+        key = (conv.name, form, *layouts)
+        if key not in self.measured:
+            stored, target = Stored.empty(source), Stored.empty(out)
+            residual = Stored.empty(out) if conv.residual else None
+            stored.flat.uniform_(0, 1)
+            step = self.step(form, conv, stored, target, residual)
+            self.measured[key] = milliseconds(step)
+        return self.measured[key]
 
     def pool_ms(self, pool: MaxPool, source: Grid, out: Grid) -> float:
         """Milliseconds of a max pool between values in the given layouts."""
@@ -134,7 +151,7 @@ def _cost(choices: Choices, size: Size, rows: dict[Size, int]) -> float:
         if out is None or source is None or (out.height, out.width) != size:
             continue
         if isinstance(operation, Convolution):
-            total += min(choices.times(operation, source, out).values())
+            total += min(choices.times(operation, source, out, quick=True).values())
         else:
             total += choices.pool_ms(operation, source, out)
     return total
@@ -194,7 +211,7 @@ def _layer_plan(
     return LayerPlan(
         name=layer.label,
         shape=tuple(layer.weight.shape),
-        density=nnz / layer.weight.numel(),
+        density=nnz / full,
         macs_dense=full * positions,
         macs_sparse=nnz * positions,
         form=min(ms, key=lambda form: ms[form]),

@@ -66,6 +66,8 @@ class CompiledNetwork(nn.Module):
                 f"(N, {wanted}). Compile it again with an example of the new size"
             )
             raise ProtocolError(msg)
+        if len(images) == 0:
+            raise ProtocolError("at least one image is needed; this batch is empty")
         if images.dtype != torch.float32 or images.device.type != "cpu":
             msg = f"float32 images on the CPU are needed, not {images.dtype} on {images.device}"
             raise ProtocolError(msg)

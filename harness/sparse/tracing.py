@@ -50,6 +50,7 @@ def trace(model: nn.Module, image: Tensor) -> Network:
     try:
         graph = fx.Tracer().trace(model, concrete_args=_defaults(model))
         module = fx.GraphModule(model, graph)
+        _check_inputs(graph)
         shapes = _Shapes(module)
         with torch.no_grad():
             shapes.run(image)
@@ -66,6 +67,17 @@ def _defaults(model: nn.Module) -> dict[str, Any]:
     """What the forward takes for every argument that has a default."""
     parameters = inspect.signature(model.forward).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _inputs(graph: fx.Graph) -> list[str]:
+    """Inputs without a default."""
+    return [node.name for node in graph.nodes if node.op == "placeholder" and not node.args]
+
+
+def _check_inputs(graph: fx.Graph) -> None:
+    if len(_inputs(graph)) != 1:
+        names = ", ".join(_inputs(graph)) or "none"
+        raise ProtocolError(f"a network with one input is needed; this one takes: {names}")
 
 
 class _Shapes(fx.Interpreter):
@@ -102,19 +114,15 @@ class _Reader:
         }
 
     def read(self) -> Network:
-        inputs = [node for node in self.module.graph.nodes if node.op == "placeholder"]
-        needed = [node.name for node in inputs if not node.args]
-        if len(needed) != 1:
-            names = ", ".join(needed) or "none"
-            raise ProtocolError(f"a network with one input is needed; this one takes: {names}")
+        source = _inputs(self.module.graph)[0]
         operations: list[Operation] = []
         output = ""
         for node in self.module.graph.nodes:
             if node.op == "output":
                 output = self._output(node)
-            elif node.name not in needed:
+            elif node.name != source:
                 self._read_node(node, operations)
-        return Network(needed[0], output, operations, self.shapes)
+        return Network(source, output, operations, self.shapes)
 
     def _read_node(self, node: fx.Node, operations: list[Operation]) -> None:
         if self._does_nothing(node):
