@@ -2,7 +2,7 @@
 
 All rows train the same model on the same batch and device, one step of each in turn, so that
 changes of the machine's speed hit all of them. Ideal with a backward pass of two forwards:
-margin energy of 8 candidates 3.67, Ising 1.33. With --memory each row also takes two steps in a
+margin energy of 8 candidates 3.67, Ising 1.33. With --memory each row also takes a step in a
 process of its own, whose peak is told; --steps 0 leaves it at that. With --out the measurement is
 kept as JSON, with a table of it and the authors' figures beside it. Run it from the project's root:
 
@@ -33,9 +33,10 @@ from methods.dense import Dense
 from methods.ipruning import EDropout, IPruning
 
 WARM_UP = 1
-MEMORY_STEPS = 2  # the optimizer's state is there from the second one on
+FEW_IMAGES = 2  # of a step that only brings the optimizer's state into being
 MEMORY_TARGET_GB = 8.0
 PLAIN = "plain step"
+Step = Callable[..., None]  # trains one step; asked for fewer images, on the first of them
 # EPruning / original in the authors' README: Flowers, 8 candidates, one RTX GPU; what is timed,
 # the batch size and the GPU's model are not stated.
 AUTHORS = {
@@ -60,19 +61,17 @@ def table(batch: int) -> dict[str, tuple[type[Method], dict[str, Any], float | N
     }
 
 
-def stepper(
-    method: Method, model: nn.Module, images: torch.Tensor, targets: torch.Tensor
-) -> Callable[[], None]:
-    """A function that trains one step the way the training protocol does."""
+def stepper(method: Method, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> Step:
+    """A function that trains one step, on the first so many images, as the protocol does."""
     method.attach(model, Schedule(epochs=1, steps_per_epoch=1))
     optimizer = torch.optim.Adadelta(model.parameters(), 1.0, 0.9, 1e-6, weight_decay=1e-5)
     method.begin_epoch(0)
     steps = iter(range(1 << 30))
 
-    def run() -> None:
-        method.begin_step(next(steps), images, targets)
+    def run(count: int | None = None) -> None:
+        method.begin_step(next(steps), images[:count], targets[:count])
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), targets).backward()
+        nn.functional.cross_entropy(model(images[:count]), targets[:count]).backward()
         method.after_backward()
         optimizer.step()
         method.after_step()
@@ -80,7 +79,7 @@ def stepper(
     return run
 
 
-def timed(run: Callable[[], None], device: torch.device) -> float:
+def timed(run: Step, device: torch.device) -> float:
     """Seconds of one call, the device's queue included."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -102,7 +101,7 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def step_of(row: str, arguments: argparse.Namespace) -> Callable[[], None]:
+def step_of(row: str, arguments: argparse.Namespace) -> Step:
     """A function that trains a network of its own for one step of a row of the table."""
     device = torch.device(arguments.device)
     torch.manual_seed(0)
@@ -114,13 +113,13 @@ def step_of(row: str, arguments: argparse.Namespace) -> Callable[[], None]:
 
 
 def peak_of(row: str, arguments: argparse.Namespace) -> float:
-    """Peak memory of two steps in GB (1e9 bytes), interpreter and libraries included on a CPU.
+    """Peak memory of a step in GB (1e9 bytes), interpreter and libraries included on a CPU.
 
     Only right in a process that did nothing before.
     """
     run = step_of(row, arguments)
-    for _ in range(MEMORY_STEPS):
-        run()
+    run(FEW_IMAGES)
+    run()
     return peak_bytes(torch.device(arguments.device)) / 1e9
 
 
@@ -145,7 +144,7 @@ def medians(rows: list[str], arguments: argparse.Namespace) -> dict[str, float]:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Per row: median seconds, the ratio to the plain step, and peak memory, as asked for."""
     known = table(arguments.batch)
-    rows = [row for row in known if row == PLAIN or arguments.only in row]
+    rows = [row for row in known if row == PLAIN or any(part in row for part in arguments.only)]
     memory = peaks(rows, arguments) if arguments.memory else {}
     seconds = medians(rows, arguments)
     return {
@@ -211,8 +210,8 @@ def _conditions(found: dict[str, Any]) -> str:
     )
     timing = f"n = {found['steps']} steps of each row in turn after {WARM_UP} of warm-up, "
     memory = (
-        f" Peak of a process that takes {MEMORY_STEPS} steps, interpreter and libraries included; "
-        f"target {MEMORY_TARGET_GB:g} GB (1e9 bytes)."
+        " Peak of a process that takes one step with the optimizer's state in place, interpreter "
+        f"and libraries included; target {MEMORY_TARGET_GB:g} GB (1e9 bytes)."
     )
     measured = any(row["peak_gb"] is not None for row in found["rows"])
     return (timing if found["steps"] else "") + machine + (memory if measured else "")
@@ -238,7 +237,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", action="store_true", help="peak memory per row, too")
-    parser.add_argument("--only", default="", help="rows whose name contains this text")
+    parser.add_argument("--only", nargs="*", default=[""], help="rows that contain such a text")
     parser.add_argument("--out", type=Path, help="folder to keep the measurement in")
     arguments = parser.parse_args()
     found = measure(arguments)
