@@ -15,6 +15,7 @@ from harness.reports.columns import MISSING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.latencies import LatencyRecord, Place
     from harness.registry import Entry, Registry
     from harness.results import Result
 
@@ -38,6 +39,7 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
     if entry.published:
         print_rich(_published(entry))
     _print_history(entry)
+    _print_timings(entry)
 
 
 def _document(entry: Entry, registry: Registry) -> dict[str, object]:
@@ -49,7 +51,15 @@ def _document(entry: Entry, registry: Registry) -> dict[str, object]:
         "paper": asdict(registry.papers[entry.paper]),
         "evaluation": asdict(registry.evaluations[entry.evaluation]),
         "results": [result.model_dump(mode="json") for result in _results(entry)],
+        "latencies": [record.model_dump(mode="json") for record in _timings(entry).values()],
     }
+
+
+def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
+    """Where the entry was timed -> the newest record of that place."""
+    from harness.latencies import load_all
+
+    return {record.place: record for record in load_all(entry=entry.id)}
 
 
 def _results(entry: Entry) -> list[Result]:
@@ -136,3 +146,12 @@ def _print_history(entry: Entry) -> None:
             result.verdict.reason,
         )
     print_rich(table)
+
+
+def _print_timings(entry: Entry) -> None:
+    from harness.reports.latency_table import told, where
+
+    for record in _timings(entry).values():
+        click.echo(f"timed {record.created[:10]} on {where(record)}")
+        for sentence in told(record):
+            click.echo(f"  {sentence}")

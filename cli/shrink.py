@@ -90,7 +90,8 @@ def _cut(
         else:
             assert model is not None, "checked above"
             subjects = narrowed_model(model, weights, channels, out)
-        record = measure(subjects, Request(backends=("eager",), batches=(1,), progress=bars))
+        request = Request(backends=("eager",), batches=(1,), memory=False, progress=bars)
+        record = measure(subjects, request)
         save(record)
     if as_json:
         print_json({**record.model_dump(mode="json"), "out": out.name})

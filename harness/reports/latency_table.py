@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import MetricError
@@ -46,6 +46,7 @@ class Row:
     over_eager: Gain | None
     over_onnxruntime: Gain | None
     over_same_backend: Gain | None
+    peak_memory_bytes: int | None  # of the newest record that has it
     record_id: str
 
 
@@ -65,7 +66,10 @@ def rows(records: Iterable[LatencyRecord]) -> list[Row]:
         networks = {network.name: network for network in record.networks}
         for timing in record.timings:
             key = (timing.batch, record.networks[0].model, timing.network, timing.backend)
-            found[key] = _row(record, timing, networks[timing.network])
+            row = _row(record, timing, networks[timing.network])
+            # Memory does not hang on what else the machine does: an older figure is as good.
+            older = found[key].peak_memory_bytes if key in found else None
+            found[key] = row if row.peak_memory_bytes else replace(row, peak_memory_bytes=older)
     return sorted(found.values(), key=lambda row: row.timing.batch)
 
 
@@ -82,6 +86,7 @@ def _row(record: LatencyRecord, timing: Timing, network: Network) -> Row:
         over_eager=over(EAGER),
         over_onnxruntime=over(ONNXRUNTIME),
         over_same_backend=over(timing.backend),
+        peak_memory_bytes=timing.peak_memory_bytes,
         record_id=record.record_id,
     )
 
@@ -89,7 +94,7 @@ def _row(record: LatencyRecord, timing: Timing, network: Network) -> Row:
 def cells(row: Row) -> tuple[str, ...]:
     """The texts below HEADS."""
     t = row.timing
-    peak = t.peak_memory_bytes
+    peak = row.peak_memory_bytes
     return (
         str(t.batch),
         t.network,
@@ -128,6 +133,23 @@ def where(record: LatencyRecord) -> str:
     facts = record.hardware
     chip = facts["accelerator"] or f"{facts['cpu']}, {facts['cores']} cores"
     return f"machine {facts['machine']} ({chip}), {facts['device']}, {facts['threads']} threads"
+
+
+def told(record: LatencyRecord) -> list[str]:
+    """One sentence per batch size: the dense network run eagerly, and the last one at its best."""
+    sentences = []
+    for batch in sorted({t.batch for t in record.timings}):
+        dense = record.reference(batch)
+        best = record.fastest(record.networks[-1].name, batch)
+        if dense is None or best is None:
+            continue
+        found = gain(dense.ms, best.ms)
+        doubt = "" if found.significant else ", not significant"
+        sentences.append(
+            f"batch {batch}: dense eager {dense.ms.p50:.2f} ms; {best.network} at best "
+            f"{best.ms.p50:.2f} ms ({best.backend}, {found.ratio:.2f} x{doubt})"
+        )
+    return sentences
 
 
 def markdown(found: Sequence[Row]) -> str:

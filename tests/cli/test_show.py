@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness import results
+from harness import latencies, results
 from tests.cli.conftest import Bench, document
 from tests.harness.made import made
+from tests.harness.test_latencies import record
 
 
 def test_json_holds_entry_paper_protocol_status_and_results(bench: Bench) -> None:
@@ -79,3 +80,15 @@ def test_an_unknown_id_exits_with_two_and_the_nearest_name(bench: Bench) -> None
     assert line.startswith(
         "bench: no entry is called 'str-resnet50-9'; did you mean 'str-resnet50-"
     )
+
+
+def test_timings_are_told_per_machine(bench: Bench) -> None:
+    for i, machine in enumerate(("m1", "m2")):
+        when = f"20261101T12000{i}Z-0000000{i}"
+        latencies.save(record("str-resnet50-81", when=when, machine=machine))
+    text = bench("show", "str-resnet50-81").stdout
+    for machine in ("m1", "m2"):
+        assert f"timed 2026-11-01 on machine {machine} (chip, 2 cores), cpu, 2 threads" in text
+    assert text.count("pruned at best 10.00 ms (sparse, 4.00 x)") == 2
+    stored = document(bench("show", "str-resnet50-81", "--json"))["latencies"]
+    assert [kept["hardware"]["machine"] for kept in stored] == ["m1", "m2"]

@@ -26,7 +26,7 @@ from harness.latencies import (
     of_one_place,
     save,
 )
-from harness.reports.latency_table import cells, markdown, rich_table, rows
+from harness.reports.latency_table import cells, markdown, rich_table, rows, told
 
 RTOL_FLOAT64 = 1e-12  # the same interpolation, written in another order
 samples = st.lists(st.floats(0.01, 1e4), min_size=2, max_size=60)
@@ -218,3 +218,16 @@ def test_the_light_list_of_backends_is_the_real_one() -> None:
     from harness.profile.backends import BACKENDS as REAL
 
     assert tuple(REAL) == BACKENDS
+
+
+def test_memory_of_an_older_record_still_stands() -> None:
+    slim = timing("pruned", "sparse", 9.0).model_copy(update={"peak_memory_bytes": None})
+    later = record(when="20261101T130000Z-00000002", timings=(timing("dense", "eager", 40.0), slim))
+    found = {(r.timing.network, r.timing.backend): r for r in rows([record(), later])}
+    assert found["pruned", "sparse"].timing.ms.p50 == 9.0
+    assert found["pruned", "sparse"].peak_memory_bytes == 3 * 2**20
+
+
+def test_a_record_in_a_sentence() -> None:
+    [sentence] = told(record())
+    assert sentence == ("batch 1: dense eager 40.00 ms; pruned at best 10.00 ms (sparse, 4.00 x)")
