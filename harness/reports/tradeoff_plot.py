@@ -66,8 +66,7 @@ def draw(found: Sequence[Point], axis: Axis, title: str, note: str, target: Path
     from matplotlib import pyplot as plt
 
     # Text stays text in SVG, and its ids are no random numbers.
-    style = {"svg.fonttype": "none", "svg.hashsalt": "reprune", "font.size": 9}
-    with plt.rc_context(style):
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "reprune", "font.size": 9}):
         figure = _figure(found, axis, title, note)
         target.parent.mkdir(parents=True, exist_ok=True)
         nameless = {"Software": None} if target.suffix.lower() == ".png" else {"Date": None}
@@ -183,7 +182,8 @@ def _label(
     places = place(anchors, [(b.width + 2, b.height) for b in boxes], taken, area)
     back = figure.transFigure.inverted().transform
     for text, box, (x, y) in zip(texts, places, anchors, strict=True):
-        text.set_position(back((box.left + 1, box.bottom)))
+        left, bottom = back((box.left + 1, box.bottom))
+        text.set_position((left, bottom))
         nearest = (min(max(x, box.left), box.right), min(max(y, box.bottom), box.top))
         if max(abs(nearest[0] - x), abs(nearest[1] - y)) > 2 * MARK_PX:
             ends = [axes.transData.inverted().transform(end) for end in ((x, y), nearest)]
