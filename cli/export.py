@@ -3,49 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import options
-from cli.output import print_json
+from cli.output import print_json, progress
+
+if TYPE_CHECKING:
+    from harness.export import Weights
+    from harness.registry import Registry
+    from harness.reproduction import Options
+
+# Spelled out here: the module that knows them imports torch.
+_FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
 
 
 @click.command(
-    "export",
-    epilog="Example:  bench export ftwt-resnet56-cifar10-0.80-decoupled model_best.pth.tar "
-    "--layout paper --epoch best",
+    "export", epilog="Example:  bench export acdc-resnet50-90 resnet50-90.pth --to torchvision"
 )
 @click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Which seed of the run."
+    "--to",
+    "form",
+    type=click.Choice(_FORMS),
+    help="The form; without it, FILE must end in .safetensors or .onnx.",
 )
+@click.option("--seed", type=click.IntRange(0), help="Our own training: which seed (default 0).")
 @click.option(
     "--epoch",
     type=click.Choice(["last", "best"]),
-    default="last",
-    show_default=True,
-    help="best: on the test set, kept when the recipe selects it.",
+    help="Our own training: last (default), or best on the test set, if the recipe keeps it.",
 )
-@click.option(
-    "--layout",
-    type=click.Choice(["plain", "paper"]),
-    default="plain",
-    show_default=True,
-    help="plain: safetensors. paper: a torch file that the paper's code reads.",
-)
+@click.option("--offline", is_flag=True, help="Use only files that are here already.")
+@options.data_root
+@options.extra_registries
 @options.as_json
-def command(entry_id: str, target: Path, seed: int, epoch: str, layout: str, as_json: bool) -> None:
-    """Hand out the weights of a finished run.
+def command(
+    entry_id: str,
+    target: Path,
+    form: str | None,
+    seed: int | None,
+    epoch: str | None,
+    offline: bool,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Hand out weights: published ones, or those of a finished run of our own.
 
-    The newest result of the entry (a registry id, or the name of a run of your own) says which.
+    ID is a registry entry or the name of a run; an entry with a published checkpoint means that
+    one, unless --seed or --epoch ask for our own training. torchvision and timm: a state dict that
+    loads strictly into that library's network, checked on random pictures. onnx: any number of
+    images, zeros in place. paper: a torch file that the paper's code reads.
     """
-    from harness.export import export, last_trained
+    chosen = form or {".safetensors": "safetensors", ".onnx": "onnx"}.get(target.suffix)
+    if chosen is None:
+        raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
+    from harness.export import export
+    from harness.reproduction import Options
 
-    result = last_trained(entry_id)
-    export(result, target, seed, epoch, layout)
+    registry = options.load_registry(registries)
+    with progress() as bars:
+        wanted = Options(data_root=data_root, offline=offline, progress=bars)
+        weights = _weights(registry, entry_id, seed, epoch, wanted)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    how = export(weights, target, chosen)
+    facts = {"entry": weights.name, "weights": weights.where, "form": chosen, "read_by": how}
     if as_json:
-        print_json({"entry": entry_id, "result_id": result.result_id, "file": str(target)})
+        print_json({**facts, "file": str(target), "size_bytes": target.stat().st_size})
     else:
-        size = target.stat().st_size
-        click.echo(f"{target}: {size:,} bytes, seed {seed}, {epoch} epoch of {result.result_id}")
+        click.echo(f"{target}: {target.stat().st_size:,} bytes, {chosen}, {weights.where}")
+        click.echo(f"  {how.replace('FILE', repr(target.name))}")
+
+
+def _weights(
+    registry: Registry, entry_id: str, seed: int | None, epoch: str | None, wanted: Options
+) -> Weights:
+    from harness.export import last_trained, published, trained
+
+    id = registry.aliases.get(entry_id, entry_id)
+    entry = registry.entries.get(id)
+    if entry is not None and entry.checkpoint and seed is None and epoch is None:
+        return published(entry, wanted)
+    return trained(last_trained(id), seed or 0, epoch or "last")

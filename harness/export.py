@@ -1,13 +1,16 @@
-"""Weights of finished runs, handed out: plain, or as the paper's code would have saved them."""
+"""Weights handed out: published ones or those of finished runs, in the form somebody else reads."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from harness import paths
 from harness.checkpoints import load_into
@@ -15,53 +18,161 @@ from harness.chosen_method import make_method
 from harness.data.facts import facts
 from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.models import build
+from harness.onnx_file import write_onnx
+from harness.other_libraries import library_state
 from harness.protocols.state import RunFolder
+from harness.registry import Entry
+from harness.reproduction import Options, load_model
 from harness.results import Result, Run, load_all
-from methods.base import Schedule
+from methods.base import Method, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One network ready to be handed out.
+
+    tensors: plain names, gates of a dynamic network beside them. network: in eval mode, on the CPU.
+    """
+
+    name: str  # entry id, or the user's name for a run
+    where: str  # which of several networks of that name: source or seed and epoch
+    method: str
+    model: str
+    dataset: str
+    dynamic: bool
+    tensors: Mapping[str, Tensor]
+    network: nn.Module
+    stated: Mapping[str, float]  # what papers' files say beside the weights
+    maker: Method | None  # the method that trained it, here
+
+    @property
+    def classes(self) -> int:
+        return facts(self.dataset).classes
+
+    @property
+    def channels(self) -> int:
+        return facts(self.dataset).channels
+
+
+def published(entry: Entry, options: Options) -> Weights:
+    """The published weights of `entry`. Raises CheckpointError."""
+    network, obtained = load_model(entry, options)
+    return Weights(
+        name=entry.id,
+        where=f"published, {obtained.source}",
+        method=entry.method,
+        model=entry.model,
+        dataset=entry.dataset,
+        dynamic=entry.granularity == "dynamic",
+        tensors=load_file(obtained.path),
+        network=network.cpu(),
+        stated={},
+        maker=None,
+    )
+
+
+def trained(result: Result, seed: int = 0, epoch: str = "last") -> Weights:
+    """The weights of one seed of a trained `result`; epoch: "last", or "best" if it was kept.
+
+    Raises CheckpointUnavailable if run or epoch are gone.
+    """
+    run = _seed_of(result, seed)
+    folder = _folder_of(result, run)
+    file = folder.weights if epoch == "last" else folder.best
+    if not file.exists():
+        msg = f"{result.entry} seed {seed}: the {epoch} epoch's weights were not kept"
+        raise CheckpointUnavailable(f"{msg}. Recipes with `selects: best` keep the best ones")
+    method = make_method(result.method, result.settings)
+    shape = facts(result.dataset)
+    network = build(result.model, num_classes=shape.classes, in_channels=shape.channels)
+    if method.kind == "dynamic":
+        method.attach(network, Schedule(epochs=0, steps_per_epoch=0))
+    tensors = load_file(file)
+    load_into(network, tensors, result.entry)
+    return Weights(
+        name=result.entry,
+        where=f"seed {seed}, {epoch} epoch of {result.result_id}",
+        method=result.method,
+        model=result.model,
+        dataset=result.dataset,
+        dynamic=method.kind == "dynamic",
+        tensors=tensors,
+        network=network.eval(),
+        stated=_stated(run, epoch),
+        maker=method,
+    )
 
 
 def last_trained(entry_id: str) -> Result:
     """The newest stored result of `entry_id` that was trained here."""
-    found = [result for result in load_all(entry=entry_id) if result.mode == "trained"]
+    found = [result for result in load_all(entry=entry_id) if result.mode != "evaluated"]
     if not found:
         msg = f"{entry_id}: no training result is stored, so there are no weights to hand out"
         raise CheckpointUnavailable(f"{msg}. Train it: bench reproduce {entry_id} --mode train")
     return found[-1]
 
 
-def export(result: Result, target: Path, seed: int, epoch: str, layout: str) -> Path:
-    """Write the weights of one seed of `result` to `target`; the path.
+def export(weights: Weights, target: Path, form: str) -> str:
+    """Write `weights` to `target`; how the file is read. form: one of FORMS.
 
-    epoch: "last", or "best" if the recipe kept it. layout: "plain" (safetensors, gates below
-    `ftwt.` or whatever the method calls them) or "paper" (torch file that its code reads).
-    Raises CheckpointUnavailable if run or epoch are gone, ProtocolError if the paper has no layout.
+    Raises ProtocolError, with nothing written, if the weights do not have that form.
     """
-    run = _seed_of(result, seed)
-    folder = _folder_of(result, run)
-    weights = folder.weights if epoch == "last" else folder.best
-    if not weights.exists():
-        msg = f"{result.entry} seed {seed}: the {epoch} epoch's weights were not kept"
-        raise CheckpointUnavailable(f"{msg}. Recipes with `selects: best` keep the best ones")
-    tensors = load_file(weights)
-    if layout == "plain":
-        save_file(tensors, target)
-        return target
-    method = make_method(result.method, result.settings)
-    model = _network(result)
-    if method.kind == "dynamic":
-        method.attach(model, Schedule(epochs=0, steps_per_epoch=0))
-    load_into(model, tensors, result.entry)
+    return FORMS[form](weights, target)
+
+
+def _safetensors(weights: Weights, target: Path) -> str:
+    save_file({name: value.contiguous() for name, value in weights.tensors.items()}, target)
+    return "safetensors.torch.load_file(FILE)"
+
+
+def _paper(weights: Weights, target: Path) -> str:
+    if weights.maker is None:
+        msg = f"{weights.name}: its published file is in the paper's layout already"
+        raise ProtocolError(f"{msg}. Other forms: {', '.join(FORMS)}")
     try:
-        published = method.export_published(method.finalize(model))
+        content = weights.maker.export_published(weights.maker.finalize(weights.network))
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"{result.entry}: {error}. Try: --layout plain") from error
-    torch.save({**_stated(run, epoch), **published}, target)
-    return target
+        raise ProtocolError(f"{weights.name}: {error}. Try: --to safetensors") from error
+    torch.save({**weights.stated, **content}, target)
+    return "as the paper's code reads it"
 
 
-def _network(result: Result) -> nn.Module:
-    shape = facts(result.dataset)
-    return build(result.model, num_classes=shape.classes, in_channels=shape.channels)
+def _for_library(library: str) -> Callable[[Weights, Path], str]:
+    def write(weights: Weights, target: Path) -> str:
+        if weights.dynamic:
+            msg = f"{weights.name}: its gates choose filters image by image"
+            raise ProtocolError(f"{msg}; {library} has no such network. Try: --to safetensors")
+        state, made_by = library_state(
+            weights.network, library, weights.model, weights.classes, weights.channels
+        )
+        if target.suffix == ".safetensors":
+            save_file(state, target)
+            return f"{made_by}.load_state_dict(safetensors.torch.load_file(FILE))"
+        torch.save(state, target)
+        return f"{made_by}.load_state_dict(torch.load(FILE, weights_only=True))"
+
+    return write
+
+
+def _onnx(weights: Weights, target: Path) -> str:
+    network = weights.network
+    if weights.maker is not None:
+        network = weights.maker.finalize(network)
+    about = {"entry": weights.name, "model": weights.model, "dataset": weights.dataset}
+    write_onnx(network, weights.model, weights.dataset, target, about)
+    return "onnxruntime.InferenceSession(FILE), input `images` (N, C, H, W), normalised"
+
+
+FORMS: dict[str, Callable[[Weights, Path], str]] = {
+    "safetensors": _safetensors,
+    "torchvision": _for_library("torchvision"),
+    "timm": _for_library("timm"),
+    "onnx": _onnx,
+    "paper": _paper,
+}
 
 
 def _stated(run: Run, epoch: str) -> dict[str, float]:

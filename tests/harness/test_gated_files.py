@@ -98,7 +98,7 @@ def test_a_run_leaves_its_weights_in_a_plain_file_that_measures_the_same(home: P
         target = home / f"{epoch}.safetensors"
         assert bench("export", name, target, "--epoch", epoch).exit_code == 0
         assert figures["flops_reduction_pct"] == reduction_of(target, result)
-    refused = bench("export", name, home / "x.pth", "--layout", "paper")
+    refused = bench("export", name, home / "x.pth", "--to", "paper")
     assert refused.exit_code == 2 and "no layout" in refused.stderr
 
 
