@@ -46,7 +46,7 @@ class PartialFile:
     def load(self) -> dict[str, np.ndarray] | None:
         """The arrays kept last, or None; a damaged file counts as absent."""
         try:
-            with np.load(self._path, allow_pickle=False) as held:
+            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 return dict(held)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None

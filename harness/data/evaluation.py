@@ -140,9 +140,8 @@ def resident_batches(
     whole = in_channels(held.images, evaluation.channels)
 
     def pixels(start: int) -> Pixels:
-        rest = slice(start * batch_size, None)
-        parts = whole[rest].split(batch_size), held.labels[rest].split(batch_size)
-        return zip(*parts, strict=True)
+        parts = whole.split(batch_size), held.labels.split(batch_size)
+        return zip(*(part[start:] for part in parts), strict=True)
 
     return EvaluationBatches(
         name=images.name,
@@ -186,7 +185,7 @@ def _picture_batches(
             decoded = in_batches(files[first:], transform, batch_size)
         else:
             decoded = _from_cache(held, rows, batch_size, first)
-        for batch, part in zip(decoded, chosen[first:].split(batch_size), strict=True):
+        for batch, part in zip(decoded, chosen.split(batch_size)[start:], strict=True):
             yield in_channels(on_device(batch, device), evaluation.channels), part
 
     return EvaluationBatches(
@@ -204,10 +203,12 @@ def _picture_batches(
     )
 
 
-def _from_cache(held: np.ndarray, rows: np.ndarray | None, batch_size: int) -> Iterator[np.ndarray]:
-    """Pictures of the cache in order, all or those at `rows`; not copied if all."""
+def _from_cache(
+    held: np.ndarray, rows: np.ndarray | None, batch_size: int, first: int
+) -> Iterator[np.ndarray]:
+    """Pictures of the cache from `first` on, all or those at `rows`; not copied if all."""
     count = len(held) if rows is None else len(rows)
-    for start in range(0, count, batch_size):
+    for start in range(first, count, batch_size):
         stop = start + batch_size
         yield held[start:stop] if rows is None else held[rows[start:stop]]
 

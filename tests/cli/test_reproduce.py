@@ -320,3 +320,60 @@ def test_dry_run_shows_the_users_settings_over_the_entrys(bench: Bench) -> None:
         *("--set", "settings.sparsity=0.8"),
     )
     assert "'sparsity': 0.8" in done.stdout
+
+
+def suite_file(tmp_path: Path, *ids: str) -> Path:
+    file = tmp_path / "suite.yaml"
+    file.write_text(f"version: 1\nsuites: {{mine: [{', '.join(ids)}]}}\n")
+    return file
+
+
+TWO = ("dense-convnet-tiny-digits", "acdc-convnet-tiny-digits-90")
+
+
+def test_a_suite_goes_on_where_it_was_and_ids_are_measured(bench: Bench, tmp_path: Path) -> None:
+    arguments = ("--registry", suite_file(tmp_path, *TWO), "--no-tracking", "--json")
+    [first] = document(bench("reproduce", TWO[1], *arguments))
+    whole = bench("reproduce", "--suite", "mine", *arguments)
+    assert whole.exit_code == 0
+    new, held = document(whole)
+    assert (new["entry"], held) == (TWO[0], first)  # in the suite's order
+    assert f"1/2 {TWO[1]}: exact, on record since {first['created']}" in whole.stderr
+    assert f"2/2 {TWO[0]}: exact" in whole.stderr
+    assert "1 of 2 are on record already; to measure anew: --again" in whole.stderr
+    assert len(list(load_all())) == 2
+    bench("reproduce", "--suite", "mine", "--again", *arguments)
+    assert len(list(load_all())) == 4
+    bench("reproduce", TWO[1], *arguments)
+    assert len(list(load_all())) == 5
+    again = bench("reproduce", TWO[1], "--resume", *arguments)
+    assert len(list(load_all())) == 5
+    assert document(again)[0]["entry"] == TWO[1]
+
+
+def test_entries_on_the_same_images_share_a_pass(bench: Bench) -> None:
+    done = bench("reproduce", *TWO, "--no-tracking")
+    assert f"{TWO[0]} and 1 more: evaluate on digits" in done.stderr
+    assert done.stderr.count("evaluate on") == 1
+
+
+def test_a_recorded_mismatch_still_exits_with_three(
+    bench: Bench, served: Callable[..., Path]
+) -> None:
+    arguments = ("--registry", served(published(top1="99.00")), "--no-tracking", "--json")
+    assert bench("reproduce", "acdc-tiny-50", *arguments).exit_code == 3
+    assert bench("reproduce", "acdc-tiny-50", "--resume", *arguments).exit_code == 3
+    assert len(list(load_all())) == 1
+
+
+def test_fast_is_shown_beside_the_verdict(bench: Bench) -> None:
+    arguments = ("reproduce", TWO[0], "--no-tracking", "--fast")
+    shown = bench(*arguments, CXX="no-such-compiler", COLUMNS="200")
+    assert shown.exit_code == 0
+    [line] = [line for line in shown.stdout.splitlines() if "fast, not judged" in line]
+    assert line.startswith(f"{TWO[0]}  fast, not judged (bfloat16, channels_last): top1_pct ")
+    assert "of 364 predictions are not those of float32" in line
+    [result] = document(bench(*arguments, "--json", CXX="no-such-compiler"))
+    assert result["verdict"]["status"] == "exact" and result["precision"] == "float32"
+    assert result["fast"]["counts"]["n"] == 364 and not result["fast"]["compiled"]
+    assert 0 <= result["fast"]["flipped"] <= 364

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,42 @@ def test_pictures_are_streamed_as_torchvision_would_show_them(tree: Path) -> Non
             file = tree / f"imagenet/val/n{label:08d}/x.png"
             want = pipeline(Image.open(file))
             assert torch.allclose(image, want, rtol=0, atol=ATOL_NORMALISED)
+
+
+def test_pictures_come_from_the_cache_once_it_is_there(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    streamed = list(evaluation_batches(IMAGENET, tree, "cpu", 300))
+    assert not list(tmp_path.rglob("*"))  # by default nothing is made
+    made = evaluation_batches(IMAGENET, tree, "cpu", 300, cache="build")
+    few = evaluation_batches(IMAGENET, tree, "cpu", batch_size=16, limit=40)
+    also_few = evaluation_batches(IMAGENET, tree, "cpu", batch_size=16, limit=40, cache="off")
+    pairs = [(made, streamed), (few, list(also_few))]
+    with monkeypatch.context() as patch:  # no process can be started: nothing is decoded again
+        patch.setattr(sys, "executable", "/nonexistent")
+        for batches, wanted in pairs:
+            for (images, labels), (image, label) in zip(batches, wanted, strict=True):
+                assert torch.equal(images, image) and torch.equal(labels, label)
+
+
+def test_batches_from_a_number_on_are_the_rest(tree: Path) -> None:
+    for batches in (
+        evaluation_batches(IMAGENET, tree, "cpu", 16, limit=40),
+        evaluation_batches(DIGITS, None, "cpu", 100),
+    ):
+        whole = list(batches)
+        for start in (1, 2, len(whole)):
+            rest = [(images.clone(), labels) for images, labels in batches.passing(start)]
+            assert len(rest) == len(whole) - start
+            for (images, labels), (want, wanted) in zip(rest, whole[start:], strict=True):
+                assert torch.equal(images, want) and torch.equal(labels, wanted)
+
+
+def test_only_passing_batches_share_memory() -> None:
+    batches = evaluation_batches(DIGITS, None, "cpu", 91)
+    assert len({images.data_ptr() for images, _ in list(batches)}) == 4
+    assert len({images.data_ptr() for images, _ in batches.passing()}) == 1
 
 
 def test_a_damaged_picture_stops_the_evaluation(tree: Path) -> None:

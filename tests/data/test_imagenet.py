@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from harness.data.imagenet import decode, opened, ordered_map, squash
+from harness.data.imagenet import decode, decode_into, opened, ordered_map, squash
 from harness.data.pixels import Normalise
 from harness.errors import DataError
 
@@ -46,6 +49,29 @@ def test_decoding_is_bit_identical_to_torchvision(
     want = reference(Image.open(path).convert("RGB")).numpy()
     got = decode(path, resize, crop, interpolation)
     assert got.shape == want.shape and (got == want).all()
+
+
+@given(
+    st.integers(1, 130),
+    st.integers(1, 130),
+    st.integers(1, 64),
+    st.integers(1, 64),
+    st.sampled_from(["bilinear", "bicubic"]),
+)
+def test_any_size_is_resized_and_cropped_as_torchvision_does(
+    width: int, height: int, resize: int, crop: int, interpolation: str
+) -> None:
+    mode = transforms.InterpolationMode(interpolation)
+    reference = transforms.Compose(
+        [transforms.Resize(resize, mode), transforms.CenterCrop(crop), transforms.PILToTensor()]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_picture(Path(folder) / "x.bmp", width, height)
+        want = reference(Image.open(path)).numpy()
+        got = decode(path, resize, crop, interpolation)
+        into = np.empty((3, crop, crop), np.uint8)
+        decode_into(into, path, resize, crop, interpolation)
+    assert got.shape == want.shape and (got == want).all() and (into == want).all()
 
 
 def test_decoding_gives_the_stored_arrays(tmp_path: Path) -> None:
