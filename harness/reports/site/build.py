@@ -19,7 +19,7 @@ from harness.reports.select import leaderboard
 from harness.reports.site import pages, vega
 from harness.reports.site.layers import HEIGHT, WIDTH
 from harness.reports.site.lines import COLUMNS, Board, boards
-from harness.reports.site.points import AXES, points
+from harness.reports.site.points import AXES, first_axis, points
 from harness.reports.site.publish import replacing
 from harness.results import Result
 
@@ -45,7 +45,7 @@ class _Material:
 
     registry: Registry
     history: Mapping[str, Sequence[Result]]  # entry -> results without layers, oldest first
-    files: Mapping[str, Path]  # result id -> its record
+    files: Mapping[tuple[str, str], Path]  # (entry, result id) -> its record
     every: Sequence[Row]  # of all results
     rows: Mapping[str, Sequence[Row]]  # entry -> newest rows, evaluated first
     shown: Sequence[Row]  # all of these
@@ -76,10 +76,12 @@ def build(registry: Registry, out: Path) -> Built:
 
 def _gather(registry: Registry) -> _Material:
     history: dict[str, list[Result]] = {}
-    files: dict[str, Path] = {}
+    files: dict[tuple[str, str], Path] = {}
     for result in results.load_all(layers=False):
-        files[result.result_id] = paths.results_folder() / result.entry / f"{result.result_id}.json"
-        history.setdefault(registry.aliases.get(result.entry, result.entry), []).append(result)
+        id = registry.aliases.get(result.entry, result.entry)
+        history.setdefault(id, []).append(result)
+        file = paths.results_folder() / result.entry / f"{result.result_id}.json"
+        files[id, result.result_id] = file
     every = [replace(row(r), entry=id) for id, found in history.items() for r in found]
     links = link_checks.load()
     shown = leaderboard(every, registry)
@@ -145,6 +147,7 @@ class _Site:
             "index.html",
             boards=self.boards,
             charts=charts,
+            first_axis={key: first_axis(chart) for key, chart in charts.items()},
             methods=self.methods(),
             axes_json=[asdict(axis) for axis in AXES],
         )
@@ -162,7 +165,7 @@ class _Site:
     def entry(self, id: str) -> None:
         """The page of one entry, and the records it links to."""
         material = self.material
-        files = [material.files[row.result_id] for row in material.rows.get(id, ())]
+        files = [material.files[id, row.result_id] for row in material.rows.get(id, ())]
         newest = [results.load(file) for file in files]
         page = pages.entry_page(
             id,

@@ -45,10 +45,16 @@ def points(rows: Sequence[Row], unmeasured: Sequence[Entry]) -> list[dict[str, A
             if point["how"] in ("evaluated", "retrained") and point[axis.key] is not None
         ]
         costs = [(-p[axis.key] if axis.rising else p[axis.key], p["top1"]) for p in taking_part]
-        for point, on in zip(taking_part, front(costs), strict=True):
-            if on:
-                point["front"].append(axis.key)
+        for place in front(costs):
+            taking_part[place]["front"].append(axis.key)
     return found
+
+
+def first_axis(points: Sequence[dict[str, Any]]) -> str:
+    """The axis to begin with: the first with a Pareto front, else the one with most points."""
+    fronts = [axis.key for axis in AXES if any(axis.key in point["front"] for point in points)]
+    shown = {axis.key: sum(p[axis.key] is not None for p in points) for axis in AXES}
+    return fronts[0] if fronts else max(shown, key=lambda key: shown[key])
 
 
 def _measured(row: Row) -> dict[str, Any]:

@@ -15,13 +15,17 @@ HEADER = (
 
 def bundle() -> str:
     """The script that defines `vegaEmbed`. Made once per version of the bundler, then kept."""
-    import vl_convert
+    from importlib.metadata import version as version_of
 
-    version = vl_convert.__version__
+    version = version_of("vl-convert-python")
     kept = paths.cache_folder() / "site" / f"vega-{version}.js"
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
-    script = HEADER.format(version=version) + vl_convert.javascript_bundle()
+    import vl_convert
+
+    script = HEADER.format(version=version) + vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed;"
+    )
     _keep(kept, script)
     return script
 

@@ -13,6 +13,11 @@
     return style("--series").split(/\s+/);
   }
 
+  function told(point, axis) {
+    var on = point.front.indexOf(axis.key) >= 0 ? ", on the Pareto front" : "";
+    return point.id + ", " + point.how + ", top-1 " + point.top1.toFixed(2) + " %" + on;
+  }
+
   function spec(points, axis, methods, label, width) {
     var columns = Math.max(2, Math.floor(width / 130));
     var colours = palette();
@@ -45,37 +50,33 @@
       title: "top-1, %",
       scale: { zero: false, nice: true },
     };
+    var front = held.filter(function (point) {
+      return point.front.indexOf(axis.key) >= 0;
+    });
+    var line = {
+      data: { values: front },
+      mark: {
+        type: "line",
+        interpolate: axis.rising ? "step-before" : "step-after",
+        color: style("--accent"),
+        strokeWidth: 1.5,
+        strokeDash: [5, 4],
+        aria: false,
+      },
+      encoding: { x: x, y: y, order: { field: axis.key } },
+    };
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
       description: label,
       width: "container",
       height: 380,
       autosize: { type: "fit-x", contains: "padding" },
-      layer: [
-        {
-          data: {
-            values: held.filter(function (point) {
-              return point.front.indexOf(axis.key) >= 0;
-            }),
-          },
-          mark: {
-            type: "line",
-            interpolate: axis.rising ? "step-before" : "step-after",
-            color: style("--accent"),
-            strokeWidth: 1.5,
-            strokeDash: [5, 4],
-            aria: false,
-          },
-          encoding: { x: x, y: y, order: { field: axis.key } },
-        },
+      layer: (front.length ? [line] : []).concat([
         {
           data: {
             values: held.map(function (point) {
               return Object.assign({}, point, {
-                href: "entries/" + point.page,
-                label:
-                  point.id + ", " + point.how + ", top-1 " + point.top1.toFixed(2) + " %" +
-                  (point.front.indexOf(axis.key) >= 0 ? ", on the Pareto front" : ""),
+                label: told(point, axis),
                 onFront: point.front.indexOf(axis.key) >= 0,
                 "on the front": point.front.indexOf(axis.key) >= 0 ? "yes" : "no",
               });
@@ -121,7 +122,6 @@
               condition: { test: "datum.how === 'published' || datum.how === 'smoke'", value: 0.35 },
               value: 0.95,
             },
-            href: { field: "href" },
             description: { field: "label" },
             tooltip: [
               { field: "id", title: "entry" },
@@ -134,7 +134,7 @@
             ],
           },
         },
-      ],
+      ]),
       config: {
         background: null,
         font: style("--sans"),
@@ -199,8 +199,62 @@
         tooltip: { theme: "custom" },
       })
       .then(function () {
+        reachable(place, there, axis);
         section.dataset.drawn = axis.key;
       });
+  }
+
+  /* Points are links: one stop for Tab, arrow keys from point to point, Enter opens the entry. */
+  function reachable(place, points, axis) {
+    var pages = {};
+    points.forEach(function (point) {
+      pages[told(point, axis)] = "entries/" + point.page;
+    });
+    var marks = Array.prototype.filter.call(
+      place.querySelectorAll('path[aria-roledescription="point"]'),
+      function (mark) {
+        return pages[mark.getAttribute("aria-label")];
+      }
+    );
+    marks.sort(function (a, b) {
+      return a.getBoundingClientRect().left - b.getBoundingClientRect().left;
+    });
+    marks.forEach(function (mark, i) {
+      mark.setAttribute("role", "link");
+      mark.removeAttribute("aria-roledescription");
+      mark.setAttribute("tabindex", i ? "-1" : "0");
+      mark.addEventListener("click", function () {
+        location.href = pages[mark.getAttribute("aria-label")];
+      });
+      mark.addEventListener("focus", function () {
+        point(mark, "pointermove");
+      });
+      mark.addEventListener("blur", function () {
+        point(mark, "pointerout");
+      });
+      mark.addEventListener("keydown", function (event) {
+        if (event.key === "Enter") mark.dispatchEvent(new MouseEvent("click"));
+        var step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        var next = marks[(i + step + marks.length) % marks.length];
+        mark.setAttribute("tabindex", "-1");
+        next.setAttribute("tabindex", "0");
+        next.focus();
+      });
+    });
+  }
+
+  /* The chart's own tooltip follows the focus as it follows the pointer. */
+  function point(mark, kind) {
+    var box = mark.getBoundingClientRect();
+    mark.dispatchEvent(
+      new PointerEvent(kind, {
+        bubbles: true,
+        clientX: box.left + box.width / 2,
+        clientY: box.top + box.height / 2,
+      })
+    );
   }
 
   function best(points) {
