@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
+import logging
 import shutil
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from harness.data.known import Download, Origin
 from harness.errors import DataError
 
 TIMEOUT_S = 30  # without an answer for this long the host counts as unreachable
-BLOCK_BYTES = 1 << 20
 
 
 def fetch(origin: Origin, root: Path) -> None:
@@ -68,23 +64,27 @@ def _one(download: Download, folder: Path) -> None:
             target = folder / file.name
             if not target.exists():
                 shutil.move(file, target)
-    except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
-        raise DataError(f"{download.url}: the host answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError) as error:
         raise DataError(f"{download.url}: {type(error).__name__}: {error}") from error
 
 
 def _retrieve(download: Download, name: str, work: Path) -> Path:
-    file, digest = work / name, hashlib.md5()
-    with urllib.request.urlopen(download.url, timeout=TIMEOUT_S) as answer, file.open("wb") as out:
-        while block := answer.read(BLOCK_BYTES):
-            out.write(block)
-            digest.update(block)
-    if digest.hexdigest() != download.md5:
-        msg = f"{download.url}: not the official file: expected md5 {download.md5}"
-        raise DataError(f"{msg}, got {digest.hexdigest()} over {file.stat().st_size} bytes")
-    return file
+    import pooch
+    from requests import HTTPError
+
+    pooch.get_logger().setLevel(logging.WARNING)  # it would tell of every download
+    # Kept-alive connections would never be closed.
+    way = pooch.HTTPDownloader(timeout=TIMEOUT_S, headers={"Connection": "close"})
+    try:
+        known = f"md5:{download.md5}"
+        return Path(pooch.retrieve(download.url, known, fname=name, path=work, downloader=way))
+    except HTTPError as error:
+        assert error.response is not None  # a host answered
+        with error.response as answer:  # it holds the connection
+            told = f"{answer.status_code} {answer.reason}"
+        raise DataError(f"{download.url}: the host answers {told}") from error
+    except ValueError as error:  # the file is gone already
+        raise DataError(f"{download.url}: not the official file: {error}") from error
 
 
 def _unpacked(archive: Path, member: str) -> Path:
