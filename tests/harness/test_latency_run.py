@@ -71,7 +71,7 @@ def test_too_few_repeats_are_refused_before_anything_runs() -> None:
         measure(subjects(tiny()), Request(repeats=1))
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in ("compile", "sparse")])
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "compile"])
 def test_a_backend_computes_what_eager_does(name: str) -> None:
     backend, network = BACKENDS[name], tiny()
     reason = backend.unavailable(torch.device("cpu"))
@@ -238,3 +238,14 @@ def test_random_networks_answer_with_finite_numbers_and_are_the_same_each_time()
         assert torch.equal(one(images), two(images))
         assert math.isfinite(float(one(images).abs().max()))
     assert not one.training and one.bn1.momentum == 0.1
+
+
+@pytest.mark.gpu
+def test_cuda_is_timed_and_its_memory_is_the_allocators() -> None:
+    ways = ("eager", "channels_last", "onnxruntime")
+    request = Request(backends=ways, batches=(2,), device="cuda")
+    record = measure(of_model("resnet20"), request)
+    assert [t.backend for t in record.timings] == ["eager", "channels_last"]
+    assert record.skipped[0].reason == "onnxruntime is timed on the CPU only"
+    assert all((t.peak_memory_bytes or 0) > record.networks[0].dense_bytes for t in record.timings)
+    assert record.place.device == "cuda" and record.hardware["accelerator"]
