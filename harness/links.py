@@ -183,6 +183,17 @@ def _judged(answer: requests.Response, kind: Kind, address: str) -> Link:
     return _link(True, status, "a file" + (f" of {size} bytes" if size else ""))
 
 
+def fetch(source: str, file: Path, attempts: int = 2) -> None:
+    """Fill `file` with what lies at a link. Raises CheckpointUnavailable or NotACheckpoint."""
+    from harness.checkpoints.download import Policy, download, download_from_drive
+
+    patience = Policy(attempts=attempts)
+    if source.startswith("gdrive:"):
+        download_from_drive(source.removeprefix("gdrive:"), file, patience.max_bytes)
+    else:
+        download(source, file, patience, patience.max_bytes)
+
+
 def not_a_file(head: bytes) -> str:
     """Why the first bytes of an answer belong to no checkpoint; "" if they may."""
     from harness.checkpoints.sniff import sniff

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.registry import check, links, lock
+from cli.registry import add, check, links, lock
 
 
 @click.group("registry")
@@ -12,5 +12,5 @@ def command() -> None:
     """Look after the registry itself."""
 
 
-for _verb in (check, lock, links):
+for _verb in (check, add, lock, links):
     command.add_command(_verb.command)

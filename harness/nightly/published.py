@@ -87,7 +87,7 @@ def _refetched(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "file"
         try:
-            _fetch(source, file)
+            links.fetch(source, file)
             sniff(file)
         except CheckpointUnavailable as error:
             return [unchecked("unreachable link", f"{source}: {error}")]
@@ -100,14 +100,3 @@ def _refetched(
         return []
     text = f"{source}: sha256 {sha256[:16]}, expected {expected[:16]}"
     return [drift("changed checkpoint", text)]
-
-
-def _fetch(source: str, file: Path) -> None:
-    from harness.checkpoints.download import Policy as Patience
-    from harness.checkpoints.download import download, download_from_drive
-
-    patience = Patience(attempts=2)
-    if source.startswith("gdrive:"):
-        download_from_drive(source.removeprefix("gdrive:"), file, patience.max_bytes)
-    else:
-        download(source, file, patience, patience.max_bytes)
