@@ -36,6 +36,7 @@ FLAGS = (  # no sandbox inside containers; nothing that talks to the net by itse
 )
 BASELINE = "dense-resnet20-cifar10-keras"
 PRUNED = "l1norm-resnet20-cifar10-50-keras"
+PHONE = 390  # pixels
 RETRAINED = "local-gmp-resnet20-cifar10-0.9"
 
 
@@ -182,5 +183,5 @@ def phone(browser: Browser, site: Path) -> Iterator[Visit]:
     """A small touch screen that prefers the dark theme."""
     options = {"color_scheme": "dark", "has_touch": True, "is_mobile": True}
     for found in visit(browser, f"{site.as_uri()}/", **options):
-        found.page.set_viewport_size({"width": 390, "height": 844})
+        found.page.set_viewport_size({"width": PHONE, "height": 844})
         yield found

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from importlib.metadata import version
 from pathlib import Path
@@ -111,8 +112,11 @@ class Page(HTMLParser):
         return [attrs[name] or "" for _, attrs in self.tags if name in attrs]
 
 
+parsed = cache(Page)
+
+
 def page(site: Built, name: str) -> Page:
-    return Page(site.folder / name)
+    return parsed(site.folder / name)
 
 
 def every_page(site: Built) -> list[Path]:
@@ -131,10 +135,10 @@ def test_there_is_a_page_for_every_entry_paper_method_and_list(site: Built) -> N
 
 
 def test_every_link_leads_to_a_file_of_the_site_or_to_the_web(site: Built) -> None:
-    ids = {file: set(Page(file).values("id")) for file in every_page(site)}
+    ids = {file: set(parsed(file).values("id")) for file in every_page(site)}
     broken = []
     for file in every_page(site):
-        found = Page(file)
+        found = parsed(file)
         for link in (*found.values("href"), *found.values("src")):
             parts = urlsplit(link)
             if parts.scheme in ("https", "http", "data"):
@@ -148,7 +152,7 @@ def test_every_link_leads_to_a_file_of_the_site_or_to_the_web(site: Built) -> No
 
 def test_nothing_is_loaded_from_elsewhere(site: Built) -> None:
     for file in every_page(site):
-        for tag, attrs in Page(file).tags:
+        for tag, attrs in parsed(file).tags:
             loaded = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
             assert not (loaded and loaded.startswith(("http", "//"))), (file.name, loaded)
     for file in (site.folder / "assets").iterdir():
@@ -293,6 +297,15 @@ def test_bars_of_the_layer_plot_have_the_height_of_their_density() -> None:
     assert plot.line_y == pytest.approx(HEIGHT * 0.75)
     assert plot.bars[-1].x + plot.bars[-1].width < WIDTH
     assert layer_plot(made(cost=a_cost().model_copy(update={"layers": ()}))) is None
+
+
+def test_a_dynamic_network_shows_executed_macs_or_nothing() -> None:
+    plot = layer_plot(made(granularity="dynamic"))
+    assert plot is not None
+    assert plot.what == "executed MACs, %"
+    assert plot.overall_pct == pytest.approx(100 * 110_632 / 442_528)
+    whole_only = a_cost(macs_effective=90_000)  # its layers add up to 110,632
+    assert layer_plot(made(granularity="dynamic", cost=whole_only)) is None
 
 
 def parse(line: str) -> click.Context:

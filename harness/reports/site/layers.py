@@ -40,11 +40,16 @@ class LayerPlot:
 
 
 def layer_plot(result: Result) -> LayerPlot | None:
-    """The plot of a result, or None if it holds no layers."""
+    """The plot of a result, or None if it holds no layers.
+
+    A dynamic network keeps its weights; what counts are executed MACs, and not every one of its
+    results has them per layer.
+    """
     layers = result.cost.layers
-    if not layers:
-        return None
     dynamic = result.granularity == "dynamic"
+    executed = sum(layer.macs_effective for layer in layers)
+    if not layers or (dynamic and abs(executed - result.cost.macs_effective) > len(layers)):
+        return None
     step = WIDTH / len(layers)
     bars = []
     for place, layer in enumerate(layers):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.entries import Entry
+from harness.reports.columns import MISSING
 from harness.reports.pareto import front
 from harness.reports.rows import Row
 
@@ -66,7 +67,7 @@ def _measured(row: Row) -> dict[str, Any]:
         "paper": row.paper or "",
         "how": "smoke" if row.smoke else how,
         "top1": row.measured_top1_pct,
-        "published": row.published_top1_pct or "",
+        "published": row.published_top1_pct or MISSING,
         "macs": row.macs_effective,
         "weights": row.weights_nnz,
         "ms": row.dense_ms_p50 if row.granularity == "dense" else row.fastest_ms_p50,

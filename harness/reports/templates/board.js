@@ -170,9 +170,8 @@
     if (!fromAddress()) show(0, false);
   }
 
-  document.addEventListener("DOMContentLoaded", function () {
-    document.querySelectorAll("table.sortable").forEach(sortable);
-    document.querySelectorAll("section.board").forEach(filterable);
-    document.querySelectorAll("nav.tabs").forEach(tabbed);
-  });
+  // Deferred and first, so that the boards are in place before the chart library is even read.
+  document.querySelectorAll("table.sortable").forEach(sortable);
+  document.querySelectorAll("section.board").forEach(filterable);
+  document.querySelectorAll("nav.tabs").forEach(tabbed);
 })();

@@ -119,7 +119,7 @@
             },
             strokeWidth: { condition: { test: "datum.onFront", value: 2 }, value: 0.75 },
             fillOpacity: {
-              condition: { test: "datum.how === 'published' || datum.how === 'smoke'", value: 0.35 },
+              condition: { test: "datum.how === 'published' || datum.how === 'smoke'", value: 0.6 },
               value: 0.95,
             },
             description: { field: "label" },
@@ -285,7 +285,10 @@
   document.addEventListener("change", function (event) {
     if (event.target.matches("select.axis")) draw(event.target.closest("section"));
   });
-  document.addEventListener("themechange", function () {
+  function all() {
     document.querySelectorAll("section.board:not([hidden])").forEach(draw);
-  });
+  }
+
+  document.addEventListener("themechange", all);
+  all();
 })();
