@@ -19,6 +19,7 @@ from harness.sparse.steps import (
     DenseConvolution,
     DenseLinear,
     Finish,
+    Keep,
     PoolStep,
     SparseConvolution,
     SparseLinear,
@@ -68,7 +69,7 @@ class Choices:
     def step(
         self, form: str, conv: Convolution, source: Stored, out: Stored, residual: Stored | None
     ) -> Callable[[], None]:
-        """A step that runs a layer in one form between stored values."""
+        """A step that runs a layer in one form between stored values; see `makes_fresh`."""
         if form in DENSE:
             return DenseConvolution(conv, source, out, residual, self.workspace, DENSE[form])
         kind, _, kernel = form.rpartition("-")
@@ -76,7 +77,11 @@ class Choices:
         key = (conv.name, kind, out.grid.rows if kind == "direct" else 0)
         if key not in self.entries:
             self.entries[key] = tables.entries(kind, conv, source.grid, out.grid)
-        finish = Finish(prepared.grid, prepared.pitch, out, conv.activation, residual)
+        finish: Keep | Finish
+        if out.fixed:
+            finish = Finish(prepared.grid, prepared.pitch, out, conv.activation, residual)
+        else:
+            finish = Keep(out, conv.activation, residual)
         return SparseConvolution(prepared, product(kernel, self.entries[key]), finish)
 
     def times(
@@ -89,18 +94,17 @@ class Choices:
         forms = self.forms(conv, source, out)
         if quick:
             bags = {form for form in forms if form.endswith("bag")}
-            forms = [
-                form for form in forms if form in bags or form.replace("csr", "bag") not in bags
-            ]
+            forms = [form for form in forms if form.replace("csr", "bag") not in bags - {form}]
         return {form: self._ms(form, conv, source, out) for form in forms}
 
     def _ms(self, form: str, conv: Convolution, source: Grid, out: Grid) -> float:
         layouts = (source.plain, out.plain) if form in DENSE else (source.rows, out.rows)
         key = (conv.name, form, *layouts)
         if key not in self.measured:
-            stored, target = Stored.empty(source), Stored.empty(out)
-            residual = Stored.empty(out) if conv.residual else None
+            stored = Stored.empty(source)
             stored.flat.uniform_(0, 1)
+            target = Stored(out) if makes_fresh(form, conv, out) else Stored.empty(out)
+            residual = Stored.empty(out) if conv.residual else None
             step = self.step(form, conv, stored, target, residual)
             self.measured[key] = milliseconds(step)
         return self.measured[key]
@@ -109,6 +113,14 @@ class Choices:
         """Milliseconds of a max pool between values in the given layouts."""
         step = PoolStep(pool, Stored.empty(source), Stored.empty(out), self.workspace)
         return milliseconds(step)
+
+
+def makes_fresh(form: str, conv: Convolution, out: Grid) -> bool:
+    """Whether a form's result already lies as `out` asks, so that it needs no copy."""
+    kind = form.rpartition("-")[0]
+    if kind == "whole":
+        return out.plain and (conv.stride != (1, 1) or conv.weight.shape[3] == 1)
+    return kind == "direct" or (kind == "rows" and out.rows == 1)
 
 
 Size = tuple[int, int]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx.node import map_aggregate
 
 from harness.errors import ProtocolError
-from harness.sparse.choosing import Choices, Size, grid_of
+from harness.sparse.choosing import Choices, Size, grid_of, makes_fresh
 from harness.sparse.network import (
     Add,
     Affine,
@@ -97,7 +97,7 @@ class _Program:
         self.workspace: Workspace = choices.workspace
         self.stored: dict[str, Stored] = {}
         self.loose: dict[str, object] = {}
-        self.steps: list[Callable[[], None]] = []
+        self.steps: list[tuple[Callable[[], None], list[Stored]]] = []
         self.free: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
         self.source = self._place(network.input)
         self._build()
@@ -108,8 +108,10 @@ class _Program:
             self.loose[self.network.input] = image
         else:
             self.source.image().copy_(image)
-        for step in self.steps:
+        for step, finished in self.steps:
             step()
+            for value in finished:
+                value.release()
         result = self.result()
         assert isinstance(result, Tensor)  # checked when the model was traced
         return result.clone()
@@ -118,11 +120,16 @@ class _Program:
         """One step per operation; memory is handed on once its value has been read for good."""
         last = {value: op for op in self.network.operations for value in op.inputs}
         for operation in self.network.operations:
-            self.steps.append(self._step(operation))
+            step, finished = self._step(operation), []
             for value in dict.fromkeys(operation.inputs):
-                done = last[value] is operation and value != self.network.output
-                if done and value in self.stored and value != self.network.input:
-                    self.free[self.stored[value].grid.matrix].append(self.stored[value].table)
+                kept = value in (self.network.input, self.network.output)
+                if last[value] is operation and value in self.stored and not kept:
+                    stored = self.stored[value]
+                    if stored.fixed:
+                        self.free[stored.grid.matrix].append(stored.table)
+                    else:
+                        finished.append(stored)
+            self.steps.append((step, finished))
 
     def _grid(self, value: str) -> Grid | None:
         return grid_of(self.network, value, self.rows)
@@ -132,9 +139,12 @@ class _Program:
         grid = self._grid(value)
         if grid is None:
             return None
-        free = self.free[grid.matrix]
-        table = free.pop() if free else empty_table(*grid.matrix)
-        self.stored[value] = Stored(grid, table)
+        maker = self.network.producer(value)
+        if isinstance(maker, Convolution) and makes_fresh(self.forms[maker.label], maker, grid):
+            self.stored[value] = Stored(grid)
+        else:
+            free = self.free[grid.matrix]
+            self.stored[value] = Stored(grid, free.pop() if free else empty_table(*grid.matrix))
         return self.stored[value]
 
     def _step(self, operation: Operation) -> Callable[[], None]:
@@ -145,6 +155,10 @@ class _Program:
         sources = [self.stored[value] for value in operation.inputs]
         out = self._place(operation.name)
         assert out is not None  # all other operations make feature maps
+        if isinstance(operation, Convolution):
+            residual = sources[1] if operation.residual else None
+            form = self.forms[operation.label]
+            return self.choices.step(form, operation, sources[0], out, residual)
         return self._on_maps(operation, sources, out)
 
     def _on_maps(
@@ -152,10 +166,6 @@ class _Program:
     ) -> Callable[[], None]:
         source = sources[0]
         match operation:
-            case Convolution():
-                residual = sources[1] if operation.residual else None
-                form = self.forms[operation.label]
-                return self.choices.step(form, operation, source, out, residual)
             case MaxPool():
                 return PoolStep(operation, source, out, self.workspace)
             case Mean():
@@ -179,8 +189,8 @@ class _Program:
         def read() -> Tensor:
             if copy is not None:
                 copy()
-                return image.clone()
-            return image
+                return image.get().clone()
+            return image.get()
 
         return read
 

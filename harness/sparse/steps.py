@@ -10,8 +10,20 @@ from torch import Tensor
 
 from harness.sparse.network import Activation, Affine, Convolution, Linear, MaxPool, Pointwise
 from harness.sparse.products import BagProduct, CsrProduct, Entries, csr_matrix
-from harness.sparse.storage import Grid, Stored, Workspace, pieces
+from harness.sparse.storage import Cut, Grid, Stored, Workspace, pieces
 from harness.sparse.tables import Prepared
+
+RELU = Activation()
+# One pass over the memory instead of two; not among PyTorch's documented functions.
+_ADD_RELU = getattr(torch.ops.aten, "_add_relu_", None)
+
+
+def add_relu_(values: Tensor, others: Tensor) -> None:
+    """relu(values + others) in place."""
+    if _ADD_RELU is None:
+        values.add_(others).relu_()
+    else:
+        _ADD_RELU.Tensor(values, others)
 
 
 def clamp_into(values: Tensor, activation: Activation | None, out: Tensor) -> None:
@@ -24,8 +36,18 @@ def clamp_into(values: Tensor, activation: Activation | None, out: Tensor) -> No
         torch.clamp(values, activation.low, activation.high, out=out)
 
 
+def clamp_(values: Tensor, activation: Activation | None) -> None:
+    """Clamp in place."""
+    if activation is None:
+        return
+    if activation == RELU:
+        values.relu_()
+    else:
+        values.clamp_(activation.low, activation.high)
+
+
 class Finish:
-    """Adds the residual to a fresh result, clamps it and stores it.
+    """Adds the residual to a result, clamps it, and copies it into a fixed value's layout.
 
     The result lies like `grid`, with `pitch` columns per image row.
     """
@@ -39,22 +61,35 @@ class Finish:
         residual: Stored | None,
     ) -> None:
         self.activation = activation
-        self.viewed = (grid.rows, pitch) != (out.grid.rows, grid.width)
         shape = (grid.blocks, grid.channels, grid.rows, pitch)
         view = pieces(torch.empty(shape, device="meta")[..., : grid.width], out.grid.rows)
         self.size, self.stride = view.size(), view.stride()
-        self.out = out.pieces(grid.rows) if self.viewed else out.flat
-        self.residual: Tensor | None = None
+        self.out = out.pieces(grid.rows)
+        self.residual: Cut | None = None
         if residual is not None:
-            # Seen in the layout of `out` first, then cut like the result.
-            self.residual = residual.pieces(grid.rows) if self.viewed else residual.flat
+            self.residual = Cut(residual, residual.pieces(grid.rows))
 
     def __call__(self, result: Tensor) -> None:
-        if self.viewed:
-            result = result.as_strided(self.size, self.stride)
+        result = result.as_strided(self.size, self.stride)
         if self.residual is not None:
-            result.add_(self.residual)
+            result.add_(self.residual.get())
         clamp_into(result, self.activation, self.out)
+
+
+class Keep:
+    """Adds the residual to a table and clamps it, both in place; it is the fresh value then."""
+
+    def __init__(self, out: Stored, activation: Activation | None, residual: Stored | None) -> None:
+        self.out, self.activation, self.residual = out, activation, residual
+
+    def __call__(self, result: Tensor) -> None:
+        if self.residual is None:
+            clamp_(result, self.activation)
+        elif self.activation == RELU:
+            add_relu_(result, self.residual.table)
+        else:
+            clamp_(result.add_(self.residual.table), self.activation)
+        self.out.table = result
 
 
 @dataclass
@@ -63,7 +98,7 @@ class SparseConvolution:
 
     prepared: Prepared
     product: BagProduct | CsrProduct
-    finish: Finish
+    finish: Finish | Keep
 
     def __call__(self) -> None:
         self.finish(self.product(self.prepared.fill()))
@@ -93,7 +128,7 @@ class DenseConvolution:
     def __call__(self) -> None:
         if self.copy is not None:
             self.copy()
-        image = self.image.contiguous(memory_format=self.format)
+        image = self.image.get().contiguous(memory_format=self.format)
         result = F.conv2d(image, self.weight, self.bias, *self.settings)
         self.finish(result.contiguous().view(result.shape[1], -1))
 
@@ -102,18 +137,19 @@ class Copy:
     """Copies a value into another layout."""
 
     def __init__(self, source: Stored, out: Stored) -> None:
-        self.source, self.out = source.pieces(out.grid.rows), out.pieces(source.grid.rows)
+        self.source = Cut(source, source.pieces(out.grid.rows))
+        self.out = out.pieces(source.grid.rows)
 
     def __call__(self) -> None:
-        self.out.copy_(self.source)
+        self.out.copy_(self.source.get())
 
 
-def plain_image(source: Stored, workspace: Workspace) -> tuple[Tensor, Copy | None]:
+def plain_image(source: Stored, workspace: Workspace) -> tuple[Cut, Copy | None]:
     """The value as (1,C,H,W), and the copy that must run first unless it lies so already."""
     if source.grid.plain:
-        return source.image(), None
+        return Cut(source, source.image()), None
     plain = stored_scratch(source.grid.cut(source.grid.height), workspace)
-    return plain.image(), Copy(source, plain)
+    return Cut(plain, plain.image()), Copy(source, plain)
 
 
 def stored_scratch(grid: Grid, workspace: Workspace) -> Stored:
@@ -156,15 +192,22 @@ class PoolStep:
         narrow = torch.empty(goal.height, grid.channels, grid.width)
         both = torch.empty(goal.height, grid.channels, goal.width)
         settings = (pool.kernel, pool.stride, pool.padding)
-        self.maxima = _maxima(lines, narrow, 0, *settings) + _maxima(narrow, both, 2, *settings)
+        self.over_rows = [
+            (Cut(source, left) if left.is_meta else left, Cut(source, right), out)
+            for left, right, out in _maxima(lines, narrow, 0, *settings)
+        ]
+        self.over_columns = _maxima(narrow, both, 2, *settings)
         by_block = both.unflatten(0, (goal.blocks, goal.rows)).transpose(1, 2)
         self.result, self.out, self.activation = by_block, out.blocks(), pool.activation
 
     def __call__(self) -> None:
         if self.copy is not None:
             self.copy()
-        for left, right, out in self.maxima:
-            torch.maximum(left, right, out=out)
+        for left, right, out in self.over_rows:
+            first = left.get() if isinstance(left, Cut) else left
+            torch.maximum(first, right.get(), out=out)
+        for maximum in self.over_columns:
+            torch.maximum(maximum[0], maximum[1], out=maximum[2])
         clamp_into(self.result, self.activation, self.out)
 
 
@@ -207,34 +250,34 @@ class MeanStep:
     """Mean over height and width."""
 
     def __init__(self, source: Stored, out: Stored) -> None:
-        self.source, self.out = source.blocks(), out.image()
+        self.source, self.out = Cut(source, source.blocks()), out.image()
 
     def __call__(self) -> None:
-        torch.mean(self.source, (0, 2, 3), keepdim=True, out=self.out)
+        torch.mean(self.source.get(), (0, 2, 3), keepdim=True, out=self.out)
 
 
 class PointwiseStep:
     """A function of every element, in whatever layout."""
 
     def __init__(self, pointwise: Pointwise, source: Stored, out: Stored) -> None:
-        self.function, self.source, self.out = pointwise.function, source.flat, out.flat
+        self.function, self.source, self.out = pointwise.function, source, out.flat
 
     def __call__(self) -> None:
-        self.out.copy_(self.function(self.source))
+        self.out.copy_(self.function(self.source.flat))
 
 
 class AffineStep:
     """clamp(x * scale + shift) per channel."""
 
     def __init__(self, affine: Affine, source: Stored, out: Stored) -> None:
-        self.source, self.out, self.activation = source.blocks(), out.blocks(), affine.activation
+        self.source, self.out = Cut(source, source.blocks()), out.blocks()
+        self.activation = affine.activation
         self.scale = affine.scale.float().view(1, -1, 1, 1)
         self.shift = affine.shift.float().view(1, -1, 1, 1)
 
     def __call__(self) -> None:
-        torch.addcmul(self.shift, self.source, self.scale, out=self.out)
-        if self.activation is not None:
-            clamp_into(self.out, self.activation, self.out)
+        torch.addcmul(self.shift, self.source.get(), self.scale, out=self.out)
+        clamp_(self.out, self.activation)
 
 
 class AddStep:
@@ -243,24 +286,19 @@ class AddStep:
     def __init__(
         self, left: Stored, right: Stored, out: Stored, activation: Activation | None
     ) -> None:
-        self.left, self.right, self.out, self.activation = (
-            left.flat,
-            right.flat,
-            out.flat,
-            activation,
-        )
+        self.left, self.right, self.out, self.activation = left, right, out.flat, activation
 
     def __call__(self) -> None:
-        torch.add(self.left, self.right, out=self.out)
-        if self.activation is not None:
-            clamp_into(self.out, self.activation, self.out)
+        torch.add(self.left.flat, self.right.flat, out=self.out)
+        clamp_(self.out, self.activation)
 
 
 class JoinStep:
     """Values of one layout, joined along the channels."""
 
     def __init__(self, sources: list[Stored], out: Stored) -> None:
-        self.sources, self.out = [source.blocks() for source in sources], out.blocks()
+        self.sources = [Cut(source, source.blocks()) for source in sources]
+        self.out = out.blocks()
 
     def __call__(self) -> None:
-        torch.cat(self.sources, 1, out=self.out)
+        torch.cat([source.get() for source in self.sources], 1, out=self.out)

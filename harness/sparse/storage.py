@@ -48,16 +48,27 @@ class Grid:
         return self.height % big == 0 and big % small == 0
 
 
-@dataclass
 class Stored:
-    """A value at a fixed place; `table` is (matrix rows + 1, columns) and ends in ones."""
+    """A value; `table` is (matrix rows + 1, columns) and ends in ones.
 
-    grid: Grid
-    table: Tensor
+    A fixed value keeps its memory. A fresh one is a new table each time it is computed; before
+    and after that its table has a shape and no memory.
+    """
+
+    def __init__(self, grid: Grid, table: Tensor | None = None) -> None:
+        self.grid = grid
+        self.fixed = table is not None
+        high, wide = grid.matrix
+        self.nothing = torch.empty(high + 1, wide, device="meta")
+        self.table = self.nothing if table is None else table
 
     @classmethod
     def empty(cls, grid: Grid) -> Stored:
         return cls(grid, empty_table(*grid.matrix))
+
+    def release(self) -> None:
+        """Hand the memory of a fresh value back."""
+        self.table = self.nothing
 
     @property
     def flat(self) -> Tensor:
@@ -76,6 +87,20 @@ class Stored:
     def pieces(self, other_rows: int) -> Tensor:
         """A view whose elements match those of a nesting grid with `other_rows` one by one."""
         return pieces(self.blocks(), other_rows)
+
+
+class Cut:
+    """A view of a value: the same elements of whatever table it has when asked."""
+
+    def __init__(self, stored: Stored, view: Tensor) -> None:
+        self.stored = stored
+        self.size, self.stride, self.offset = view.size(), view.stride(), view.storage_offset()
+        self.kept = view if stored.fixed else None
+
+    def get(self) -> Tensor:
+        if self.kept is not None:
+            return self.kept
+        return self.stored.table.as_strided(self.size, self.stride, self.offset)
 
 
 def pieces(blocks: Tensor, other_rows: int) -> Tensor:

@@ -17,25 +17,26 @@ from torch import Tensor
 
 from harness.sparse.network import Convolution
 from harness.sparse.products import Entries
-from harness.sparse.storage import Grid, Stored, Workspace, empty_table, pieces
+from harness.sparse.storage import Cut, Grid, Stored, Workspace, empty_table, pieces
 
 KINDS = ("direct", "rows", "whole")
 
 
 @dataclass
 class Prepared:
-    """A table, the copies that fill it (in order), and the layout of the product's result:
-    `grid` with `pitch` >= width columns per image row."""
+    """A table (None: that of the input itself), the copies that fill it (in order), and the
+    layout of the product's result: `grid` with `pitch` >= width columns per image row."""
 
-    table: Tensor
+    source: Stored
+    table: Tensor | None
     grid: Grid
     pitch: int
-    copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    copies: list[tuple[Tensor, Cut | Tensor]] = field(default_factory=list)
 
     def fill(self) -> Tensor:
         for target, source in self.copies:
-            target.copy_(source)
-        return self.table
+            target.copy_(source.get() if isinstance(source, Cut) else source)
+        return self.source.table if self.table is None else self.table
 
 
 def fits(kind: str, conv: Convolution, source: Grid, out: Grid) -> bool:
@@ -60,7 +61,8 @@ def _strided_rows(conv: Convolution, source: Grid, out: Grid) -> int | None:
 def entries(kind: str, conv: Convolution, source: Grid, out: Grid) -> Entries:
     """The sparse matrix that turns the table of `kind` into the convolution's result.
 
-    Result rows are (block, filter), the bias is an entry on the table's row of ones.
+    Result rows are (block, filter), the bias is an entry on the table's row of ones. One more row
+    makes the result a table itself: ones, or zeros where a residual's row of ones is still added.
     """
     filters, per_group, high, wide = conv.weight.shape
     found = conv.weight.nonzero()
@@ -85,12 +87,15 @@ def entries(kind: str, conv: Convolution, source: Grid, out: Grid) -> Entries:
         inside = torch.ones_like(rows, dtype=torch.bool)
         height = high * wide * channels
     biased = conv.bias.nonzero().flatten()
+    last = len(blocks) * filters
+    ones = torch.full((0 if conv.residual else 1,), last)
     bias_rows = (blocks * filters + biased).flatten()
+    found_values = values.expand(rows.shape)[inside]
     return Entries.sorted_by_row(
-        torch.cat([rows[inside], bias_rows]),
-        torch.cat([columns[inside], torch.full_like(bias_rows, height)]),
-        torch.cat([values.expand(rows.shape)[inside], conv.bias[biased].repeat(len(blocks))]),
-        (len(blocks) * filters, height + 1),
+        torch.cat([rows[inside], bias_rows, ones]),
+        torch.cat([columns[inside], torch.full((len(bias_rows) + len(ones),), height)]),
+        torch.cat([found_values, conv.bias[biased].repeat(len(blocks)), torch.ones(len(ones))]),
+        (last + 1, height + 1),
     )
 
 
@@ -106,14 +111,14 @@ def prepare(
 def _direct(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
     grid = source.grid
     if conv.stride == (1, 1) and grid.rows == out.rows:
-        return Prepared(source.table, out, out.width)
+        return Prepared(source, None, out, out.width)
     down, right = conv.stride
     rows = grid.rows // down
     inner = Grid(grid.channels, out.height, out.width, out.rows)
     table = workspace.get(("direct", inner), lambda: empty_table(*inner.matrix))
     strided = source.blocks().unflatten(2, (rows, down))[:, :, :, 0, ::right]
-    copy = (Stored(inner, table).pieces(rows), pieces(strided, inner.rows))
-    return Prepared(table, out, out.width, [copy])
+    copy = (Stored(inner, table).pieces(rows), Cut(source, pieces(strided, inner.rows)))
+    return Prepared(source, table, out, out.width, [copy])
 
 
 def _rows(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
@@ -127,15 +132,16 @@ def _rows(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) ->
     down = conv.stride[0]
     if conv.weight.shape[2] == 1 and conv.padding[0] == 0 and grid.rows % down == 0:
         to, lines = to[:, ::down], lines[:, ::down]  # the other rows are never read
-    copies = []
+    copies: list[tuple[Tensor, Cut | Tensor]] = []
     for dx in range(wide):
         shift = dx * apart - left
         low = max(0, -(shift // right))
         end = min(out.width, (grid.width - 1 - shift) // right + 1)
         if end > low:
             first, last = low * right + shift, (end - 1) * right + shift
-            copies.append((to[:, :, dx, :, low:end], lines[..., first : last + 1 : right]))
-    return Prepared(table, out.cut(1), out.width, copies)
+            shifted = Cut(source, lines[..., first : last + 1 : right])
+            copies.append((to[:, :, dx, :, low:end], shifted))
+    return Prepared(source, table, out.cut(1), out.width, copies)
 
 
 def _whole(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
@@ -158,5 +164,8 @@ def _whole(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -
         ("whole", *taps, columns), lambda: empty_table(high * wide * grid.channels, columns)
     )
     shifted = padded.as_strided(shape, (*steps, 1) if flat else (*steps, down * pitch, right))
-    copies = [(cut, source.blocks()), (table[:-1].view(shape), shifted)]
-    return Prepared(table, out.cut(out.height), pitch if flat else out.width, copies)
+    copies: list[tuple[Tensor, Cut | Tensor]] = [
+        (cut, Cut(source, source.blocks())),
+        (table[:-1].view(shape), shifted),
+    ]
+    return Prepared(source, table, out.cut(out.height), pitch if flat else out.width, copies)
