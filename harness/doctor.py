@@ -68,6 +68,18 @@ def _machine() -> Iterator[Finding]:
     free = shutil.disk_usage(there).free / 2**30
     yield Finding("disk", free > MIN_FREE_GIB, f"{free:.0f} GiB free at the home folder")
     yield Finding("home", True, f"{home} (set BENCH_HOME to move it)")
+    yield from _decoded_pictures()
+
+
+def _decoded_pictures() -> Iterator[Finding]:
+    """How much room the cache of decoded pictures takes, and how to have it back."""
+    from harness.data.decode_cache import folder
+
+    files = [file for file in folder().glob("*/pixels.npy*") if file.is_file()]
+    if files:
+        taken = sum(512 * getattr(file.stat(), "st_blocks", 0) for file in files)
+        text = f"{len(files)} of pictures, {taken / 1e9:.1f} GB; to clear it, delete {folder()}"
+        yield Finding("cache", True, text)
 
 
 def _data(data_root: Path | None) -> Iterator[Finding]:

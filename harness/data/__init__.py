@@ -6,7 +6,8 @@ fetch.py      official downloads
 cifar.py idx.py digits.py flowers.py folder.py    one file layout each
 datasets.py   load(name, split) -> ImageSet; describe(name) for a look without loading
 pixels.py     resize, channel order, normalisation of uint8 batches
-imagenet.py   reference decoding of pictures, streamed in order
+imagenet.py   reference decoding of pictures; decoders.py: by worker processes, in order
+decode_cache.py    pictures decoded once, memory-mapped below the home folder
 evaluation.py evaluation_batches(evaluation) -> EvaluationBatches
 augment.py    batched augmentation; training.py: epochs in a reproducible order
 Importing this package imports nothing heavy; the names below load their module when first used.

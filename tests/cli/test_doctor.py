@@ -40,6 +40,17 @@ def test_every_data_set_is_found_or_missing_with_its_remedy(bench: Bench, tmp_pa
 
 
 @pytest.mark.usefixtures("quick")
+def test_decoded_pictures_are_told_with_their_size_and_folder(bench: Bench, home: Path) -> None:
+    assert "cache" not in {item["what"] for item in document(bench("doctor", "--json"))}
+    folder = home / "cache" / "pictures"
+    for name in ("one/pixels.npy", "two/pixels.npy.part"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(bytes(30_000_000))
+    [item] = [i for i in document(bench("doctor", "--json")) if i["what"] == "cache"]
+    assert item["text"] == f"2 of pictures, 0.1 GB; to clear it, delete {folder}"
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_screen_marks_what_is_wrong_and_fits(bench: Bench) -> None:
     lines = bench("doctor", COLUMNS="60").stdout.splitlines()
     assert max(map(len, lines)) <= 60

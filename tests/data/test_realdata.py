@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from harness.data import evaluation_batches, find_pictures, load
+from harness.data.decode_cache import cached
+from harness.data.decoders import Transform
+from harness.progress import Silent
 from harness.registry import Evaluation
 
 pytestmark = pytest.mark.realdata
@@ -60,3 +64,19 @@ def test_imagenet_sample_is_streamed_normalised(real: Real) -> None:
     assert images.shape == (64, 3, 224, 224)
     # Photographs have roughly the mean and spread they are normalised with.
     assert abs(float(images.mean())) < 0.3 and 0.7 < float(images.std()) < 1.4
+
+
+def test_the_cache_of_the_imagenet_sample_holds_torchvisions_pixels(
+    real: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import transforms
+
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    found = find_pictures("imagenet-sample", "val", real("imagenet-sample/val"))
+    pixels = cached(found, Transform(256, 224), "build", True, Silent())
+    assert pixels is not None and pixels.shape == (1000, 3, 224, 224)
+    pipeline = transforms.Compose(
+        [transforms.Resize(256), transforms.CenterCrop(224), transforms.PILToTensor()]
+    )
+    for file, held in zip(found.pictures.files, pixels, strict=True):
+        assert (pipeline(Image.open(file).convert("RGB")).numpy() == held).all(), file.name

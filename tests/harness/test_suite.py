@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from harness import registry, suite
+from harness.data import evaluation_batches
 from harness.models import build
 from harness.on_record import on_record
+from harness.protocols.evaluate import Evaluated, evaluate, evaluate_together
 from harness.registry import Registry
-from harness.reproduction import Options, reproduce_by_evaluation
+from harness.reproduction import Options, load_model, reproduce_by_evaluation
 from harness.results import load_all
 from harness.suite import Outcome, reproduce_together, weight_bytes, weights_budget
 
@@ -106,8 +108,6 @@ def test_a_missing_file_and_wrong_keys_stop_nobody(known: Registry, tmp_path: Pa
 
 def test_data_that_is_missing_fails_its_own_group_only(known: Registry, tmp_path: Path) -> None:
     imagenet = known.get("dense-resnet18-torchvision")
-    buffer = io.BytesIO()
-    torch.save({}, buffer)
     outcomes = list(
         reproduce_together(
             [imagenet, known.get(SHIPPED[0])],
@@ -171,3 +171,24 @@ def test_another_condition_is_no_record(known: Registry, monkeypatch: pytest.Mon
         assert on_record(**{**conditions, **change}) is None  # type: ignore[arg-type]
     monkeypatch.setattr("harness.provenance.code_version", lambda: {"commit": "x", "dirty": False})
     assert on_record(**conditions) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.realdata
+def test_squeezenet_and_two_more_share_a_pass_over_real_pictures(known: Registry) -> None:
+    name = "songhan-squeezenet-deep-compression/compressed_SqueezeNet.net"
+    root = Path(os.environ["BENCH_DATA_ROOT"])
+    for below in ("imagenet-sample/val", f"checkpoints/{name}"):
+        if not (root / below).exists():
+            pytest.skip(f"{below} is not below BENCH_DATA_ROOT")
+    entry = known.get("deep-compression-squeezenet1.0")
+    options = Options(offline=True, data_root=root)
+    models = {entry.id: load_model(entry, options)[0]}
+    for seed, other in enumerate(("squeezenet1_1", "mobilenet_v3_small")):
+        torch.manual_seed(seed)
+        models[other] = build(other, num_classes=1000)
+    batches = evaluation_batches(known.evaluation(entry), root, "cpu", 8, limit=24)
+    together = evaluate_together(list(models.values()), batches)
+    for model, shared in zip(models.values(), together, strict=True):
+        alone = evaluate(model, batches)
+        assert isinstance(shared, Evaluated) and shared.counts == alone.counts
+        assert (shared.predictions == alone.predictions).all()

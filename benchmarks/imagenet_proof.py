@@ -1,0 +1,185 @@
+"""Shows on real pictures that caching, killing and sharing a pass change no bit.
+
+usage: python -m benchmarks.imagenet_proof [--data-root DIR] [--limit N] [--out FILE.json]
+
+1. Builds the cache of all 1,000 sample pictures and compares it with torchvision's transforms on
+   Pillow images, byte by byte.
+2. Builds it again in processes that are killed (SIGKILL) on the way, resumes, compares the hashes.
+3. Evaluates Deep Compression's SqueezeNet and two torchvision networks with random weights in one
+   pass and one by one; compares counts and the prediction of every picture.
+
+Hashes and counts only are written; no pixel leaves the temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+
+from harness import provenance, registry
+from harness.checkpoints import load_into
+from harness.data.datasets import PictureSet, find_pictures
+from harness.data.decode_cache import DecodeCache, cached
+from harness.data.decoders import Transform
+from harness.data.evaluation import evaluation_batches
+from harness.models import build
+from harness.progress import Silent
+from harness.protocols.evaluate import Evaluated, evaluate, evaluate_together
+from harness.record import EVALUATION_BATCH
+from harness.reproduction import Options, build_model, obtain_checkpoint
+from harness.results import predictions_sha256
+
+COMPRESSED = "deep-compression-squeezenet1.0"
+RANDOM = ("mobilenet_v3_small", "squeezenet1_1")  # torchvision's, seeds 0 and 1
+KILLS = (3, 17, 31)  # chunks that a process decodes before it is killed, one after the other
+PROTOCOL = Transform(256, 224)
+
+
+class DiesAfter(Silent):
+    """Kills its own process when that many chunks are done."""
+
+    def __init__(self, chunks: int) -> None:
+        self._left = chunks
+
+    def advance(self, amount: int = 1, **facts: float) -> None:
+        self._left -= amount > 0
+        if self._left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--die-after", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    pictures = find_pictures("imagenet-sample", "val", options.data_root)
+    if options.die_after is not None:
+        from harness.data import decode_cache
+
+        decode_cache.SYNC_S = 0.0
+        decode_cache.cached(pictures, PROTOCOL, "build", True, DiesAfter(options.die_after))
+        return
+    found: dict[str, Any] = {"versions": provenance.versions()}
+    for name, shown in (
+        ("cache", lambda: _cache_equals_torchvision(pictures)),
+        ("killed", lambda: _killed_and_resumed(pictures, options.data_root)),
+        ("one pass", lambda: _one_pass(options.data_root, options.limit)),
+    ):
+        found[name] = _in_own_home(shown)
+        print(json.dumps({name: found[name]}, indent=1), flush=True)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _in_own_home(shown: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["BENCH_HOME"] = home
+        started = time.perf_counter()
+        return {**shown(), "wall_s": round(time.perf_counter() - started, 1)}
+
+
+def _cache_equals_torchvision(pictures: PictureSet) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for transform in (PROTOCOL, Transform(256, 224, "bicubic"), Transform(232, 224)):
+        pixels = cached(pictures, transform, "build", True, Silent())
+        assert pixels is not None
+        differing = _differing(pictures, transform, pixels)
+        name = f"resize {transform.resize} {transform.interpolation}, crop {transform.crop}"
+        found[name] = {
+            "pictures": len(pixels),
+            "bytes": pixels.nbytes,
+            "bytes_unlike_torchvision": differing,
+            "sha256": DecodeCache(pictures, transform, Silent()).content_sha256,
+        }
+    return found
+
+
+def _differing(pictures: PictureSet, transform: Transform, pixels: np.ndarray) -> int:
+    assert transform.resize is not None
+    mode = transforms.InterpolationMode(transform.interpolation)
+    pipeline = transforms.Compose(
+        [
+            transforms.Resize(transform.resize, mode),
+            transforms.CenterCrop(transform.crop),
+            transforms.PILToTensor(),
+        ]
+    )
+    return sum(
+        int((pipeline(Image.open(file).convert("RGB")).numpy() != held).sum())
+        for file, held in zip(pictures.pictures.files, pixels, strict=True)
+    )
+
+
+def _killed_and_resumed(pictures: PictureSet, data_root: Path | None) -> dict[str, Any]:
+    root = [] if data_root is None else ["--data-root", str(data_root)]
+    codes = []
+    for chunks in KILLS:
+        command = [sys.executable, "-m", "benchmarks.imagenet_proof", *root]
+        done = subprocess.run([*command, "--die-after", str(chunks)])
+        codes.append(done.returncode)
+    cached(pictures, PROTOCOL, "build", True, Silent())
+    resumed = DecodeCache(pictures, PROTOCOL, Silent()).content_sha256
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["BENCH_HOME"] = home
+        cached(pictures, PROTOCOL, "build", True, Silent())
+        whole = DecodeCache(pictures, PROTOCOL, Silent()).content_sha256
+    return {
+        "chunks_before_each_kill": KILLS,
+        "exit_codes": codes,
+        "resumed_sha256": resumed,
+        "uninterrupted_sha256": whole,
+        "same": resumed == whole,
+    }
+
+
+def _one_pass(data_root: Path | None, limit: int | None) -> dict[str, Any]:
+    known = registry.load()
+    entry = known.get(COMPRESSED)
+    models: dict[str, nn.Module] = {COMPRESSED: build_model(entry)}
+    obtained = obtain_checkpoint(entry, Options(data_root=data_root, offline=True))
+    load_into(models[COMPRESSED], obtained.tensors(), entry.id)
+    for seed, name in enumerate(RANDOM):
+        torch.manual_seed(seed)
+        models[name] = build(name, num_classes=1000)
+    evaluation = known.evaluation(entry)
+    batches = evaluation_batches(
+        evaluation, data_root, "cpu", EVALUATION_BATCH, limit, cache="build"
+    )
+    together = evaluate_together(list(models.values()), batches)
+    rows = {}
+    for (name, model), shared in zip(models.items(), together, strict=True):
+        alone = evaluate(model, batches)
+        assert isinstance(shared, Evaluated)
+        rows[name] = {
+            "together": shared.counts.model_dump(),
+            "alone": alone.counts.model_dump(),
+            "together_predictions_sha256": predictions_sha256(shared.predictions),
+            "alone_predictions_sha256": predictions_sha256(alone.predictions),
+            "same": shared.counts == alone.counts
+            and bool((shared.predictions == alone.predictions).all()),
+        }
+    return {"protocol": evaluation.name, "networks": rows}
+
+
+if __name__ == "__main__":
+    main()
