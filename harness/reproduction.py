@@ -13,9 +13,10 @@ from harness.data.evaluation import EvaluationBatches, batches_of, find_images
 from harness.data.facts import FACTS, facts
 from harness.errors import BenchError, CheckpointUnavailable, KeyMismatch, ProtocolError
 from harness.models import build
+from harness.models.fit import require_size
 from harness.one_pass import Loaded, evaluate_loaded, measuring_method
 from harness.progress import Progress, Silent
-from harness.record import EVALUATION_BATCH, checkpoint_facts
+from harness.record import EVALUATION_BATCH, checkpoint_facts, input_shape
 from harness.registry import Entry, Evaluation, Registry
 from harness.results import CheckpointFacts, Result
 
@@ -38,10 +39,16 @@ class Options:
     progress: Progress = field(default_factory=Silent)
 
 
-def build_model(entry: Entry) -> nn.Module:
-    """The entry's network with fresh weights, for its data set's classes and channels."""
+def build_model(entry: Entry, evaluation: Evaluation | None = None) -> nn.Module:
+    """The entry's network with fresh weights, for its data set's classes and channels.
+
+    Raises ProtocolError if it cannot take the pictures of `evaluation`.
+    """
     shape = facts(entry.dataset)
-    return build(entry.model, num_classes=shape.classes, in_channels=shape.channels)
+    model = build(entry.model, num_classes=shape.classes, in_channels=shape.channels)
+    if evaluation is not None:
+        require_size(model, entry.model, input_shape(evaluation))
+    return model
 
 
 def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
@@ -114,6 +121,7 @@ def evaluate_model(
 ) -> Result:
     """Evaluate `model` as `entry` says; judge, save and return the result."""
     evaluation = evaluation_of(entry, registry, options.dataset)
+    require_size(model.eval(), entry.model, input_shape(evaluation))
     images = find_images(evaluation, options.data_root, download=not options.offline)
     batches = prepared_batches(images, evaluation, options)
     loaded = [Loaded(entry, model, checkpoint)]

@@ -280,7 +280,7 @@ def _train(plan: _Plan, seed: int, folder: RunFolder, method: Method) -> Trained
 
 def _build(plan: _Plan) -> nn.Module:
     """The network with its start weights, on the device."""
-    model = build_model(plan.entry)
+    model = build_model(plan.entry, plan.evaluation)
     initialise(model, plan.recipe.init)
     if plan.start is not None:
         load_into(model, plan.start.tensors, plan.entry.id)

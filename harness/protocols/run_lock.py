@@ -16,8 +16,8 @@ from harness.protocols.state import RunFolder
 def opened(folder: RunFolder, *, fresh: bool) -> Iterator[RunFolder]:
     """`folder`, emptied if `fresh`, or a finished twin of it; no other command works in it.
 
-    Under torchrun the first process holds the lock. It lies beside the folder, so that emptying the
-    folder does not lift it, and is free as soon as its holder dies.
+    Under torchrun the first process holds the lock. It lies outside the folder, so that emptying
+    the folder does not lift it, and is free as soon as its holder dies.
     Raises ProtocolError, with nothing touched, if somebody else has it.
     """
 
@@ -29,7 +29,8 @@ def opened(folder: RunFolder, *, fresh: bool) -> Iterator[RunFolder]:
             "same command then continues. Another seed or setting is another run"
         )
 
-    lock = folder.path.with_name(f".{folder.path.name}.lock")
+    entry = folder.path.parent
+    lock = entry.parent / ".locks" / f"{entry.name}-{folder.path.name}.lock"
     with held(lock, refuse) if rank() == 0 else nullcontext():
         if not fresh:
             yield folder.or_finished_twin()
