@@ -45,7 +45,7 @@ def command(
     machine: str | None,
     out: Path,
 ) -> None:
-    """Draw accuracy against MACs, non-zero parameters or measured latency.
+    """Draw accuracy against MACs, parameters or latency.
 
     From stored results only: the newest of each entry and way of measuring. The Pareto front runs
     through full numbers measured here. Latencies are those of one machine.

@@ -48,7 +48,7 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Write a network without channels, and time it against the whole one.
+    """Write a network without some channels, and time both.
 
     A finished filter search (RUN is its folder, ENTRY a name whose newest finished run is meant,
     RESULT the id or file of a stored result) loses its dead channels: checked against the masked
