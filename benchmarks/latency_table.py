@@ -29,6 +29,7 @@ from harness import paths, provenance
 from harness.latencies import BACKENDS, EAGER, LatencyRecord, load_all, save
 from harness.latency_run import Request, measure
 from harness.latency_subjects import Subject, Subjects, of_model
+from harness.profile.latency import BURST
 from harness.reports.latency_table import (
     cells,
     legend,
@@ -131,22 +132,30 @@ def main() -> None:
     parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=BACKENDS)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--way", nargs="+", metavar="NETWORK:BACKEND", help="only these")
+    parser.add_argument("--burst", type=int, default=BURST, help="timed passes per turn")
     parser.add_argument("--memory", action="store_true", help="peak memory, a process per way")
     parser.add_argument("--missing", action="store_true", help="only what is not on record yet")
     parser.add_argument("--report", action="store_true", help="only make the table")
     arguments = parser.parse_args()
     if not arguments.report:
         networks = arguments.network
+        ways = [tuple(way.split(":")) for way in arguments.way or ()]
         if arguments.missing:
             networks = missing(arguments.batch, networks, arguments.backend)
         if networks:
             backends = tuple(dict.fromkeys((EAGER, *arguments.backend)))
+            if ways:
+                ways = [(DENSE, EAGER), *ways]
+                networks = [n for n in networks if any(way[0] == n for way in ways)]
             with progress() as bars:
                 request = Request(
                     backends=backends,
                     batches=(arguments.batch,),
                     threads=arguments.threads,
                     repeats=arguments.repeats,
+                    burst=arguments.burst,
+                    ways=set(ways) or None,
                     memory=arguments.memory,
                     progress=bars,
                 )

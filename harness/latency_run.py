@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -42,13 +42,18 @@ _VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to time: every network on every backend at every batch size, `repeats` passes each."""
+    """What to time: every network on every backend at every batch size, `repeats` passes each.
+
+    ways: only these (network, backend). burst: timed passes per turn; longer turns save untimed ones.
+    """
 
     backends: Sequence[str] = tuple(BACKENDS)
     batches: Sequence[int] = (1, 32)
     device: str = "cpu"
     threads: int | None = None  # None: as torch is set up
     repeats: int = 30
+    burst: int = BURST
+    ways: Collection[tuple[str, str]] | None = None
     memory: bool = True
     progress: Progress = field(default_factory=Silent)
 
@@ -99,7 +104,7 @@ def measure(subjects: Subjects, request: Request) -> LatencyRecord:
         entry=subjects.entry,
         input_shape=subjects.input_shape,
         warmup=WARMUP_PASSES,
-        burst=BURST,
+        burst=request.burst,
         networks=networks,
         timings=tuple(timings),
         skipped=tuple(skipped),
@@ -122,6 +127,8 @@ def _batch(
     ways: dict[tuple[str, str], _Way] = {}
     for subject in subjects.networks:
         for name in request.backends:
+            if request.ways is not None and (subject.name, name) not in request.ways:
+                continue
             request.progress.stage(f"batch {batch}: prepare {subject.name} on {name}")
             try:
                 ways[subject.name, name] = _prepare(subject, BACKENDS[name], images, request)
@@ -133,7 +140,7 @@ def _batch(
                 skipped.append(left_out)
     request.progress.stage(f"batch {batch}: {len(ways)} ways in turns", total=request.repeats)
     forwards = {key: way.forward for key, way in ways.items()}
-    taken = in_turns(forwards, images, request.repeats, request.progress.advance)
+    taken = in_turns(forwards, images, request.repeats, request.burst, request.progress.advance)
     return [
         Timing(
             network=network,

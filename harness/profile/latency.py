@@ -96,13 +96,14 @@ def in_turns(
     ways: Mapping[Way, Callable[[Tensor], object]],
     images: Tensor,
     repeats: int,
+    burst: int = BURST,
     after_round: Callable[[int], None] = lambda passes: None,
     clock: Callable[[Tensor], float] | None = None,
 ) -> dict[Way, list[float]]:
     """Milliseconds of each way over `images`, exactly `repeats` of them apiece.
 
     Each way is first run WARMUP_PASSES times. A turn is one untimed pass, which brings the way's
-    weights into the caches and lets threads of the previous one fall asleep, and BURST timed ones.
+    weights into the caches and lets threads of the previous one fall asleep, and `burst` timed ones.
     Every second round goes backwards, so that no way always follows the same one.
     after_round: told how many timed passes the round added to each. Raises MetricError below 30.
     """
@@ -114,8 +115,8 @@ def in_turns(
         for forward in ways.values():
             for _ in range(WARMUP_PASSES):
                 forward(images)
-        for done in range(0, repeats, BURST):
-            passes = min(BURST, repeats - done)
+        for done in range(0, repeats, burst):
+            passes = min(burst, repeats - done)
             for way, forward in order:
                 forward(images)
                 for _ in range(passes):
