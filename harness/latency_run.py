@@ -44,7 +44,7 @@ _VARIABLES = (
 class Request:
     """What to time: every network on every backend at every batch size, `repeats` passes each.
 
-    ways: only these (network, backend). burst: timed passes per turn; longer turns save untimed ones.
+    ways: only these (network, backend). burst: timed passes per turn.
     """
 
     backends: Sequence[str] = tuple(BACKENDS)

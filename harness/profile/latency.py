@@ -103,7 +103,7 @@ def in_turns(
     """Milliseconds of each way over `images`, exactly `repeats` of them apiece.
 
     Each way is first run WARMUP_PASSES times. A turn is one untimed pass, which brings the way's
-    weights into the caches and lets threads of the previous one fall asleep, and `burst` timed ones.
+    weights into the caches and lets threads of the previous one fall asleep, then `burst` timed.
     Every second round goes backwards, so that no way always follows the same one.
     after_round: told how many timed passes the round added to each. Raises MetricError below 30.
     """
