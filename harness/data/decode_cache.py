@@ -22,8 +22,9 @@ import re
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -247,10 +248,11 @@ class DecodeCache:
             pixels.seek(start + done * CHUNK * prod(self.shape[1:]))
             log = _Log(pixels, chunks)
             try:
-                for part, digest in self._decoded(done):
-                    log.add(part, digest)
-                    digests.append(digest)
-                    self._progress.advance(len(part))
+                with closing(self._decoded(done)) as decoded:
+                    for part, digest in decoded:
+                        log.add(part, digest)
+                        digests.append(digest)
+                        self._progress.advance(len(part))
                 log.sync()
             except OSError:
                 raise
@@ -259,7 +261,7 @@ class DecodeCache:
                 raise
         return digests
 
-    def _decoded(self, first: int) -> Iterator[tuple[np.ndarray, str]]:
+    def _decoded(self, first: int) -> Generator[tuple[np.ndarray, str], None, None]:
         """Chunks from number `first` on in order, each with its hash."""
         waiting: deque[tuple[np.ndarray, Future[str]]] = deque()
         with Decoders(self._transform, min(cores(), self._count - first) or 1) as decoders:
