@@ -1,7 +1,8 @@
 """What one result looks like in MLflow: metrics, parameters, tags, artifacts, columns.
 
 Metric names group by their prefix, and MLflow sorts them: delta/..., measured/..., published/...
-come first when runs are compared, then timed/... and work/....
+come first when runs are compared, and fit into the few rows that its compare view shows at once.
+What nobody published is reported/..., but for the figures that everybody looks for.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ COLUMNS = (
     "params.`mode`",
     "tags.`reprune.verdict`",
 )
+SOUGHT = ("top1_pct", "top3_pct", "top5_pct", "sparsity_pct")  # measured/..., published or not
 NOTE = (
     "One run per result of `bench`; the JSON file in its artifacts is the record, this page a "
     "mirror.\n\n"
     "- `published/...` is what the source prints, `measured/...` what we found, `delta/...` the "
-    "difference in the same unit.\n"
+    "difference in the same unit; `reported/...` is what nobody published.\n"
     "- `work/...` counts: multiply-accumulates and weights, zeros left out.\n"
     "- `timed/...` is the median of one batch in milliseconds.\n"
     "- Results of training have one child run per seed with its learning curve."
@@ -40,8 +42,9 @@ def metrics(result: Result) -> dict[str, float]:
     """Everything that is a number."""
     values: dict[str, float | None] = {}
     for name, comparison in result.metrics.items():
-        values[f"measured/{name}"] = comparison.measured
         published = comparison.published
+        group = "measured" if published is not None or name in SOUGHT else "reported"
+        values[f"{group}/{name}"] = comparison.measured
         values[f"published/{name}"] = None if published is None else float(published)
         values[f"delta/{name}"] = comparison.delta
     cost = result.cost

@@ -60,8 +60,9 @@ def why_not(error: Exception, uri: str) -> str:
     reason = " ".join(str(error).split()).replace(uri, shown(uri))[:300].rstrip(".")
     reason = reason or type(error).__name__
     if isinstance(error, ImportError):
-        if "mlflow" not in reason.lower():  # a database whose driver is not installed
-            return f"MLflow at {shown(uri)} cannot be used: {reason}."
+        if "mlflow" not in reason.lower():
+            way = "Its driver is missing; for PostgreSQL: pip install 'psycopg[binary]'"
+            return f"MLflow at {shown(uri)} cannot be used: {reason}. {way}."
         return f"MLflow cannot be imported ({reason}). Install it: pip install mlflow."
     return f"MLflow at {shown(uri)} cannot be used: {reason}."
 
@@ -109,9 +110,10 @@ def artifact_location(uri: str) -> str | None:
 
 @contextmanager
 def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
-    # Before the first import: no telemetry, no migration chatter on the user's terminal, and a
-    # server that is down is found out in seconds instead of after seven growing pauses.
+    # Before the first import: no telemetry, no link per run among our own output, and a server that
+    # is down is found out in seconds instead of after seven growing pauses.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if not uri:

@@ -14,10 +14,11 @@ from enum import StrEnum
 
 from harness.results import Result
 
-# Between float32 and float64 sums 0 to 1 of 10,000 images flip on the shipped CIFAR entries;
-# twice that, and never less than one image.
+# Between float32 and float64 no image of three ResNet-20 on 10,000 CIFAR-10 images each flips,
+# logits move by 1.6e-5 at most, and at most one image has its two best classes closer than 1e-4.
+# Twice that, and never less than one image.
 FLIPPED_SHARE = 0.0002
-LOSS_REL = 1e-4  # the same experiment moves the mean loss by less than 1e-6 of itself
+LOSS_REL = 1e-4  # in the same comparison the mean loss moves by 1.3e-7 of itself
 DYNAMIC_REL = 1e-3  # MACs of gates that depend on the image: a flipped gate is one layer of one
 
 
@@ -121,7 +122,7 @@ def _counts(accepted: Result, now: Result) -> list[Finding]:
                 f"{allowed} allowed)"
             )
             found.append(drift("metric drift", text))
-    if not math.isclose(accepted.counts.loss, now.counts.loss, rel_tol=LOSS_REL, abs_tol=LOSS_REL):
+    if not math.isclose(accepted.counts.loss, now.counts.loss, rel_tol=LOSS_REL):
         text = f"loss {accepted.counts.loss:.5f} -> {now.counts.loss:.5f}"
         found.append(drift("metric drift", text))
     return found

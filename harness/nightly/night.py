@@ -24,7 +24,7 @@ from harness.nightly import accepted, published
 from harness.nightly.compare import Finding, Severity, compare, drift, unchecked
 from harness.registry import Registry
 from harness.reproduction import Options, reproduce_by_evaluation
-from harness.results import Result, load_all
+from harness.results import Result, load_all, new_id
 
 RESUMED_FOR_S = 12 * 3600  # an interrupted night is continued for that long
 
@@ -62,6 +62,7 @@ class Night:
     resumed: int = 0  # entries taken over from an interrupted night
 
     def with_severity(self, severity: Severity | None) -> list[Check]:
+        """The checks whose worst finding is of `severity`; None = as accepted."""
         return [check for check in self.checks if check.severity is severity]
 
 
@@ -78,8 +79,6 @@ def spend(
     Every measurement is saved as a result. An interrupted night goes on where it ended, unless
     `fresh`, or code or packages changed since.
     """
-    from harness.results import new_id
-
     started, began = new_id()[1], time.perf_counter()
     chosen = list(entries)
     journal = Journal.open(name, chosen, policy, fresh)
