@@ -113,7 +113,7 @@ def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) 
         from harness.reports.terminal import screen
 
         terminal = console()
-        terminal.print(screen(rows, terminal.width, columns), end="")
+        terminal.print(screen(rows, terminal.width, columns), end="", crop=False)  # fits already
 
 
 def _columns(names: tuple[str, ...]) -> tuple[Column, ...] | None:

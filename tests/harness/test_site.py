@@ -22,6 +22,7 @@ import methods
 from cli import main
 from harness import links, registry, results
 from harness.errors import ProtocolError
+from harness.latencies import LatencyRecord
 from harness.links import Link
 from harness.reports.claims import CONTRADICTED, REPRODUCED
 from harness.reports.formats import render
@@ -36,7 +37,7 @@ from harness.reports.site.pages import file_name
 from harness.reports.site.points import AXES, points
 from harness.reports.site.publish import MARKER, replacing
 from harness.reports.site.words import NOT_MEASURED, method_text, tone
-from harness.results import Protocol
+from harness.results import Latency, Percentiles, Protocol
 from harness.verdict import STATUSES
 from tests.harness.made import a_cost, made, trained
 
@@ -287,6 +288,70 @@ def test_only_full_measurements_make_the_front() -> None:
         "published",
     ]
     assert {axis.key for axis in AXES} <= set(found[0])
+
+
+def test_times_of_different_conditions_never_share_an_axis() -> None:
+    def times(*, p50: float) -> Percentiles:
+        return Percentiles(p50=p50, p90=p50, iqr=0.0)
+
+    own = Latency(
+        ms={"dense": times(p50=9.0), "skipped": times(p50=7.0)},
+        batch=1,
+        repeats=3,
+        warmup=1,
+        device="cpu",
+        threads=1,
+    )
+    rows = [row(made("a", latency=own)), row(made("b"))]
+    assert [p["ms"] for p in points(rows, [])] == [7.0, None]
+    record = latency_record("b", {"dense": 5.0, "pruned": 3.0})
+    assert [p["ms"] for p in points(rows, [], {"b": record})] == [None, 3.0]
+    assert [p["ms"] for p in points(rows, [], {"elsewhere": record})] == [7.0, None]
+
+
+def latency_record(entry: str, medians: dict[str, float]) -> LatencyRecord:
+    """A record of one image per network, run eagerly."""
+    network = {
+        "model": "m",
+        "weights": "random",
+        "params": 1,
+        "nnz": 1,
+        "total": 1,
+        "macs_dense": 1,
+        "macs_effective": 1,
+        "dense_bytes": 1,
+        "packed_bytes": 1,
+        "deflated_bytes": 1,
+    }
+    timings = [
+        {
+            "network": name,
+            "backend": "eager",
+            "batch": 1,
+            "ms": {"n": 1, "p25": ms, "p50": ms, "p75": ms, "p90": ms},
+            "samples_ms": [ms],
+            "prepare_s": 0.0,
+            "largest_difference": 0.0,
+            "largest_output": 1.0,
+            "peak_memory_bytes": None,
+        }
+        for name, ms in medians.items()
+    ]
+    return LatencyRecord.model_validate(
+        {
+            "record_id": "1",
+            "created": "2026-11-21T00:00:00Z",
+            "entry": entry,
+            "input_shape": (3, 32, 32),
+            "warmup": 1,
+            "burst": 1,
+            "networks": [{"name": name, **network} for name in medians],
+            "timings": timings,
+            "versions": {},
+            "hardware": {},
+            "code": {},
+        }
+    )
 
 
 def test_bars_of_the_layer_plot_have_the_height_of_their_density() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from harness import latencies, paths, results
 from harness import links as link_checks
-from harness import paths, results
 from harness.links import Link
 from harness.registry import Registry
 from harness.reports.claims import Claims, claims
@@ -137,8 +137,9 @@ class _Site:
         """The leaderboards, and the lists of papers and methods."""
         material, registry = self.material, self.material.registry
         entries = registry.entries
+        timed = latencies.newest()
         charts = {
-            board.key: points(board.rows, [entries[line.entry] for line in board.unmeasured])
+            board.key: points(board.rows, [entries[line.entry] for line in board.unmeasured], timed)
             for board in self.boards
         }
         for point in (point for chart in charts.values() for point in chart):

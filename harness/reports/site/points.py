@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.entries import Entry
+from harness.latencies import LatencyRecord
 from harness.reports.columns import MISSING
 from harness.reports.pareto import front
 from harness.reports.rows import Row
@@ -30,13 +31,26 @@ AXES = (
 )
 
 
-def points(rows: Sequence[Row], unmeasured: Sequence[Entry]) -> list[dict[str, Any]]:
+def points(
+    rows: Sequence[Row],
+    unmeasured: Sequence[Entry],
+    latencies: Mapping[str, LatencyRecord] | None = None,
+) -> list[dict[str, Any]]:
     """One JSON object per measured row, and per published row without a result.
+
+    latencies: entry -> timing record, all of one machine; the fastest way of running one image
+    counts. Where none of `rows` has one, the times that results carry themselves are taken; the two
+    are never mixed.
 
     `front` names the axes on which a point is on the Pareto front. Smoke runs and numbers that are
     only published take no part in it.
     """
-    found = [_measured(row) for row in rows] + [
+    timed = {entry: _fastest(record) for entry, record in (latencies or {}).items()}
+    if any(row.entry in timed for row in rows):
+        times = [timed.get(row.entry) for row in rows]
+    else:
+        times = [_own_time(row) for row in rows]
+    found = [_measured(row, ms) for row, ms in zip(rows, times, strict=True)] + [
         _published(entry) for entry in unmeasured if "top1_pct" in entry.published
     ]
     for axis in AXES:
@@ -58,7 +72,17 @@ def first_axis(points: Sequence[dict[str, Any]]) -> str:
     return fronts[0] if fronts else max(shown, key=lambda key: shown[key])
 
 
-def _measured(row: Row) -> dict[str, Any]:
+def _fastest(record: LatencyRecord) -> float | None:
+    """Median milliseconds of one image; the last network of a record is the entry's own."""
+    fastest = record.fastest(record.networks[-1].name, batch=1)
+    return None if fastest is None else fastest.ms.p50
+
+
+def _own_time(row: Row) -> float | None:
+    return row.dense_ms_p50 if row.granularity == "dense" else row.fastest_ms_p50
+
+
+def _measured(row: Row, ms: float | None) -> dict[str, Any]:
     how = "evaluated" if row.evaluated_top1_pct is not None else "retrained"
     return {
         "id": row.entry,
@@ -70,7 +94,7 @@ def _measured(row: Row) -> dict[str, Any]:
         "published": row.published_top1_pct or MISSING,
         "macs": row.macs_effective,
         "weights": row.weights_nnz,
-        "ms": row.dense_ms_p50 if row.granularity == "dense" else row.fastest_ms_p50,
+        "ms": ms,
         "sparsity": row.sparsity_pct,
         "verdict": row.verdict,
         "front": [],

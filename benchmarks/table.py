@@ -1,0 +1,77 @@
+"""Seconds that `bench table` takes on a large store, first time and from its cache.
+
+Results are copies of one that ships with the project, each of an entry of its own with numbers of
+its own, in a temporary home. The command runs inside this process; start-up of Python is not part
+of it, a first table of an empty store comes before the clock starts.
+
+    python -m benchmarks.table [--results 10000] [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from cli import main as bench
+
+MODEL = (
+    Path(__file__).resolve().parent.parent
+    / "reports/results/dense-resnet20-cifar10/20261121T143244Z-9d529a78.json"
+)
+STYLES = ("rich", "json", "latex")
+
+
+def fill(folder: Path, count: int) -> None:
+    """`count` result files below `folder`, one entry each."""
+    chance = random.Random(0)
+    text = MODEL.read_text()
+    document = json.loads(text)
+    for i in range(count):
+        measured = chance.uniform(10, 95)
+        document["entry"] = f"made-up-{i:05d}"
+        document["result_id"] = f"20261121T143244Z-{i:08x}"
+        document["metrics"]["top1_pct"] |= {"measured": measured, "delta": measured - 91.73}
+        document["cost"]["macs_effective"] = chance.randrange(10**6, 4 * 10**7)
+        place = folder / document["entry"] / f"{document['result_id']}.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def timed(*words: str) -> tuple[float, float]:
+    """(wall, CPU) seconds of one command. Raises if it fails."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = CliRunner().invoke(bench, ["table", *words])
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if done.exit_code:
+        raise RuntimeError(done.output)
+    return wall, cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["BENCH_HOME"] = home
+        timed()
+        fill(Path(home) / "reports" / "results", options.results)
+        wall, cpu = timed()
+        print(f"{options.results:,} results, first table: {wall:.2f} s wall, {cpu:.2f} s CPU")
+        for style in STYLES:
+            runs = [timed("--format", style) for _ in range(options.repeats)]
+            wall, cpu = (statistics.median(times) for times in zip(*runs, strict=True))
+            told = f"{wall:.2f} s wall, {cpu:.2f} s CPU, median of {options.repeats}"
+            print(f"again, {style}: {told}")
+
+
+if __name__ == "__main__":
+    main()
