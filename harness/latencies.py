@@ -94,7 +94,8 @@ class LatencyRecord(_Model):
     input_shape: tuple[int, int, int]
     dtype: str = "float32"
     warmup: int  # untimed passes per way before the first turn
-    burst: int  # timed passes per turn, after one untimed
+    burst: int  # timed passes per turn, after untimed ones
+    settle_s: float = 0.0  # seconds of untimed passes in each turn, at least one pass
     networks: tuple[Network, ...]  # the first is the reference
     timings: tuple[Timing, ...]
     skipped: tuple[Skipped, ...] = ()

@@ -18,7 +18,14 @@ from harness.errors import BenchError, MetricError, Preempted
 from harness.latencies import LatencyRecord, Network, Skipped, Timing
 from harness.latency_subjects import Subject, Subjects
 from harness.profile.backends import BACKENDS, Backend, Forward
-from harness.profile.latency import BURST, WARMUP_PASSES, in_turns, require_repeats, times_of
+from harness.profile.latency import (
+    BURST,
+    SETTLE_S,
+    WARMUP_PASSES,
+    in_turns,
+    require_repeats,
+    times_of,
+)
 from harness.profile.memory import MEANING, peak_bytes
 from harness.profile.size import size
 from harness.progress import Progress, Silent
@@ -105,6 +112,7 @@ def measure(subjects: Subjects, request: Request) -> LatencyRecord:
         input_shape=subjects.input_shape,
         warmup=WARMUP_PASSES,
         burst=request.burst,
+        settle_s=SETTLE_S,
         networks=networks,
         timings=tuple(timings),
         skipped=tuple(skipped),

@@ -21,6 +21,7 @@ MIN_REPEATS = 30
 WARMUP = 5
 WARMUP_PASSES = 2
 BURST = 3
+SETTLE_S = 0.25  # onnxruntime's threads were seen spinning for 0.1 s after its last pass
 Way = TypeVar("Way", bound=Hashable)
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
@@ -102,9 +103,9 @@ def in_turns(
 ) -> dict[Way, list[float]]:
     """Milliseconds of each way over `images`, exactly `repeats` of them apiece.
 
-    Each way is first run WARMUP_PASSES times. A turn is one untimed pass, which brings the way's
-    weights into the caches and lets threads of the previous one fall asleep, then `burst` timed.
-    Every second round goes backwards, so that no way always follows the same one.
+    Each way is first run WARMUP_PASSES times. A turn is SETTLE_S or more of untimed passes, which
+    bring the way's weights into the caches while threads of the previous one fall asleep, then
+    `burst` timed ones. Every second round goes backwards, so that no way always follows the same.
     after_round: told how many timed passes the round added to each. Raises MetricError below 30.
     """
     require_repeats(repeats)
@@ -118,7 +119,10 @@ def in_turns(
         for done in range(0, repeats, burst):
             passes = min(burst, repeats - done)
             for way, forward in order:
+                settled = now(images) + SETTLE_S
                 forward(images)
+                while now(images) < settled:
+                    forward(images)
                 for _ in range(passes):
                     start = now(images)
                     forward(images)

@@ -119,11 +119,12 @@ def _ratio(found: Gain | None) -> str:
 
 def legend(records: Sequence[LatencyRecord]) -> str:
     """What the columns mean, and how the times were taken."""
-    first = records[-1]
+    first = max(records, key=lambda record: (bool(record.memory), record.record_id))
     samples = sorted({t.ms.n for record in records for t in record.timings})
+    bursts = " or ".join(map(str, sorted({record.burst for record in records})))
     how = (
-        f" n = {', '.join(map(str, samples))} passes each, {first.burst} to a turn after one "
-        f"untimed; {first.dtype}, {'x'.join(map(str, first.input_shape))}."
+        f" n = {', '.join(map(str, samples))} passes each, {bursts} to a turn after {first.settle_s:g} "
+        f"s or more of untimed ones; {first.dtype}, {'x'.join(map(str, first.input_shape))}."
     )
     return LEGEND.format(memory=first.memory or "not measured") + how
 

@@ -15,7 +15,7 @@ from harness.errors import BenchError, MetricError, Preempted, ProtocolError
 from harness.latency_run import Request, measure
 from harness.latency_subjects import Subject, Subjects, of_model, prune_at_random_
 from harness.profile.backends import BACKENDS, Backend
-from harness.profile.latency import BURST, WARMUP_PASSES, in_turns
+from harness.profile.latency import BURST, SETTLE_S, WARMUP_PASSES, in_turns
 from harness.profile.memory import peak_bytes
 from harness.profile.size import size
 
@@ -62,6 +62,18 @@ def test_ways_take_turns_and_every_second_round_goes_backwards() -> None:
     rounds = [["a"] * turn + ["b"] * turn, ["b"] * turn + ["a"] * turn] * 5
     last = ["a"] * 2 + ["b"] * 2  # the 31st pass and the untimed one before it
     assert seen == [*warm, *itertools.chain(*rounds), *last]
+
+
+def test_a_turn_begins_with_untimed_passes_until_the_machine_has_settled() -> None:
+    clock, seen = Clock(), []
+
+    def run(images: Tensor) -> None:
+        seen.append(clock.now)
+        clock.now += SETTLE_S / 4
+
+    taken = in_turns({"a": run}, torch.zeros(1), 30, burst=10, clock=clock)
+    assert len(taken["a"]) == 30
+    assert len(seen) == WARMUP_PASSES + 3 * (4 + 10)
 
 
 def test_too_few_repeats_are_refused_before_anything_runs() -> None:
