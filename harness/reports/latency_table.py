@@ -121,10 +121,14 @@ def legend(records: Sequence[LatencyRecord]) -> str:
     """What the columns mean, and how the times were taken."""
     first = max(records, key=lambda record: (bool(record.memory), record.record_id))
     samples = sorted({t.ms.n for record in records for t in record.timings})
-    bursts = " or ".join(map(str, sorted({record.burst for record in records})))
+    bursts, settled = (
+        " or ".join(f"{value:g}" for value in sorted(values))
+        for values in ({r.burst for r in records}, {r.settle_s for r in records})
+    )
     how = (
-        f" n = {', '.join(map(str, samples))} passes each, {bursts} to a turn after {first.settle_s:g} "
-        f"s or more of untimed ones; {first.dtype}, {'x'.join(map(str, first.input_shape))}."
+        f" n = {', '.join(map(str, samples))} passes each, {bursts} to a turn, after at least one "
+        f"untimed pass and {settled} s of them; {first.dtype}, "
+        f"{'x'.join(map(str, first.input_shape))}."
     )
     return LEGEND.format(memory=first.memory or "not measured") + how
 
