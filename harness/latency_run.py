@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness import provenance
 from harness.cost import measure_cost
-from harness.errors import BenchError, MetricError, Preempted
+from harness.errors import BenchError, MetricError, Preempted, ProtocolError
 from harness.latencies import LatencyRecord, Network, Skipped, Timing
 from harness.latency_subjects import Subject, Subjects
 from harness.profile.backends import BACKENDS, Backend, Forward
@@ -81,9 +81,11 @@ def measure(subjects: Subjects, request: Request) -> LatencyRecord:
 
     Every backend's outputs are compared with eager execution first. Ctrl-C ends it after the batch
     sizes that are complete. Raises MetricError below 30 repeats, or if nothing could be timed;
-    Preempted if it was stopped before anything was complete.
+    ProtocolError for a device whose queue is not waited for; Preempted if it was stopped before
+    anything was complete.
     """
     require_repeats(request.repeats)
+    _require_timed_device(request.device)
     record_id, created = new_id()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     timings: list[Timing] = []
@@ -124,6 +126,12 @@ def measure(subjects: Subjects, request: Request) -> LatencyRecord:
         hardware=hardware,
         code=provenance.code_version(),
     )
+
+
+def _require_timed_device(device: str) -> None:
+    if torch.device(device).type not in MEANING:
+        msg = f"device {device!r} is not timed: only {' and '.join(MEANING)} are waited for"
+        raise ProtocolError(f"{msg}. Try: --device cpu")
 
 
 def _batch(

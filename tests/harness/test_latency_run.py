@@ -34,6 +34,11 @@ def subjects(*networks: nn.Module) -> Subjects:
     return Subjects("local-tiny", SHAPE, tuple(named))
 
 
+def test_a_device_that_is_not_waited_for_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="'mps' is not timed: only cpu and cuda"):
+        measure(subjects(tiny()), Request(device="mps"))
+
+
 class Clock:
     """Time that passes only while a way runs."""
 
