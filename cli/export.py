@@ -51,7 +51,7 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Hand out weights: published ones, or those of a finished run of our own.
+    """Hand out weights, published or trained here.
 
     ID is a registry entry or the name of a run; an entry with a published checkpoint means that
     one, unless --seed or --epoch ask for our own training. torchvision and timm: a state dict that

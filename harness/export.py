@@ -159,7 +159,7 @@ def _for_library(library: str) -> Callable[[Weights, Path], str]:
 
 def _onnx(weights: Weights, target: Path) -> str:
     network = weights.network
-    if weights.maker is not None:
+    if weights.maker is not None and weights.dynamic:
         network = weights.maker.finalize(network)
     about = {"entry": weights.name, "model": weights.model, "dataset": weights.dataset}
     write_onnx(network, weights.model, weights.dataset, target, about)

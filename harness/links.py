@@ -174,8 +174,12 @@ def _judged(answer: requests.Response, kind: Kind, address: str) -> Link:
     if kind == "page":
         return _link(True, status, "answers")
     head = next(answer.iter_content(HEAD_BYTES), b"")
-    if address.startswith("gdrive:") and b"uc-download-link" in head or b"download-form" in head:
-        return _link(True, status, "there, behind the page that large files on Drive have")
+    if address.startswith("gdrive:"):
+        page = head.lower()
+        if b"uc-download-link" in page or b"download-form" in page:
+            return _link(True, status, "there, behind the page that large files on Drive have")
+        if b"quota" in page and b"<html" in page:  # over within a day
+            return _link(None, status, "the file's download quota is used up for today")
     problem = not_a_file(head)
     if problem:
         return _link(False, status, problem)

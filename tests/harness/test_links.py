@@ -17,7 +17,8 @@ from tests.checkpoints.conftest import BIG, Answer, Server, reply
 
 QUICK = Manners(connect_timeout_s=2, read_timeout_s=2, pause_s=0)
 LOGIN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>password</body></html>"
-DRIVE_PAGE = b"<html><title>Google Drive - Virus scan warning</title><form id=download-form>"
+WARNING = b"<html><title>Google Drive - Virus scan warning</title><form id=download-form>"
+QUOTA = b"<html><title>Google Drive - Quota exceeded</title>"
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def partly(body: bytes) -> Answer:
         (reply(b"version https://git-lfs.github.com/spec/v1\noid"), False, 200, "LFS pointer"),
         (reply(b"rate limited"), False, 200, "plain text"),
         (reply(b""), False, 200, "sent nothing"),
-        (reply(DRIVE_PAGE), True, 200, "large files on Drive"),
+        (reply(WARNING), False, 200, "a virus-scan warning page"),
         (reply(b"", 503), None, 503, "HTTP 503"),
         (reply(b"", 429), None, 429, "HTTP 429"),
     ],
@@ -61,6 +62,25 @@ def test_a_file_is_alive_only_if_its_bytes_come(
 ) -> None:
     found = links.ask(server.url("/model.pt", answer), "file", QUICK)
     assert (found.ok, found.status) == (ok, status)
+    assert told in found.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "ok", "told"),
+    [
+        (BIG, True, f"a file of {len(BIG)} bytes"),
+        (WARNING, True, "large files on Drive"),  # asks for a click, and then delivers
+        (QUOTA, None, "used up for today"),
+        (LOGIN, False, "a login page"),
+    ],
+)
+def test_drive_shows_pages_that_are_no_loss(
+    server: Server, monkeypatch: pytest.MonkeyPatch, body: bytes, ok: bool | None, told: str
+) -> None:
+    there = server.url("/uc?id=abc", reply(body))
+    monkeypatch.setattr(links, "DRIVE", there.removesuffix("abc"))
+    found = links.ask("gdrive:abc", "file", QUICK)
+    assert found.ok is ok
     assert told in found.detail
 
 
