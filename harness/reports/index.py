@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from harness.reports.rows import Row, row
 
 WORTH_KEEPING = 200  # files; fewer are read about as fast as the cache would be
 
-_NAMES = tuple(field.name for field in fields(Row))
+_values = attrgetter(*(field.name for field in fields(Row)))
 
 
 def stored_rows(folder: Path | None = None) -> list[Row]:
@@ -40,7 +41,7 @@ def stored_rows(folder: Path | None = None) -> list[Row]:
             continue
         made = row(results.load(base / name, layers=False))
         found.append(made)
-        held[name] = [stamp, [getattr(made, field) for field in _NAMES]]
+        held[name] = [stamp, _values(made)]
         fresh += 1
     if fresh > WORTH_KEEPING:
         _write(cache, held)

@@ -30,10 +30,11 @@ def screen(rows: Sequence[Row], width: int, columns: Sequence[Column] | None = N
 
     held = tuple(columns or shown_columns(rows))
     numbered = marks(rows)
-    layout = _fit(rows, held, width, numbered)
+    texts = {c.key: [c.text(r) for r in rows] for c in held}
+    layout = _fit(rows, held, texts, width, numbered)
     known: dict[str, Style | None] = {"": None}
     parts: list[Segment] = []
-    for text, name in _lines(rows, layout, held, numbered):
+    for text, name in _lines(rows, layout, texts, numbered, legend(held)):
         if name not in known:
             known[name] = Style.parse(name)
         parts.append(Segment(text, known[name]))
@@ -52,10 +53,14 @@ class _Layout:
 
 
 def _fit(
-    rows: Sequence[Row], held: Sequence[Column], width: int, numbered: Mapping[str, str]
+    rows: Sequence[Row],
+    held: Sequence[Column],
+    texts: Mapping[str, Sequence[str]],
+    width: int,
+    numbered: Mapping[str, str],
 ) -> _Layout:
     """As many columns beside each other as fit; the least important ones fold first."""
-    natural = {c.key: max([len(c.head), *(len(c.text(r)) for r in rows)]) for c in held}
+    natural = {c.key: max(map(len, [c.head, *texts[c.key]])) for c in held}
     natural[ENTRY.key] = max(
         [len(ENTRY.head), *(len(_indent(r) + r.entry + _mark(r, numbered)) for r in rows)]
     )
@@ -86,26 +91,32 @@ def _fit(
 
 
 def _lines(
-    rows: Sequence[Row], layout: _Layout, held: Sequence[Column], numbered: Mapping[str, str]
+    rows: Sequence[Row],
+    layout: _Layout,
+    texts: Mapping[str, Sequence[str]],
+    numbered: Mapping[str, str],
+    explained: str,
 ) -> Iterator[tuple[str, str]]:
     """(text, style) from head to notes; line ends are part of the text."""
     if layout.stacked:
         yield ENTRY.head + "\n", "bold"
     yield "".join(text for text, _ in _grid([[c.head] for c in layout.beside], layout)), "bold"
-    for r in rows:
+    for place, r in enumerate(rows):
         if layout.stacked:
             for line in _entry(r, layout.width, numbered):
                 yield line + "\n", "dim" if r.outdated else ""
         cells = [
-            _entry(r, width, numbered) if column is ENTRY else _wrapped(column.text(r), width)
+            _entry(r, width, numbered)
+            if column is ENTRY
+            else _wrapped(texts[column.key][place], width)
             for column, width in zip(layout.beside, layout.widths, strict=True)
         ]
         style = status_style(r.verdict)
         for text, is_verdict in _grid(cells, layout):
             yield text, "dim" if r.outdated else style if is_verdict else ""
-        for line in _below(r, layout):
+        for line in _below([(c.head, texts[c.key][place]) for c in layout.below], layout.width):
             yield line + "\n", "dim"
-    for note in (legend(held), *(f"{mark} {note}" for note, mark in numbered.items())):
+    for note in (explained, *(f"{mark} {note}" for note, mark in numbered.items())):
         yield textwrap.fill(note, layout.width) + "\n", "dim"
 
 
@@ -155,17 +166,16 @@ def _mark(r: Row, numbered: Mapping[str, str]) -> str:
     return f" {numbered[r.note]}" if r.note else ""
 
 
-def _below(r: Row, layout: _Layout) -> list[str]:
-    """What folded, as one paragraph under the row; dashes are left out."""
-    facts = [f"{c.head} {c.text(r)}" for c in layout.below if c.text(r) != MISSING]
-    if not facts:
+def _below(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """What folded (head, text), as one paragraph under the row; dashes are left out."""
+    # A fact stays in one piece where it can: only the separators may break.
+    told = [f"{head} {text}".replace(" ", "\0") for head, text in facts if text != MISSING]
+    if not told:
         return []
     indent = "  "
-    # A fact stays in one piece where it can: only the separators may break.
-    glued = [fact.replace(" ", "\0") for fact in facts]
     lines = textwrap.wrap(
-        " · ".join(glued),
-        layout.width,
+        " · ".join(told),
+        width,
         initial_indent=indent,
         subsequent_indent=indent,
         break_on_hyphens=False,
