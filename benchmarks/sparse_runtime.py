@@ -18,7 +18,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def measure(level: str, repeats: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "batch": 1,
         "input_shape": found.input_shape,
-        "ms": {way: asdict(times_of(taken)) for way, taken in samples.items()},
+        "ms": {way: times_of(taken).model_dump() for way, taken in samples.items()},
         "samples_ms": {way: [round(ms, 3) for ms in taken] for way, taken in samples.items()},
         "plan": json.loads(fast.plan.to_json()),
         "taken": time.strftime("%Y-%m-%d", time.gmtime()),

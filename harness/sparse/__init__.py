@@ -16,9 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.sparse.choosing import FORMS, Choices, checked_forms, choose_forms, choose_rows
+from harness.sparse.choosing import (
+    FORMS,
+    Choices,
+    checked_forms,
+    choose_forms,
+    choose_rows,
+    given_layers,
+)
 from harness.sparse.compiled import CompiledNetwork
-from harness.sparse.network import Convolution, Linear
 from harness.sparse.plan import LayerPlan, Plan
 from harness.sparse.rewriting import simplify
 from harness.sparse.tracing import trace
@@ -42,13 +48,12 @@ def compile(
     _check(model, example_input)
     image = example_input[:1].detach()
     network = trace(model, image)
-    layers = [op for op in network.operations if isinstance(op, Convolution | Linear)]
-    before = {layer.label: tuple(layer.weight.shape) for layer in layers}
+    given = given_layers(network)
     simplify(network)
     with torch.inference_mode():
         choices = Choices(network, allowed)
         rows = choose_rows(choices)
-        plan = Plan(choose_forms(choices, rows, before), rows, torch.get_num_threads())
+        plan = Plan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
         return CompiledNetwork(network, choices, plan)
 
 

@@ -47,6 +47,12 @@ class Choices:
     entries: dict[tuple[object, ...], Entries] = field(default_factory=dict)
     measured: dict[tuple[object, ...], float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for conv in self.network.convolutions():
+            shape = self.network.shapes[conv.source]
+            for kind in tables.KINDS:
+                self.workspace.announce(tables.geometry(kind, conv, shape), shape[1])
+
     def forms(self, conv: Convolution, source: Grid, out: Grid) -> list[str]:
         """The allowed forms that fit a layer; where none is allowed, the plain dense one."""
         fitting = []
@@ -76,7 +82,7 @@ class Choices:
         prepared = tables.prepare(kind, conv, source, out.grid, self.workspace)
         key = (conv.name, kind, out.grid.rows if kind == "direct" else 0)
         if key not in self.entries:
-            self.entries[key] = tables.entries(kind, conv, source.grid, out.grid)
+            self.entries[key] = tables.entries(kind, conv, source.grid, out.grid, self.workspace)
         finish: Keep | Finish
         if out.fixed:
             finish = Finish(prepared.grid, prepared.pitch, out, conv.activation, residual)
@@ -106,7 +112,12 @@ class Choices:
             target = Stored(out) if makes_fresh(form, conv, out) else Stored.empty(out)
             residual = Stored.empty(out) if conv.residual else None
             step = self.step(form, conv, stored, target, residual)
-            self.measured[key] = milliseconds(step)
+
+            def run() -> None:
+                target.release()  # as a network does once a value has been read
+                step()
+
+            self.measured[key] = milliseconds(run)
         return self.measured[key]
 
     def pool_ms(self, pool: MaxPool, source: Grid, out: Grid) -> float:
@@ -179,11 +190,11 @@ def grid_of(network: Network, value: str, rows: dict[Size, int]) -> Grid | None:
 
 
 def choose_forms(
-    choices: Choices, rows: dict[Size, int], before: dict[str, tuple[int, ...]]
+    choices: Choices, rows: dict[Size, int], given: dict[str, Given]
 ) -> tuple[LayerPlan, ...]:
     """The plan of every convolution and linear layer, in order, by measurement.
 
-    before: layer -> shape of its weight in the model as given.
+    given: layer -> what it was in the model.
     """
     plans = []
     for operation in choices.network.operations:
@@ -192,10 +203,44 @@ def choose_forms(
             source = grid_of(choices.network, operation.source, rows)
             assert out is not None and source is not None  # feature maps of known sizes
             ms = choices.times(operation, source, out)
-            plans.append(_layer_plan(operation, ms, before, out.height * out.width))
+            macs = operation.nnz * out.height * out.width
         elif isinstance(operation, Linear):
-            plans.append(_layer_plan(operation, _linear_times(choices, operation), before, 1))
+            ms = _linear_times(choices, operation)
+            macs = int(operation.weight.count_nonzero())
+        else:
+            continue
+        before = given[operation.label]
+        plans.append(
+            LayerPlan(
+                name=operation.label,
+                shape=before.shape,
+                density=macs / before.macs,
+                macs_dense=before.macs,
+                macs_sparse=macs,
+                form=min(ms, key=lambda form: ms[form]),  # noqa: B023
+                ms=ms,
+            )
+        )
     return tuple(plans)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A layer in the model: its weight's shape, and its multiply-accumulates for one image."""
+
+    shape: tuple[int, ...]
+    macs: int
+
+
+def given_layers(network: Network) -> dict[str, Given]:
+    """Layer -> what it is before anything is rewritten."""
+    found = {}
+    for layer in network.operations:
+        if isinstance(layer, Convolution | Linear):
+            positions = torch.Size(network.shapes[layer.name][2:]).numel()
+            shape = tuple(layer.weight.shape)
+            found[layer.label] = Given(shape, layer.weight.numel() * positions)
+    return found
 
 
 def _linear_times(choices: Choices, linear: Linear) -> dict[str, float]:
@@ -204,31 +249,12 @@ def _linear_times(choices: Choices, linear: Linear) -> dict[str, float]:
         "csr": SparseLinear(linear),
         "dense": DenseLinear(linear),
     }
-    wanted = {"csr" if form.endswith(KERNELS) else "dense" for form in choices.allowed}
+    wanted = {"dense" if form in DENSE else "csr" for form in choices.allowed}
     return {
         form: milliseconds(partial(steps[form], features))
         for form in LINEAR_FORMS
         if form in wanted
     }
-
-
-def _layer_plan(
-    layer: Convolution | Linear,
-    ms: dict[str, float],
-    before: dict[str, tuple[int, ...]],
-    positions: int,
-) -> LayerPlan:
-    nnz = int(layer.weight.count_nonzero())
-    full = torch.Size(before[layer.label]).numel()
-    return LayerPlan(
-        name=layer.label,
-        shape=tuple(layer.weight.shape),
-        density=nnz / full,
-        macs_dense=full * positions,
-        macs_sparse=nnz * positions,
-        form=min(ms, key=lambda form: ms[form]),
-        ms=ms,
-    )
 
 
 def checked_forms(only: Sequence[str] | None) -> Sequence[str]:

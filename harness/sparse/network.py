@@ -76,7 +76,10 @@ class Linear:
 
 @dataclass
 class MaxPool:
-    """Maximum over square windows without dilation or ceil_mode, then the activation."""
+    """Maximum over square windows without dilation or ceil_mode, then the activation.
+
+    split: the source holds even columns in its first half of channels, odd ones in the second.
+    """
 
     name: str
     source: str
@@ -84,6 +87,7 @@ class MaxPool:
     stride: int
     padding: int
     activation: Activation | None = None
+    split: bool = False
 
     @property
     def inputs(self) -> list[str]:

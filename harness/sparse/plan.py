@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 class LayerPlan:
     """One convolution or linear layer.
 
-    shape: of the weight, once channels that do not matter are gone. density: share of the given
-    weight that is not zero and matters. macs_dense: multiply-accumulates of the layer as given,
-    for one image; macs_sparse: those of the weights that matter. ms: milliseconds of each way
-    tried, its copies, bias, residual and activation included. form: the way chosen, the fastest.
+    shape: of the weight. macs_dense: multiply-accumulates of the layer for one image; macs_sparse:
+    those of the weights that are not zero and meet a filter that is read; density: their ratio.
+    ms: milliseconds of each way tried, its copies, bias, residual and activation included. form:
+    the way chosen, the fastest.
     """
 
     name: str

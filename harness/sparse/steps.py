@@ -190,13 +190,18 @@ class PoolStep:
             self.copy, source = Copy(source, by_row), by_row
         lines = image_rows(source)
         narrow = torch.empty(goal.height, grid.channels, grid.width)
-        both = torch.empty(goal.height, grid.channels, goal.width)
-        settings = (pool.kernel, pool.stride, pool.padding)
+        both = torch.empty(goal.height, goal.channels, goal.width)
+        offsets = [offset - pool.padding for offset in range(pool.kernel)]
         self.over_rows = [
             (Cut(source, left) if left.is_meta else left, Cut(source, right), out)
-            for left, right, out in _maxima(lines, narrow, 0, *settings)
+            for left, right, out in _maxima([(lines, o) for o in offsets], narrow, 0, pool.stride)
         ]
-        self.over_columns = _maxima(narrow, both, 2, *settings)
+        if pool.split:  # column 2w + o is column w + o // 2 of the even or the odd ones
+            halves = narrow.chunk(2, 1)
+            columns, stride = [(halves[o % 2], o // 2) for o in offsets], 1
+        else:
+            columns, stride = [(narrow, o) for o in offsets], pool.stride
+        self.over_columns = _maxima(columns, both, 2, stride)
         by_block = both.unflatten(0, (goal.blocks, goal.rows)).transpose(1, 2)
         self.result, self.out, self.activation = by_block, out.blocks(), pool.activation
 
@@ -220,29 +225,25 @@ def image_rows(source: Stored) -> Tensor:
 
 
 def _maxima(
-    source: Tensor, out: Tensor, dim: int, kernel: int, stride: int, padding: int
+    windows: list[tuple[Tensor, int]], out: Tensor, dim: int, stride: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """(left, right, out) of the maxima to take in order, for windows along `dim`."""
-    length, goal = source.shape[dim], out.shape[dim]
-
-    def covered(offset: int) -> tuple[int, int]:
-        shift = offset - padding
-        return max(0, -(shift // stride)), min(goal, (length - 1 - shift) // stride + 1)
-
-    def taken(offset: int, low: int, end: int) -> Tensor:
-        first = low * stride + offset - padding
-        last = first + (end - low - 1) * stride
-        where = [slice(None)] * dim + [slice(first, last + 1, stride)]
-        return source[tuple(where)]
-
-    ranges = {offset: covered(offset) for offset in range(kernel)}
-    full = [offset for offset, span in ranges.items() if span == (0, goal)]
-    start = (full * 2)[:2]
-    steps = [(taken(start[0], 0, goal), taken(start[1], 0, goal), out)]
-    for offset, (low, end) in ranges.items():
-        if offset not in start and end > low:
+    """(left, right, out) of the maxima to take in order, so that out[i] along `dim` becomes the
+    largest source[i * stride + shift] over the (source, shift) in `windows` that lie inside."""
+    goal = out.shape[dim]
+    spans = []
+    for source, shift in windows:
+        low = max(0, -(shift // stride))
+        end = min(goal, (source.shape[dim] - 1 - shift) // stride + 1)
+        first, last = low * stride + shift, (end - 1) * stride + shift
+        if end > low:
+            index = (slice(None),) * dim + (slice(first, last + 1, stride),)
+            spans.append((low, end, source[index]))
+    full = [view for low, end, view in spans if (low, end) == (0, goal)]
+    steps = [(full[0], full[-1], out)]
+    for low, end, view in spans:
+        if not any(view is taken for taken in (full[0], full[-1])):
             part = out.narrow(dim, low, end - low)
-            steps.append((part, taken(offset, low, end), part))
+            steps.append((part, view, part))
     return steps
 
 

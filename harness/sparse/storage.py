@@ -128,6 +128,7 @@ class Workspace:
     """Memory that steps need only while they run, shared by all steps of the same kind."""
 
     kept: dict[Hashable, Tensor] = field(default_factory=dict)
+    widest: dict[Hashable, int] = field(default_factory=dict)
 
     def get(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """The tensor known by `key`, made on first request; whoever writes it writes the same
@@ -135,6 +136,10 @@ class Workspace:
         if key not in self.kept:
             self.kept[key] = make()
         return self.kept[key]
+
+    def announce(self, key: Hashable, channels: int) -> None:
+        """Say that memory of this kind will be needed for so many channels."""
+        self.widest[key] = max(channels, self.widest.get(key, 0))
 
 
 def divisors(height: int) -> list[int]:

@@ -58,7 +58,13 @@ def _strided_rows(conv: Convolution, source: Grid, out: Grid) -> int | None:
     return rows if out.cut(rows).nests(out.rows) else None
 
 
-def entries(kind: str, conv: Convolution, source: Grid, out: Grid) -> Entries:
+def geometry(kind: str, conv: Convolution, shape: tuple[int, ...]) -> tuple[object, ...]:
+    """What layers have in common that share memory for their tables; shape: input (..., H, W)."""
+    settings = (conv.stride, conv.padding, conv.dilation)
+    return (kind, *shape[-2:], *conv.weight.shape[2:], *settings)
+
+
+def entries(kind: str, conv: Convolution, source: Grid, out: Grid, workspace: Workspace) -> Entries:
     """The sparse matrix that turns the table of `kind` into the convolution's result.
 
     Result rows are (block, filter), the bias is an entry on the table's row of ones. One more row
@@ -69,7 +75,7 @@ def entries(kind: str, conv: Convolution, source: Grid, out: Grid) -> Entries:
     m, c, dy, dx = found.unbind(1)
     values = conv.weight[m, c, dy, dx]
     c = c + (m // (filters // conv.groups)) * per_group
-    channels = source.channels
+    channels = _channels(kind, conv, source, workspace)
     if kind == "direct":
         blocks = torch.arange(out.blocks).view(-1, 1)
         rows, columns = blocks * filters + m, blocks * channels + c
@@ -121,14 +127,23 @@ def _direct(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) 
     return Prepared(source, table, out, out.width, [copy])
 
 
+def _channels(kind: str, conv: Convolution, source: Grid, workspace: Workspace) -> int:
+    """Channels that a table has room for: those of the widest layer that shares it."""
+    if kind == "direct":
+        return source.channels
+    key = geometry(kind, conv, (source.height, source.width))
+    return max(source.channels, workspace.widest.get(key, 0))
+
+
 def _rows(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
     grid, wide = source.grid, conv.weight.shape[3]
     right, left, apart = conv.stride[1], conv.padding[1], conv.dilation[1]
-    key = ("rows", grid.channels, grid.height, grid.width, wide, out.width, right, left, apart)
-    high = grid.height * wide * grid.channels
+    channels = _channels("rows", conv, grid, workspace)
+    key = (*geometry("rows", conv, (grid.height, grid.width)), channels)
+    high = grid.height * wide * channels
     table = workspace.get(key, lambda: empty_table(high, out.width))
-    shape = (grid.blocks, grid.rows, wide, grid.channels, out.width)
-    to, lines = table[:-1].view(shape), source.blocks().transpose(1, 2)
+    shape = (grid.blocks, grid.rows, wide, channels, out.width)
+    to, lines = table[:-1].view(shape)[:, :, :, : grid.channels], source.blocks().transpose(1, 2)
     down = conv.stride[0]
     if conv.weight.shape[2] == 1 and conv.padding[0] == 0 and grid.rows % down == 0:
         to, lines = to[:, ::down], lines[:, ::down]  # the other rows are never read
@@ -149,23 +164,22 @@ def _whole(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -
     (down, right), (top, left), (apart_y, apart_x) = conv.stride, conv.padding, conv.dilation
     pitch = grid.width + 2 * left
     size = (grid.height + 2 * top) * pitch + (wide - 1) * apart_x
-    key = ("padded", grid.channels, grid.height, grid.width, conv.padding, size)
-    padded = workspace.get(key, lambda: torch.zeros(grid.channels, size))
+    channels = _channels("whole", conv, grid, workspace)
+    key = (*geometry("whole", conv, (grid.height, grid.width)), channels)
+    padded = workspace.get((*key, "padded"), lambda: torch.zeros(channels, size))
     inner = padded.as_strided(
         (grid.channels, grid.height, grid.width), (size, pitch, 1), top * pitch + left
     )
     cut = inner.unflatten(1, (grid.blocks, grid.rows)).transpose(0, 1)
-    taps = (high, wide, grid.channels)
+    taps = (high, wide, channels)
     steps = (apart_y * pitch, apart_x, size)
     flat = conv.stride == (1, 1)
     columns = out.height * (pitch if flat else out.width)
     shape = (*taps, columns) if flat else (*taps, out.height, out.width)
-    table = workspace.get(
-        ("whole", *taps, columns), lambda: empty_table(high * wide * grid.channels, columns)
-    )
+    table = workspace.get(key, lambda: empty_table(high * wide * channels, columns))
     shifted = padded.as_strided(shape, (*steps, 1) if flat else (*steps, down * pitch, right))
     copies: list[tuple[Tensor, Cut | Tensor]] = [
         (cut, Cut(source, source.blocks())),
-        (table[:-1].view(shape), shifted),
+        (table[:-1].view(shape)[:, :, : grid.channels], shifted[:, :, : grid.channels]),
     ]
     return Prepared(source, table, out.cut(out.height), pitch if flat else out.width, copies)

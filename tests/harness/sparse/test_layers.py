@@ -13,7 +13,7 @@ from harness import sparse
 from harness.sparse.network import Convolution
 from harness.sparse.products import KERNELS, Entries, product
 from harness.sparse.storage import Grid, Stored, Workspace, divisors
-from harness.sparse.tables import KINDS, entries, fits, prepare
+from harness.sparse.tables import KINDS, entries, fits, geometry, prepare
 from tests.harness.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 # (in, out, kernel, stride, padding, dilation, groups, bias), side 12 or 14
@@ -114,10 +114,14 @@ def test_tables_times_entries_are_convolutions_in_every_layout(data: st.DataObje
     out = Grid(filters, *goal, data.draw(st.sampled_from(divisors(goal[0]))))
     stored = Stored.empty(source)
     stored.blocks().copy_(image[0].unflatten(1, (source.blocks, source.rows)).transpose(0, 1))
+    workspace = Workspace()
     for kind in (kind for kind in KINDS if fits(kind, conv, source, out)):
-        prepared = prepare(kind, conv, stored, out, Workspace())
+        wider = channels + data.draw(st.integers(0, 2))  # another layer may need more room
+        workspace.announce(geometry(kind, conv, image.shape), wider)
+        prepared = prepare(kind, conv, stored, out, workspace)
         for name in KERNELS:
-            result = product(name, entries(kind, conv, source, out))(prepared.fill())
+            matrix = entries(kind, conv, source, out, workspace)
+            result = product(name, matrix)(prepared.fill())
             grid = prepared.grid
             assert (result[-1] == 1).all()  # the bias of the layer that reads it
             cut = result[:-1].view(grid.blocks, filters, grid.rows, prepared.pitch)[
