@@ -377,9 +377,10 @@ def parse(line: str) -> click.Context:
     """Raises if the command line does not accept `line`."""
     words = shlex.split(line)
     assert words[0] == "bench"
-    command = main.get_command(click.Context(main), words[1])
+    above = click.Context(main, **main.context_settings)
+    command = main.get_command(above, words[1])
     assert command is not None
-    return command.make_context(words[1], words[2:])
+    return command.make_context(words[1], words[2:], parent=above)
 
 
 def test_every_command_on_a_page_is_accepted_by_the_command_line(tmp_path: Path) -> None:
