@@ -148,7 +148,8 @@ def choose_rows(choices: Choices) -> dict[Size, int]:
     first = network.shapes[network.input]
     if len(first) == 4:
         decided[first[2:]] = first[2]
-    for size in dict.fromkeys(s[2:] for s in network.shapes.values() if len(s) == 4):
+    shapes = [network.shapes.get(operation.name, ()) for operation in network.operations]
+    for size in dict.fromkeys(shape[2:] for shape in shapes if len(shape) == 4):
         if size not in decided:
             candidates = row_candidates(*size)
             costs = {rows: _cost(choices, size, decided | {size: rows}) for rows in candidates}

@@ -94,13 +94,15 @@ class _Program:
         self.network, self.choices = network, choices
         self.forms = {layer.name: layer.form for layer in plan.layers}
         self.rows: dict[Size, int] = plan.rows_per_block
-        self.workspace: Workspace = choices.workspace
+        # What was only measured goes; what runs is built again in memory of its own.
+        self.workspace = choices.workspace = Workspace(widest=choices.workspace.widest)
         self.stored: dict[str, Stored] = {}
         self.loose: dict[str, object] = {}
         self.steps: list[tuple[Callable[[], None], list[Stored]]] = []
         self.free: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
         self.source = self._place(network.input)
         self._build()
+        choices.entries.clear()
         self.result = self._reader(network.output)
 
     def __call__(self, image: Tensor) -> Tensor:
