@@ -127,8 +127,10 @@ class Choices:
 
 
 def makes_fresh(form: str, conv: Convolution, out: Grid) -> bool:
-    """Whether a form's result already lies as `out` asks, so that it needs no copy."""
+    """Whether a form's result already is a table in the layout of `out`: no copy, ones kept."""
     kind = form.rpartition("-")[0]
+    if conv.activation is not None and not conv.activation.low <= 1.0 <= conv.activation.high:
+        return False
     if kind == "whole":
         return out.plain and (conv.stride != (1, 1) or conv.weight.shape[3] == 1)
     return kind == "direct" or (kind == "rows" and out.rows == 1)

@@ -168,6 +168,16 @@ def test_pooling_follows_the_convolution_in_any_layout(
         assert relative_difference(found, expected) < ORDER_OF_SUMS
 
 
+@pytest.mark.parametrize("form", ["direct-bag", "rows-bag", "dense"])
+def test_a_clamp_below_one_leaves_the_next_bias_alone(form: str) -> None:
+    layers = [nn.Conv2d(3, 6, 1), nn.Hardtanh(-0.5, 0.5), nn.Conv2d(6, 4, 1)]
+    model, batch = pruned(nn.Sequential(*layers), 0.8, empty_filters=0), images(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = model(batch)
+    found = sparse.compile(model, batch, only=[form])(batch)
+    assert relative_difference(found, expected) < ORDER_OF_SUMS
+
+
 def test_residuals_arrive_in_any_layout() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:
