@@ -152,7 +152,7 @@ def test_every_kind_of_picture_is_stored_as_torchvision_shows_it(
     assert (pixels == by_torchvision(source.pictures.files, transform)).all()
 
 
-@pytest.mark.parametrize("chunks", [0, 3, 6])
+@pytest.mark.parametrize("chunks", [0, 4])
 def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(
     tree: Path, truth: np.ndarray, home: Path, chunks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +244,7 @@ def flip(file: Path, offset: int) -> None:
         opened.write(bytes([byte ^ 1]))
 
 
-@pytest.mark.parametrize("row", [0, 3 * CHUNK, COUNT - 1])
+@pytest.mark.parametrize("row", [0, COUNT - 1])
 def test_a_flipped_bit_is_found_and_mended(
     tree: Path, truth: np.ndarray, home: Path, row: int
 ) -> None:

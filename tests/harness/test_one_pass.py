@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import registry
+from harness import provenance, registry
 from harness.data import evaluation_batches
 from harness.data.evaluation import EvaluationBatches
 from harness.entries import Entry
@@ -199,11 +200,13 @@ def test_a_network_that_never_fits_says_what_to_do() -> None:
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 import torch
+from harness import provenance
 from harness.protocols import evaluate as protocol
 from tests.harness.test_one_pass import evaluated, network
 protocol.KEEP_S = 0.0
+provenance.code_version = lambda: json.loads(sys.argv[1])  # somebody may commit meanwhile
 
 class Dies(torch.nn.Module):
     def __init__(self, seed, at):
@@ -233,7 +236,8 @@ class Counted(nn.Module):
 
 
 def test_a_killed_pass_goes_on_where_it_was(home: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True)
+    command = [sys.executable, "-c", KILLED, json.dumps(provenance.code_version())]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
     assert list(load_all()) == []
     kept = sorted(home.glob("runs/evaluations/*.npz"))
