@@ -31,9 +31,10 @@ HEADS = (
 )
 LEGEND = (
     "ms: one pass of the whole batch; IQR = p75 - p25; x = how many times faster than that dense "
-    "run in the same record, a ratio of medians timed in turns in one process; n.s. = not significant, the p25-p75 "
-    "intervals overlap; peak = {memory}; prepare = conversion, compilation and first pass, not in "
-    "the times; largest Δ = of any output to eager execution of the same network."
+    "run of the same record, a ratio of medians timed in turns in one process; n.s. = not "
+    "significant, the p25-p75 intervals overlap; peak = {memory}; prepare = conversion, compiling "
+    "and first pass, not in the times; largest Δ = of any output to eager execution of the same "
+    "network."
 )
 
 

@@ -98,7 +98,7 @@ def _figure(found: Sequence[Point], axis: Axis, title: str, note: str) -> Figure
     if numbered:
         _key(figure, found, names, colours)
     _legend(axes, found)
-    figure.text(0.01, 0.01, note, fontsize=7, color=INK, va="bottom")
+    figure.text(0.01, 0.004, note, fontsize=6.5, color=INK, va="bottom")
     return figure
 
 
