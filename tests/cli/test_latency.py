@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from harness import latencies, paths, results
 from harness.models import build
+from harness.profile import latency
 from harness.profile.backends import BACKENDS, Backend
 from tests.cli.conftest import Bench, document
 from tests.harness.made import made
@@ -17,6 +18,12 @@ from tests.harness.test_latencies import record
 
 QUICK = ("--batch", 1, "--backend", "eager", "--no-memory", "--device", "cpu")
 SHIPPED = "str-convnet-tiny-digits-90"
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns begin at once: what is tested here is not how long things take."""
+    monkeypatch.setattr(latency, "SETTLE_S", 0.0)
 
 
 def test_an_entry_is_timed_against_its_dense_network_and_put_on_record(bench: Bench) -> None:

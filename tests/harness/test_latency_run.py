@@ -122,7 +122,8 @@ def test_many_compiled_networks_stay_compiled(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_record_holds_every_way_with_its_samples() -> None:
-    request = Request(backends=("eager", "channels_last"), batches=(1, 2), memory=False)
+    ways = ("eager", "channels_last")
+    request = Request(backends=ways, batches=(1, 2), burst=30, memory=False)
     record = measure(subjects(tiny(), tiny()), request)
     ways = [(t.batch, t.network, t.backend) for t in record.timings]
     nets, ways_of = ("net0", "net1"), ("eager", "channels_last")
@@ -181,7 +182,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
 
 def test_ctrl_c_keeps_the_batch_sizes_that_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request(backends=("eager",), batches=(1, 2), memory=False)
+    request = Request(backends=("eager",), batches=(1, 2), burst=30, memory=False)
     interrupting(monkeypatch, at=1)
     record = measure(subjects(tiny()), request)
     assert record.interrupted and [t.batch for t in record.timings] == [1]
@@ -192,7 +193,7 @@ def test_ctrl_c_keeps_the_batch_sizes_that_are_complete(monkeypatch: pytest.Monk
 
 def test_threads_are_set_for_the_measurement_only() -> None:
     before = torch.get_num_threads()
-    request = Request(backends=("eager",), batches=(1,), threads=before + 1, memory=False)
+    request = Request(backends=("eager",), batches=(1,), burst=30, threads=before + 1, memory=False)
     record = measure(subjects(tiny()), request)
     assert record.hardware["threads"] == before + 1
     assert torch.get_num_threads() == before
