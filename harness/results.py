@@ -247,10 +247,10 @@ class Result(_Model):
 
 
 def new_id(now: datetime | None = None) -> tuple[str, str]:
-    """(result id, creation time): sortable by time, unique without coordination."""
+    """(result id, creation time): ids sort by time to the microsecond and never coincide."""
     moment = now or datetime.now(UTC)
     return (
-        f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        f"{moment:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}",
         moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
 

@@ -37,7 +37,7 @@ def test_every_shell_gets_its_code(bench: Bench, shell: str) -> None:
 
 
 def test_verbs_are_completed() -> None:
-    assert completed("re") == ["reproduce", "registry"]
+    assert completed("re") == ["reproduce", "report", "registry"]
 
 
 def test_ids_are_completed() -> None:

@@ -145,16 +145,14 @@ def test_the_last_verdict_is_that_of_the_newest_full_result() -> None:
     assert results.last_verdicts() == {"x": "exact", "y": "smoke"}
 
 
-def test_ids_sort_by_time_and_differ_within_a_second() -> None:
-    early, late = (
-        datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-        datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
-    )
-    (first, created), (second, _), (other, _) = map(results.new_id, (early, late, early))
+def test_ids_sort_by_time_within_a_second_and_differ_at_one_moment() -> None:
+    moments = [datetime(2026, 1, 2, 3, 4, 5, us, tzinfo=UTC) for us in range(900, 1100)]
+    ids = [results.new_id(moment)[0] for moment in moments]
+    assert ids == sorted(ids)  # not left to the random part
+    first, created = results.new_id(moments[0])
     assert created == "2026-01-02T03:04:05Z"
-    assert first.startswith("20260102T030405Z-")
-    assert first < second
-    assert first != other
+    assert first.startswith("20260102T030405000900Z-")
+    assert first != ids[0]
 
 
 def test_no_store_means_no_results() -> None:

@@ -127,7 +127,11 @@ class Command:
 
     @property
     def log(self):
-        return (self.home / "log").read_text()
+        return self._log_file.read_text()
+
+    @property
+    def _log_file(self):
+        return self.home / f"log-{id(self)}"  # commands at work in one home do not share it
 
     def start(self):
         self.home.mkdir(exist_ok=True)
@@ -136,7 +140,7 @@ class Command:
             args=(
                 [str(a) for a in self.arguments],
                 self.home,
-                self.home / "log",
+                self._log_file,
                 self.save_every_s,
                 self.strike,
             ),

@@ -100,7 +100,7 @@ def test_the_last_epoch_is_the_number_and_the_best_one_is_kept_apart(tmp_path):
 
     def scripted(model):
         top1 = next(hits)
-        return Evaluated(Counts(n=10, top1=top1, top3=10, top5=10, loss_sum=1.0), np.zeros(10))
+        return Evaluated(Counts(n=10, top1=top1, top3=10, top5=10, loss_sum=1.0), np.zeros(10), 0.0)
 
     trained = train(job(tmp_path, evaluate=scripted))
     assert trained.last.counts.top1 == 6
@@ -252,7 +252,7 @@ def stored_acdc_job(folder, run, seen):
 
     def look(model):
         seen.append((weights_of(model), [mask.clone() for mask in method.masks.values()]))
-        return Evaluated(counts, np.zeros(1))
+        return Evaluated(counts, np.zeros(1), 0.0)
 
     batches = StoredBatches(
         torch.from_numpy(arrays["in/X"]), torch.from_numpy(arrays["in/Y"]), plan["iters_per_epoch"]
@@ -312,7 +312,7 @@ def test_label_smoothing_gives_the_stored_loss_and_gradient(tmp_path):
             model=Stored(),
             recipe=recipe,
             batches=StoredBatches(torch.zeros(1, len(target)), target[None], 1),
-            evaluate=lambda model: Evaluated(counts, np.zeros(1)),
+            evaluate=lambda model: Evaluated(counts, np.zeros(1), 0.0),
         )
     )
     loss = trained.history[0]["train_loss"]
