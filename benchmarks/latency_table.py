@@ -26,9 +26,9 @@ import torch
 
 from cli.output import progress
 from harness import paths, provenance
-from harness.latencies import BACKENDS, EAGER, LatencyRecord, load_all, save
-from harness.latency_run import Request, measure
-from harness.latency_subjects import Subject, Subjects, of_model
+from harness.latency.records import BACKENDS, EAGER, LatencyRecord, load_all, save
+from harness.latency.run import Request, measure
+from harness.latency.subjects import Subject, Subjects, of_model
 from harness.profile.latency import BURST
 from harness.reports.latency_table import (
     cells,

@@ -38,7 +38,7 @@ from harness.provenance import sha256_json, versions
 from harness.record import EVALUATION_BATCH, input_shape
 from harness.registry import Entry, Evaluation, Registry, load
 from harness.reproduction import Options, load_model
-from harness.training_data import calibration_images
+from harness.training.data import calibration_images
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import MaskedMethod
 from methods.rate_distortion import Measurement, RateDistortion, RateDistortionSettings

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from harness import paths, provenance, sparse
-from harness.latency_subjects import of_model
+from harness.latency.subjects import of_model
 from harness.profile.backends import BACKENDS
 from harness.profile.latency import in_turns, times_of
 

@@ -30,7 +30,7 @@ from harness.protocols.evaluate import Evaluated
 from harness.protocols.optimizers import build_optimizer
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, train
-from harness.recipes import Duration, LrSchedule, Optimizer, Recipe
+from harness.registry.recipes import Duration, LrSchedule, Optimizer, Recipe
 from harness.results import Counts
 from methods.base import Method
 from methods.dense import Dense

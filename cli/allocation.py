@@ -125,7 +125,7 @@ def command(
     measurement goes on with the same command. --run shows what a finished run left.
     """
     from cli.schedule import overrides_from
-    from harness import plain_yaml
+    from harness.registry import plain_yaml
 
     registry = options.load_registry(registries)
     entry = registry.get(entry_id)

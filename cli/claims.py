@@ -28,9 +28,9 @@ def command(registries: tuple[Path, ...], as_json: bool) -> None:
 
     Rows that were reproduced, contradicted or cannot be checked, and why; links that still answer.
     """
-    from harness import links
     from harness.reports.claims import claims
     from harness.reports.index import stored_rows
+    from harness.upkeep import links
 
     registry = options.load_registry(registries)
     found = claims(registry, stored_rows(), links.load())

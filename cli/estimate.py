@@ -125,7 +125,7 @@ def _numbers(text: str) -> list[float]:
 
 def _settings(assignments: tuple[str, ...]) -> dict[str, object]:
     """Settings of the method, typed as in YAML; "settings." in front is allowed."""
-    from harness import plain_yaml
+    from harness.registry import plain_yaml
 
     given = overrides_from(assignments)
     return {

@@ -12,14 +12,14 @@ from cli import options
 from cli.output import print_json, progress
 from cli.timings import show_timings
 from harness.errors import Preempted
-from harness.latencies import BACKENDS
+from harness.latency.records import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.latencies import LatencyRecord
-    from harness.latency_run import Request
-    from harness.latency_subjects import Subjects
+    from harness.latency.records import LatencyRecord
+    from harness.latency.run import Request
+    from harness.latency.subjects import Subjects
 
 
 @click.command(
@@ -95,8 +95,8 @@ def command(
     _require_one_kind(ids, model, bool(weights or budgets or dataset or name))
     registry = options.load_registry(registries)
     entries = [registry.get(name) for name in ids]
-    from harness.latency_run import Request
-    from harness.latency_subjects import of_entry, of_model
+    from harness.latency.run import Request
+    from harness.latency.subjects import of_entry, of_model
     from harness.profile.latency import require_repeats
     from harness.reproduction import Options
 
@@ -134,8 +134,8 @@ def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool
 
 def _measured(made: list[Callable[[], Subjects]], request: Request) -> Iterator[LatencyRecord]:
     """Each one's record, saved. Raises Preempted after saving what was complete at a Ctrl-C."""
-    from harness.latencies import save
-    from harness.latency_run import measure
+    from harness.latency.records import save
+    from harness.latency.run import measure
 
     for make in made:
         record = measure(make(), request)

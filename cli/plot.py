@@ -10,7 +10,7 @@ import click
 from harness.reports.tradeoff import AXES, points
 
 if TYPE_CHECKING:
-    from harness.latencies import LatencyRecord
+    from harness.latency.records import LatencyRecord
     from harness.reports.tradeoff import Axis
 
 
@@ -77,7 +77,7 @@ def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord
     """Records of one place, and what must be said about them."""
     if axis != "latency":
         return {}, ""
-    from harness.latencies import newest
+    from harness.latency.records import newest
     from harness.reports.latency_table import where
 
     records = newest(machine)

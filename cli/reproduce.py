@@ -16,8 +16,8 @@ from cli.verdicts import exit_status, report
 from harness.errors import BenchError, Preempted, ProtocolError
 
 if TYPE_CHECKING:
-    from harness.recipes import Override, Recipe
     from harness.registry import Entry, Registry
+    from harness.registry.recipes import Override, Recipe
     from harness.reproduction import Options
     from harness.results import Result
     from harness.suite import Outcome
@@ -199,7 +199,7 @@ def recipe_for(
     entry: Entry, registry: Registry, overrides: dict[str, str]
 ) -> tuple[Recipe, tuple[Override, ...]]:
     """The entry's recipe with the user's changes. Raises ProtocolError if it has none."""
-    from harness.recipes import with_overrides
+    from harness.registry.recipes import with_overrides
 
     if entry.recipe is None:
         msg = f"{entry.id}: no training protocol is known. What is known: bench show {entry.id}"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from harness.entries import Entry
-    from harness.recipes import Override, Recipe
     from harness.registry import Registry
+    from harness.registry.entries import Entry
+    from harness.registry.recipes import Override, Recipe
     from harness.training import Training
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,7 +89,7 @@ def announce(
 ) -> None:
     """Print what would run, the training of a start network that has to come first included."""
     from harness.chosen_method import merged_settings
-    from harness.start_weights import start_entry, trained_first
+    from harness.training.start_weights import start_entry, trained_first
 
     source = start_entry(entry, recipe, registry)
     rows = {

@@ -15,7 +15,7 @@ from harness.reports.columns import MISSING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.latencies import LatencyRecord, Place
+    from harness.latency.records import LatencyRecord, Place
     from harness.registry import Entry, Registry
     from harness.results import Result
 
@@ -57,7 +57,7 @@ def _document(entry: Entry, registry: Registry) -> dict[str, object]:
 
 def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
     """Where the entry was timed -> the newest record of that place."""
-    from harness.latencies import load_all
+    from harness.latency.records import load_all
 
     return {record.place: record for record in load_all(entry=entry.id)}
 

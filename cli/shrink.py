@@ -78,9 +78,9 @@ def _cut(
 ) -> None:
     registry = options.load_registry(registries)
     entry = None if what is None else registry.get(what)
-    from harness.latencies import save
-    from harness.latency_run import Request, measure
-    from harness.latency_subjects import narrowed_entry, narrowed_model
+    from harness.latency.records import save
+    from harness.latency.run import Request, measure
+    from harness.latency.subjects import narrowed_entry, narrowed_model
     from harness.reproduction import Options
 
     with progress() as bars:

@@ -9,7 +9,7 @@ import click
 from cli.output import console
 
 if TYPE_CHECKING:
-    from harness.latencies import LatencyRecord
+    from harness.latency.records import LatencyRecord
 
 
 def show_timings(record: LatencyRecord) -> None:

@@ -11,8 +11,8 @@ from cli import CANNOT_CHECK, VERDICT, exit_code
 from cli.output import print_json, print_rich
 
 if TYPE_CHECKING:
-    from harness.entries import Entry
     from harness.errors import BenchError
+    from harness.registry.entries import Entry
     from harness.results import FastMeasurement, Result
     from harness.suite import Outcome
 

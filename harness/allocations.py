@@ -22,7 +22,7 @@ from harness.record import input_shape
 from harness.registry import Entry, Registry
 from harness.reproduction import Options, load_model
 from harness.results import Result
-from harness.training_data import calibration_images
+from harness.training.data import calibration_images
 from methods.base import Method, Schedule
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import AllocationName

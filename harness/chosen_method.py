@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 import methods
 from harness.errors import ProtocolError
-from harness.recipes import Override, Recipe
 from harness.registry import Entry
+from harness.registry.recipes import Override, Recipe
 from methods.base import Method
 from methods.base import Settings as MethodSettings
 

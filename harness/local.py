@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import methods
 from harness.data.facts import FACTS
-from harness.entries import Entry
 from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.provenance import sha256_file
-from harness.recipes import Override, Recipe, with_overrides
 from harness.registry import LOCAL, Evaluation, Registry
+from harness.registry.entries import Entry
+from harness.registry.recipes import Override, Recipe, with_overrides
 from harness.results import CheckpointFacts
 
 if TYPE_CHECKING:

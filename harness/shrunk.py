@@ -21,8 +21,8 @@ from harness.results import Percentiles, Result, load
 from harness.structured import NARROWED, read_narrowed
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
-from methods.ipruning_layout import pack_bits
-from methods.shrink import ShrunkResNet, rebuild, save
+from methods.ipruning.layout import pack_bits
+from methods.ipruning.shrink import ShrunkResNet, rebuild, save
 
 CHECKED_IMAGES = 64
 TIMED_IMAGES = 50

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.errors import ProtocolError
-from harness.fields import Fault, plain
-from harness.recipes import (
+from harness.registry.fields import Fault, plain
+from harness.registry.recipes import (
     Duration,
     LrSchedule,
     PruneRounds,

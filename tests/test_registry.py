@@ -14,8 +14,8 @@ import pytest
 
 import methods
 from harness import registry
-from harness.entries import ID, METRICS, Entry, Published
 from harness.errors import RegistryError
+from harness.registry.entries import ID, METRICS, Entry, Published
 
 TABLES = Path(__file__).parent / "fixtures/specs"
 REGISTRY = registry.load()

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import plain_yaml, registry
+from harness import registry
 from harness.errors import RegistryError
+from harness.registry import plain_yaml
 
 PAPER = "{title: T, venue: V, url: u, code: null, license: none stated, flops_convention: macs}"
 EVALUATION = "{version: 1, dataset: digits, split: test, channels: gray, mean: [0.3], std: [0.4]}"

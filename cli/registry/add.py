@@ -12,7 +12,8 @@ import click
 
 from cli import options
 from cli.output import print_json
-from harness.entries import (
+from harness.errors import RegistryError
+from harness.registry.entries import (
     DATASETS,
     FLOPS_CONVENTIONS,
     FORMATS,
@@ -22,12 +23,11 @@ from harness.entries import (
     Paper,
     Published,
 )
-from harness.errors import RegistryError
-from harness.fields import Fault, nearest
+from harness.registry.fields import Fault, nearest
 
 if TYPE_CHECKING:
-    from harness.contribution import Draft
     from harness.registry import Registry
+    from harness.upkeep.contribution import Draft
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -92,7 +92,7 @@ def command(
     The hash is computed from the file, whose tensors must fit the network. What is written is
     checked like the registry itself; a file that exists keeps its comments and its order.
     """
-    from harness import contribution
+    from harness.upkeep import contribution
 
     registry = options.load_registry(registries)
     asker = _Asker(answers, silent=no_input)
@@ -146,7 +146,7 @@ class _Asker:
 
 def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: str) -> Draft:
     import methods
-    from harness.contribution import Draft, evaluations_on, suggested_id
+    from harness.upkeep.contribution import Draft, evaluations_on, suggested_id
 
     paper = _paper(asker, registry)
     method = asker.ask("method")
@@ -188,7 +188,7 @@ def _paper(asker: _Asker, registry: Registry) -> str | Paper:
 
 
 def _setting(text: str) -> tuple[str, object]:
-    from harness.plain_yaml import scalar
+    from harness.registry.plain_yaml import scalar
 
     key, mark, value = text.partition("=")
     if not mark or not key:
@@ -226,8 +226,8 @@ def _with_checkpoint(
     folder: Path,
 ) -> tuple[Draft, Path | None]:
     """The draft with its checkpoint, and the file if it is at hand."""
-    from harness.contribution import file_facts
-    from harness.links import fetch as fetch_link
+    from harness.upkeep.contribution import file_facts
+    from harness.upkeep.links import fetch as fetch_link
 
     if not links and not asker.silent:
         link = click.prompt("Link to the checkpoint, empty if none", "", err=True)

@@ -35,7 +35,7 @@ def command(full: bool, registries: tuple[Path, ...], as_json: bool) -> None:
     if full:
         from dataclasses import asdict
 
-        from harness.registry_check import recompute
+        from harness.upkeep.recomputed import recompute
 
         facts["models"] = [asdict(model) for model in recompute(registry)]
     if as_json:

@@ -13,8 +13,8 @@ from cli.output import print_json, print_rich, progress
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.links import Link
     from harness.registry import Registry
+    from harness.upkeep.links import Link
 
 
 @click.command("links", epilog="Example:  bench registry links --paper acdc")
@@ -29,7 +29,7 @@ def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_js
     a dead link. The answers are kept in reports/links.json, where the site and `bench check`
     read them. Exit code: 0 fine, 4 a link is dead or the host did not answer.
     """
-    from harness import links
+    from harness.upkeep import links
 
     registry = options.load_registry(registries)
     wanted = links.addresses(registry if paper is None else _only(registry, paper))
@@ -49,7 +49,7 @@ def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_js
 def _only(registry: Registry, paper: str) -> Registry:
     from dataclasses import replace
 
-    from harness.fields import nearest
+    from harness.registry.fields import nearest
 
     if paper not in registry.papers:
         hint = nearest(paper, registry.papers)

@@ -14,7 +14,7 @@ from cli.output import print_json, print_rich
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.locking import Locked
+    from harness.upkeep.locking import Locked
 
 
 @click.command("lock", epilog="Example:  bench registry lock acdc-resnet50-90")
@@ -28,7 +28,7 @@ def command(entry_ids: tuple[str, ...], registries: tuple[Path, ...], as_json: b
     from the record that lies beside the stored file. Stored files are read again: one that changed
     since is named. Without an ID: all entries. Exit code: 0 fine, 4 a file or a pin does not hold.
     """
-    from harness.locking import lock
+    from harness.upkeep.locking import lock
 
     registry = options.load_registry(registries)
     chosen = [registry.get(name) for name in entry_ids] or list(registry.entries.values())

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from harness import paths
-from harness.entries import Checkpoint
 from harness.errors import (
     CheckpointError,
     CheckpointUnavailable,
@@ -18,6 +17,7 @@ from harness.errors import (
     NotACheckpoint,
     RegistryError,
 )
+from harness.registry.entries import Checkpoint
 
 if TYPE_CHECKING:
     from harness.checkpoints.download import Policy, Report

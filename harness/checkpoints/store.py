@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness import paths
 from harness.checkpoints import pins, sources
 from harness.checkpoints.lock import locked
-from harness.entries import Checkpoint, Entry
 from harness.errors import (
     CheckpointError,
     CheckpointUnavailable,
@@ -28,6 +27,7 @@ from harness.errors import (
     NotACheckpoint,
     UnsafePickle,
 )
+from harness.registry.entries import Checkpoint, Entry
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import paths, provenance
-from harness.entries import Entry, entry_sha256, evaluation_sha256
 from harness.errors import (
     BenchError,
     CheckpointUnavailable,
@@ -19,12 +18,13 @@ from harness.errors import (
     NotACheckpoint,
     Preempted,
 )
-from harness.links import Link
 from harness.nightly import accepted, published
 from harness.nightly.compare import Finding, Severity, compare, drift, unchecked
 from harness.registry import Registry
+from harness.registry.entries import Entry, entry_sha256, evaluation_sha256
 from harness.reproduction import Options, reproduce_by_evaluation
 from harness.results import Result, load_all, new_id
+from harness.upkeep.links import Link
 
 RESUMED_FOR_S = 12 * 3600  # an interrupted night is continued for that long
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import links
 from harness.checkpoints import pins
 from harness.checkpoints.sniff import sniff
 from harness.checkpoints.sources import digest, label
-from harness.entries import Checkpoint, Entry
 from harness.errors import CheckpointError, CheckpointUnavailable, NotACheckpoint
-from harness.links import Link
 from harness.nightly.compare import Finding, drift, note, unchecked
 from harness.progress import Progress
+from harness.registry.entries import Checkpoint, Entry
+from harness.upkeep import links
+from harness.upkeep.links import Link
 
 REFETCHED_BYTES = 16 * 1024**2  # larger files are not fetched every night
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.recipes import Optimizer
+from harness.registry.recipes import Optimizer
 
 Groups = Sequence[dict[str, Any]]
 

@@ -20,7 +20,7 @@ from harness.protocols.evaluate import verdict_precision
 from harness.protocols.seeds import generator_states, restore_generators
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, Trained, train
-from harness.recipes import Duration, PruneRounds
+from harness.registry.recipes import Duration, PruneRounds
 from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
 from methods.store import Keeping

@@ -39,7 +39,7 @@ from harness.protocols.optimizers import build_optimizer, set_learning_rate
 from harness.protocols.seeds import generator_states, restore_generators
 from harness.protocols.signals import StopRequest, deferred, signal_name
 from harness.protocols.state import RunFolder
-from harness.recipes import Recipe, learning_rate
+from harness.registry.recipes import Recipe, learning_rate
 from methods.base import Method, Schedule
 
 CHECK_EVERY = 50  # steps between looks at the loss or at each other: a look waits for the device

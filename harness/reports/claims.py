@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.entries import Entry
-from harness.links import Kind, Link, addresses
 from harness.registry import Registry
+from harness.registry.entries import Entry
 from harness.reports.rows import Row
 from harness.results import latest
+from harness.upkeep.links import Kind, Link, addresses
 from harness.verdict import failed
 
 REPRODUCED, CONTRADICTED, UNCHECKED = "reproduced", "contradicted", "cannot be checked"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import MetricError
-from harness.latencies import EAGER, Gain, LatencyRecord, Network, Timing, gain
+from harness.latency.records import EAGER, Gain, LatencyRecord, Network, Timing, gain
 from harness.reports.columns import MISSING
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.latencies import LatencyRecord
+from harness.latency.records import LatencyRecord
 from harness.reports.pareto import front
 from harness.results import Result
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import links, registry, results
-from harness.links import Link
+from harness import registry, results
 from harness.reports.site import build
+from harness.upkeep import links
+from harness.upkeep.links import Link
 from tests.harness.made import a_cost, made, trained
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harness.checkpoints.download import Policy
-from harness.entries import Checkpoint, Entry
+from harness.registry.entries import Checkpoint, Entry
 
 FAST = Policy(attempts=3, backoff_s=0.0, connect_timeout_s=2.0, read_timeout_s=2.0)
 

@@ -16,7 +16,6 @@ from torch import nn
 from harness.checkpoints import load_into, obtain
 from harness.checkpoints.formats import FORMATS, get
 from harness.checkpoints.load import read_torch
-from harness.entries import FORMATS as REGISTRY_FORMATS
 from harness.errors import (
     CheckpointUnavailable,
     KeyMismatch,
@@ -24,6 +23,7 @@ from harness.errors import (
     RegistryError,
     UnsafePickle,
 )
+from harness.registry.entries import FORMATS as REGISTRY_FORMATS
 from tests.checkpoints.conftest import SMALL, files_below, make_entry, saved, tiny_state
 from tests.checkpoints.test_sniff import npz_of, zip_of
 

@@ -21,8 +21,8 @@ from harness.checkpoints import Obtained, obtain, pins, status, store
 from harness.checkpoints.download import Policy
 from harness.checkpoints.lock import locked
 from harness.checkpoints.sources import local_path
-from harness.entries import Entry
 from harness.errors import CheckpointUnavailable, HashMismatch, RegistryError
+from harness.registry.entries import Entry
 from tests.checkpoints.conftest import (
     BIG,
     FAST,
@@ -240,7 +240,7 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 OBTAIN = """
 import sys
 from harness.checkpoints import obtain
-from harness.entries import Checkpoint, Entry
+from harness.registry.entries import Checkpoint, Entry
 entry = Entry(id="dense-tiny", paper="p", method="dense", model="m", dataset="cifar10",
               evaluation="e", checkpoint=Checkpoint((sys.argv[1],), "plain"))
 print("asking", flush=True)

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from harness import paths, registry
-from harness.entries import evaluation_sha256
 from harness.nightly import accepted
+from harness.registry.entries import evaluation_sha256
 from harness.results import load_all
 from tests.checkpoints.conftest import Server
 from tests.cli.conftest import Bench, document

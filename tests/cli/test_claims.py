@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from harness import links, results
-from harness.links import Link
+from harness import results
 from harness.registry import load
+from harness.upkeep import links
+from harness.upkeep.links import Link
 from tests.cli.conftest import Bench, document
 from tests.harness.made import made
 

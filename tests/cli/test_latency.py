@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness import latencies, paths, results
+from harness import paths, results
+from harness.latency import records as latencies
 from harness.models import build
 from harness.profile import latency
 from harness.profile.backends import BACKENDS, Backend

@@ -10,7 +10,7 @@ import pytest
 from harness import registry
 from harness.errors import RegistryError
 from harness.registry import Registry
-from harness.registry_check import ModelFacts, recompute
+from harness.upkeep.recomputed import ModelFacts, recompute
 from tests.cli.conftest import Bench, document, tiny_registry
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness import links
 from harness.checkpoints import pins
+from harness.upkeep import links
 from tests.checkpoints.conftest import Server, reply
 from tests.cli.conftest import Bench, acdc_file, document, tiny_registry
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import latencies, results
+from harness import results
+from harness.latency import records as latencies
 from tests.cli.conftest import Bench, document
 from tests.harness.made import made
 from tests.harness.test_latencies import record

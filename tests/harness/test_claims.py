@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from harness.links import Link, addresses
 from harness.registry import Entry, load
 from harness.reports import claims as module
 from harness.reports.claims import CONTRADICTED, REPRODUCED, UNCHECKED, claims
 from harness.reports.rows import row
+from harness.upkeep.links import Link, addresses
 from harness.verdict import STATUSES
 from tests.harness.made import made, trained
 

@@ -17,8 +17,8 @@ from harness.reports.layout import shown_columns
 from harness.reports.rows import row
 from harness.reproduction import Options
 from harness.results import Result, load_all
-from harness.start_weights import start_entry, trained_first
 from harness.training import Training, reproduce_by_training
+from harness.training.start_weights import start_entry, trained_first
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
 from tests.harness.made import made

@@ -13,11 +13,11 @@ from torch import nn
 
 from harness import registry
 from harness.cost import measure_cost
-from harness.entries import Published
 from harness.figures import spread_of
 from harness.judge import Measured, judge
 from harness.profile.macs import dense_macs
 from harness.profile.sparsity import sparsity
+from harness.registry.entries import Published
 from harness.results import Cost, Figures
 from methods.additions import Addition, own_modules, switched_off
 from tests.harness.made import a_cost, counts

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import MetricError
-from harness.latencies import (
+from harness.latency.records import (
     BACKENDS,
     LatencyRecord,
     Network,

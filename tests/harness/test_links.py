@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import links, registry
+from harness import registry
 from harness.errors import MetricError
-from harness.links import Link, Manners
+from harness.upkeep import links
+from harness.upkeep.links import Link, Manners
 from tests.checkpoints.conftest import BIG, Answer, Server, reply
 
 QUICK = Manners(connect_timeout_s=2, read_timeout_s=2, pause_s=0)

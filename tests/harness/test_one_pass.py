@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from harness import provenance, registry
 from harness.data import evaluation_batches
 from harness.data.evaluation import EvaluationBatches
-from harness.entries import Entry
 from harness.errors import MetricError
 from harness.local import local_entry
 from harness.models import build
 from harness.one_pass import Loaded, evaluate_loaded
 from harness.progress import Silent
 from harness.protocols.evaluate import Evaluated, evaluate, evaluate_together
+from harness.registry.entries import Entry
 from harness.results import CheckpointFacts, Result, load_all
 
 FACTS = CheckpointFacts(

@@ -18,7 +18,7 @@ from harness.protocols.state import RunFolder
 from harness.shrunk import find_run, load_shrunk, shrink_run, state_file
 from methods.base import Schedule
 from methods.ipruning import EDropout
-from methods.ipruning_layout import Layout, unpack_bits
+from methods.ipruning.layout import Layout, unpack_bits
 from tests.methods.ipruning_cases import lived_in
 
 SHAPE = [1, 8, 8]

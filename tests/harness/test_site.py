@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 import methods
 from cli import main
-from harness import links, registry, results
+from harness import registry, results
 from harness.errors import ProtocolError
-from harness.latencies import LatencyRecord
-from harness.links import Link
+from harness.latency.records import LatencyRecord
 from harness.reports.claims import CONTRADICTED, REPRODUCED
 from harness.reports.formats import render
 from harness.reports.layout import DEFAULT
@@ -38,6 +37,8 @@ from harness.reports.site.points import AXES, points
 from harness.reports.site.publish import MARKER, replacing
 from harness.reports.site.words import NOT_MEASURED, method_text, tone
 from harness.results import Latency, Percentiles, Protocol
+from harness.upkeep import links
+from harness.upkeep.links import Link
 from harness.verdict import STATUSES
 from tests.harness.made import a_cost, made, trained
 

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.models import alexnet, densenet121, mobilenet_v2, squeezenet1_1
 
 from harness import models
-from methods.ipruning_layout import (
+from methods.ipruning.layout import (
     Layout,
     Rule,
     apply_state_,

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from harness import latencies, paths, results
-from harness import links as link_checks
-from harness.links import Link
+from harness import paths, results
+from harness.latency import records as latencies
 from harness.registry import Registry
 from harness.reports.claims import Claims, claims
 from harness.reports.rows import Row, row
@@ -22,6 +21,8 @@ from harness.reports.site.lines import COLUMNS, Board, boards
 from harness.reports.site.points import AXES, first_axis, points
 from harness.reports.site.publish import replacing
 from harness.results import Result
+from harness.upkeep import links as link_checks
+from harness.upkeep.links import Link
 
 if TYPE_CHECKING:
     from jinja2 import Environment

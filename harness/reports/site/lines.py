@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.entries import Entry
 from harness.registry import Registry
+from harness.registry.entries import Entry
 from harness.reports.columns import MISSING
 from harness.reports.layout import BY_KEY, Column
 from harness.reports.rows import Row

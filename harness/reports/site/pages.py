@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.entries import Entry, Paper
-from harness.links import Link
 from harness.registry import Registry
+from harness.registry.entries import Entry, Paper
 from harness.reports.claims import Claims
 from harness.reports.columns import MISSING
 from harness.reports.layout import signed
@@ -19,6 +18,7 @@ from harness.reports.site.lines import Line, measured_line, unmeasured_lines
 from harness.reports.site.words import NOT_MEASURED, dataset_title, method_text, tone
 from harness.reports.tables import measured_text
 from harness.results import Result
+from harness.upkeep.links import Link
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.entries import Entry
-from harness.latencies import LatencyRecord
+from harness.latency.records import LatencyRecord
+from harness.registry.entries import Entry
 from harness.reports.columns import MISSING
 from harness.reports.pareto import front
 from harness.reports.rows import Row

@@ -16,8 +16,8 @@ from harness.data.training import TrainBatches
 from harness.protocols.evaluate import evaluate
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job
-from harness.recipes import Duration, LrSchedule, Optimizer, Recipe
 from harness.registry import Evaluation
+from harness.registry.recipes import Duration, LrSchedule, Optimizer, Recipe
 from methods.dense import Dense
 from tests.harness.protocols import worker
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.protocols.optimizers import build_optimizer, set_learning_rate
-from harness.recipes import LrSchedule, Optimizer, learning_rate
+from harness.registry.recipes import LrSchedule, Optimizer, learning_rate
 
 RTOL = 1e-6  # float32, fused against separate operations
 STEPS = 7

@@ -8,7 +8,7 @@ import torch
 from harness.errors import Preempted, ProtocolError
 from harness.profile.sparsity import sparsity
 from harness.protocols.prune import prune
-from harness.recipes import Duration, PruneRounds
+from harness.registry.recipes import Duration, PruneRounds
 from methods.acdc import ACDC
 from methods.magnitude import Magnitude
 from methods.random import Random

@@ -13,7 +13,7 @@ from torch import nn
 from harness.errors import MetricError, Preempted, ProtocolError
 from harness.protocols.evaluate import Evaluated
 from harness.protocols.train import train
-from harness.recipes import Duration, LrSchedule, Optimizer, learning_rate
+from harness.registry.recipes import Duration, LrSchedule, Optimizer, learning_rate
 from harness.results import Counts
 from methods.acdc import ACDC, phase_epochs
 from methods.base import Method

@@ -11,15 +11,16 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from cli import main
+from harness.chosen_method import merged_settings
 from harness.data.datasets import load as load_data
 from harness.data.evaluation import resident_batches
 from harness.local import local_pruning, local_training
 from harness.models import build
-from harness.recipes import Override
 from harness.registry import load as load_registry
+from harness.registry.recipes import Override
 from harness.reproduction import Options
-from harness.training import Training, merged_settings, reproduce_by_training
-from harness.training_data import calibration_images, split_rows, train_batches
+from harness.training import Training, reproduce_by_training
+from harness.training.data import calibration_images, split_rows, train_batches
 from harness.verdict import judge_retrained
 from methods.dense import Dense
 from tests.harness.protocols.support import Command

@@ -16,7 +16,7 @@ from harness.protocols.evaluate import evaluate
 from harness.protocols.prune import prune
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, train
-from harness.recipes import Duration, Optimizer, PruneRounds, Recipe
+from harness.registry.recipes import Duration, Optimizer, PruneRounds, Recipe
 from methods.acdc import ACDC
 from methods.ipruning import EDropout, IPruning
 from methods.magnitude import Magnitude

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.ipruning_layout import Layout
+from methods.ipruning.layout import Layout
 
 BINS = 256
 GRAY_RANGE = 255.0  # activity maps are binned as gray pictures

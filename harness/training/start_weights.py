@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from harness.errors import ProtocolError
 from harness.local import read_weights
-from harness.recipes import START_BASELINE, Recipe
 from harness.record import checkpoint_facts
 from harness.registry import Entry, Registry
+from harness.registry.recipes import START_BASELINE, Recipe
 from harness.reproduction import Options, load_model
 from harness.results import CheckpointFacts
 

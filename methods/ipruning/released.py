@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning_layout import Layout, apply_state_, mask_view
+from methods.ipruning.layout import Layout, apply_state_, mask_view
 
 IP_WINDOW = 50
 ED06_WINDOW = 10

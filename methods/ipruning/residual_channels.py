@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning_layout import Group, Layout
+from methods.ipruning.layout import Group, Layout
 
 PASSIVE = (nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
 

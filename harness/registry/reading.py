@@ -9,37 +9,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import methods
-from harness import families, paths, plain_yaml
-from harness.entries import (
-    Checkpoint,
+from harness import paths
+from harness.errors import RegistryError
+from harness.registry import families, plain_yaml
+from harness.registry.entries import (
     Entry,
     Evaluation,
     Paper,
-    Published,
-    entry_sha256,
-    evaluation_sha256,
     require_id,
 )
-from harness.errors import RegistryError
-from harness.families import Origin
-from harness.fields import Fault, build, nearest
-from harness.plain_yaml import Document, Map
-from harness.recipes import START_BASELINE, Recipe, recipe_sha256
-
-__all__ = [
-    "Checkpoint",
-    "Entry",
-    "Evaluation",
-    "Paper",
-    "Published",
-    "Recipe",
-    "Registry",
-    "entry_sha256",
-    "evaluation_sha256",
-    "get",
-    "load",
-    "recipe_sha256",
-]
+from harness.registry.families import Origin
+from harness.registry.fields import Fault, build, nearest
+from harness.registry.plain_yaml import Document, Map
+from harness.registry.recipes import START_BASELINE, Recipe
 
 V = TypeVar("V")
 T = TypeVar("T")

@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from harness import paths, plain_yaml, registry
+from harness import paths, registry
 from harness.checkpoints.sources import digest
-from harness.entries import Checkpoint, Entry, Paper, Published
 from harness.errors import RegistryError
-from harness.plain_yaml import Document, List, Map
-from harness.registry import Registry
+from harness.registry import Registry, plain_yaml
+from harness.registry.entries import Checkpoint, Entry, Paper, Published
+from harness.registry.plain_yaml import Document, List, Map
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def save(
 
 def _checked(draft: Draft, part: Path, target: Path, others: Iterable[Path]) -> Entry:
     """The entry that `part`, in the place of `target`, adds; nothing else may have changed."""
-    from harness.registry_check import recompute
+    from harness.upkeep.recomputed import recompute
 
     kept = [path for path in others if path.resolve() != target.resolve()]
     if target.resolve() == paths.registry_file().resolve():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.fields import Fault, nearest, sha256
+from harness.registry.fields import Fault, nearest, sha256
 
 DATASETS = (
     "imagenet",

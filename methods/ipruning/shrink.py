@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning_layout import Group, Layout
-from methods.residual_channels import ChannelPlan, Skeleton, channel_plan, skeleton_of
+from methods.ipruning.layout import Group, Layout
+from methods.ipruning.residual_channels import ChannelPlan, Skeleton, channel_plan, skeleton_of
 
 FORMAT_VERSION = 1
 

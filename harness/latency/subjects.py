@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harness.checkpoints import load_into
 from harness.data.facts import facts
 from harness.errors import ProtocolError
-from harness.latencies import DENSE
+from harness.latency.records import DENSE
 from harness.local import read_weights
 from harness.models import build, input_size
 from harness.profile.sparsity import sparsity

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning_layout import Layout, mask_view
-from methods.residual_channels import Skeleton, channel_plan
+from methods.ipruning.layout import Layout, mask_view
+from methods.ipruning.residual_channels import Skeleton, channel_plan
 
 Entry = tuple[dict[str, Any], str, Tensor]  # a module's table, the key in it, what to put there
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from methods.ipruning_layout import Layout, counted_by_edropout, kept_ratio
-from methods.residual_channels import structural_counts
+from methods.ipruning.layout import Layout, counted_by_edropout, kept_ratio
+from methods.ipruning.residual_channels import structural_counts
 
 
 def figures_of(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.protocols.distributed import world_size
-from harness.recipes import Override, Recipe
 from harness.registry import LOCAL, Entry
-from harness.start_weights import Start
+from harness.registry.recipes import Override, Recipe
+from harness.training.start_weights import Start
 
 
 def changed_schedule(

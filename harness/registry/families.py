@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness import plain_yaml
-from harness.entries import METRICS, Entry, Published
 from harness.errors import RegistryError
-from harness.fields import Fault, build, nearest
-from harness.plain_yaml import Document, List, Map
+from harness.registry import plain_yaml
+from harness.registry.entries import METRICS, Entry, Published
+from harness.registry.fields import Fault, build, nearest
+from harness.registry.plain_yaml import Document, List, Map
 
 _MERGED = ("settings", "published", "checkpoint")
 _ROW_ONLY = ("id", "aliases")

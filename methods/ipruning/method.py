@@ -12,44 +12,31 @@ from torch import Tensor, nn
 
 from methods.base import Schedule
 from methods.base import Settings as BaseSettings
-from methods.filter_search import FilterSearch
-from methods.ipruning_energy import (
+from methods.ipruning.energy import (
     Interaction,
     activity_rows,
-    classification_margin,
     ising_energy,
     margin_energy,
     redundancy_blocks,
 )
-from methods.ipruning_layout import kept_coefficients
-from methods.ipruning_masks import (
+from methods.ipruning.filter_search import FilterSearch
+from methods.ipruning.layout import kept_coefficients
+from methods.ipruning.masks import (
     CutParameters,
     MaskedParameters,
     candidate_logits,
     mean_activations,
 )
-from methods.ipruning_released import (
+from methods.ipruning.released import (
     ED06_FIRST_BATCH,
     ED06_WINDOW,
     IP_FIRST_GENERATION,
     IP_WINDOW,
     has_converged,
 )
-from methods.ipruning_search import draw_parents, evolve, select
-from methods.ipruning_settings import EDropoutSettings, IPruningSettings
+from methods.ipruning.residual_channels import skeleton_of
+from methods.ipruning.settings import EDropoutSettings, IPruningSettings
 from methods.processes import means_over_processes
-from methods.residual_channels import skeleton_of
-
-__all__ = [
-    "EDropout",
-    "IPruning",
-    "classification_margin",
-    "draw_parents",
-    "evolve",
-    "ising_energy",
-    "margin_energy",
-    "select",
-]
 
 
 class IPruning(FilterSearch):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from harness import provenance
 from harness.cost import measure_cost
 from harness.errors import BenchError, MetricError, Preempted, ProtocolError
-from harness.latencies import LatencyRecord, Network, Skipped, Timing
-from harness.latency_subjects import Subject, Subjects
+from harness.latency.records import LatencyRecord, Network, Skipped, Timing
+from harness.latency.subjects import Subject, Subjects
 from harness.profile.backends import BACKENDS, Backend, Forward
 from harness.profile.latency import (
     BURST,

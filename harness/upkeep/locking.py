@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import paths
 from harness.checkpoints import pins
 from harness.checkpoints.sources import digest
-from harness.entries import Checkpoint, Entry
+from harness.registry.entries import Checkpoint, Entry
 
 
 @dataclass(frozen=True, slots=True)

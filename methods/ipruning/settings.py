@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from methods.base import Settings as BaseSettings
-from methods.ipruning_released import ED06_WINDOW, IP_WINDOW
+from methods.ipruning.released import ED06_WINDOW, IP_WINDOW
 
 MIN_CANDIDATES = 4  # a slot and three other parents
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness import plain_yaml
-from harness.entries import require_id, require_one_of
 from harness.errors import ProtocolError
-from harness.fields import Fault, build, nearest, plain, sha256
+from harness.registry import plain_yaml
+from harness.registry.entries import require_id, require_one_of
+from harness.registry.fields import Fault, build, nearest, plain, sha256
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
 SCHEDULES = ("constant", "cosine", "multistep", "step")

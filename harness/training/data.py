@@ -17,9 +17,9 @@ from harness.data.pixels import Normalise, in_channels
 from harness.data.training import FolderTrainBatches, TrainBatches, generator_for
 from harness.errors import ProtocolError
 from harness.protocols.distributed import rank, world_size
-from harness.recipes import Augmentation, Recipe
 from harness.record import input_shape
 from harness.registry import Evaluation
+from harness.registry.recipes import Augmentation, Recipe
 from methods.base import Method
 
 VALIDATION = -1  # generator of the split; epochs, whose generators are their neighbours, count up

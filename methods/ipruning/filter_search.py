@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Method, Schedule
-from methods.ipruning_figures import figures_of
-from methods.ipruning_layout import Layout, apply_state_, describe, pack_bits, unpack_bits
-from methods.ipruning_masks import WornState, evaluating
-from methods.ipruning_released import InPlaceMasks, final_state
-from methods.ipruning_search import draw_parents, evolve, select
+from methods.ipruning.figures import figures_of
+from methods.ipruning.layout import Layout, apply_state_, describe, pack_bits, unpack_bits
+from methods.ipruning.masks import WornState, evaluating
+from methods.ipruning.released import InPlaceMasks, final_state
+from methods.ipruning.search import draw_parents, evolve, select
+from methods.ipruning.shrink import ShrunkResNet, shrink
 from methods.processes import part_of
-from methods.shrink import ShrunkResNet, shrink
 
 
 class FilterSearch(Method, ABC):

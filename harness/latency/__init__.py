@@ -1,0 +1,1 @@
+"""Measured speed: which networks are timed, how a measurement runs, and its append-only record."""

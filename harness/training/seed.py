@@ -1,0 +1,169 @@
+"""One seed: trained to its end, continued, or taken from its folder where it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from harness.chosen_method import final_choices, make_method
+from harness.errors import ProtocolError
+from harness.figures import figures_of, latency_of
+from harness.protocols.distributed import rank, wait_for_all
+from harness.protocols.evaluate import Evaluated, evaluate
+from harness.protocols.prune import prune
+from harness.protocols.run_lock import opened
+from harness.protocols.seeds import seed_everything
+from harness.protocols.state import RunFolder
+from harness.protocols.train import Job, Trained, train
+from harness.record import input_shape
+from harness.results import Figures, Latency, Run
+from harness.training.data import calibration_images, train_batches
+from harness.training.plan import Plan, build, rebuilt, run_folder
+from methods.base import Method, Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One finished seed."""
+
+    run: Run
+    model: nn.Module
+    predictions: np.ndarray
+    figures: Figures
+    latency: Latency | None
+
+
+def one_seed(plan: Plan, seed: int) -> Seed:
+    """Train one seed, or take it from its folder if it is finished; nobody else does meanwhile."""
+    with opened(run_folder(plan, seed), fresh=plan.training.fresh) as folder:
+        done = folder.finished()
+        if done is None:
+            return _trained(plan, seed, folder)
+        plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
+        return _reused(plan, seed, folder, done)
+
+
+def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
+    """One seed trained to its end, measured and written down."""
+    method = make_method(plan.entry.method, plan.settings)
+    trained = _train(plan, seed, folder, method)
+    final = evaluate(trained.model, plan.test)
+    figures, best, latency = Figures(), Figures(), None
+    if rank() == 0:
+        figures = figures_of(method, trained.model, plan.test)
+        if method.kind == "dynamic" and folder.best.exists():
+            kept = rebuilt(plan, seed, folder.best)
+            best = figures_of(method, kept, plan.test)
+        latency = latency_of(method, trained.model, plan.test)
+    wait_for_all()
+    run = _run(seed, trained, final, figures, best)
+    finished = Seed(run, trained.model, final.predictions, figures, latency)
+    if rank() == 0:
+        if method.final_choices:
+            folder.keep_end()
+        facts = {"choices": final_choices(method), "origin": _origin(plan), **_facts(finished)}
+        folder.finish(trained.model.state_dict(), facts)
+    return finished
+
+
+def _origin(plan: Plan) -> dict[str, object]:
+    """What rebuilds the network and its method without the command that trained them."""
+    entry = plan.entry
+    return {
+        "entry": entry.id,
+        "model": entry.model,
+        "dataset": entry.dataset,
+        "method": entry.method,
+        "settings": dict(plan.settings),
+        "input_shape": input_shape(plan.evaluation),
+    }
+
+
+def _facts(seed: Seed) -> dict[str, object]:
+    """What a finished seed leaves beside its weights; inverse of `_reused`."""
+    return {
+        "run": seed.run.model_dump(mode="json"),
+        "predictions": seed.predictions.tolist(),
+        "figures": seed.figures.model_dump(mode="json"),
+        "latency": seed.latency.model_dump(mode="json") if seed.latency else None,
+    }
+
+
+def _reused(plan: Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -> Seed:
+    """A seed that was finished before."""
+    method = make_method(plan.entry.method, plan.settings)
+    if done.get("choices", {}) != final_choices(method):
+        return _handed_over(plan, seed, folder, done, method)
+    latency = done.get("latency")
+    return Seed(
+        Run.model_validate(done["run"]),
+        rebuilt(plan, seed, folder.weights),
+        np.asarray(done["predictions"], dtype=np.uint16),
+        Figures.model_validate(done.get("figures", {})),
+        Latency.model_validate(latency) if latency else None,
+    )
+
+
+def _handed_over(
+    plan: Plan, seed: int, folder: RunFolder, done: Mapping[str, Any], method: Method
+) -> Seed:
+    """Another final network of a finished run, measured anew; the training is the same."""
+    model = build(plan)
+    method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
+    end = folder.load_end()
+    model.load_state_dict(end["model"])
+    method.load_state_dict(end["method"])
+    model = method.finalize(model).eval()
+    final = evaluate(model, plan.test)
+    figures = figures_of(method, model, plan.test)
+    changed = {"counts": final.counts, "figures": figures.values}
+    run = Run.model_validate(done["run"]).model_copy(update=changed)
+    latency = latency_of(method, model, plan.test)
+    return Seed(run, model, final.predictions, figures, latency)
+
+
+def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
+    """Seed, build, load start weights, then the recipe's procedure."""
+    seed_everything(seed)
+    model = build(plan)
+    options, training = plan.options, plan.training
+    inputs = (plan.evaluation, options.data_root, options.device, seed)
+    job = Job(
+        model=model,
+        method=method,
+        recipe=plan.recipe,
+        batches=train_batches(plan.recipe, *inputs),
+        evaluate=lambda current: evaluate(current, plan.test),
+        folder=folder,
+        seed=seed,
+        device=options.device,
+        evaluate_every=training.evaluate_every,
+        save_every_s=training.save_every_s,
+        speed=training.speed,
+        progress=options.progress,
+    )
+    try:
+        if plan.recipe.prune is None:
+            return train(job)
+        return prune(job, lambda: calibration_images(method, *inputs))
+    except ValueError as error:  # a method refuses its settings for this model
+        raise ProtocolError(f"{plan.entry.method} on {plan.entry.model}: {error}") from error
+
+
+def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: Figures) -> Run:
+    return Run(
+        seed=seed,
+        counts=final.counts,
+        best_top1_pct=trained.best_top1_pct,
+        best_epoch=trained.best_epoch,
+        epochs=trained.epochs,
+        steps=trained.steps,
+        wall_s=trained.wall_s,
+        history=trained.history,
+        figures=figures.values,
+        best_figures=best.values,
+    )

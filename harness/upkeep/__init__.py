@@ -1,0 +1,1 @@
+"""Keeping the registry true: new entries, pinned hashes, recomputed facts, published addresses."""
