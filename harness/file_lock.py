@@ -23,9 +23,9 @@ def held(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _try_lock(handle):
-            on_wait(path.read_text(encoding="ascii", errors="replace").strip() or "unknown")
-            while not _try_lock(handle):
+        if not try_lock(handle):
+            on_wait(holder(path))
+            while not try_lock(handle):
                 time.sleep(POLL_S)
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
@@ -34,10 +34,19 @@ def held(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         os.close(handle)
 
 
+def holder(path: Path) -> str:
+    """Process id that the holder of `path` wrote into it, or "unknown"."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(handle: int) -> bool:
+    def try_lock(handle: int) -> bool:
+        """Whether the lock on this open file is ours now; never waits."""
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -47,7 +56,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(handle: int) -> bool:
+    def try_lock(handle: int) -> bool:
+        """Whether the lock on this open file is ours now; never waits."""
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A lock between processes that the operating system releases when its holder dies."""
+"""The lock around a download: waited for so long, and nothing is left of it afterwards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import CheckpointUnavailable
+from harness.file_lock import holder, try_lock
 
 WAIT_S = 3600.0  # a 2 GB file on a slow line takes about this long
 POLL_S = 0.05
@@ -35,15 +36,15 @@ def locked(path: Path, wait_s: float = WAIT_S) -> Iterator[None]:
 def _acquire(path: Path, deadline: float, wait_s: float) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if _try_lock(handle) and _still_there(handle, path):
+        if try_lock(handle) and _still_there(handle, path):
             os.ftruncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())
             return handle
-        holder = _holder(path)
+        pid = holder(path)
         os.close(handle)
         if time.monotonic() > deadline:
             msg = (
-                f"another process (pid {holder}) still holds {path.name} after {wait_s:.0f} s. "
+                f"another process (pid {pid}) still holds {path.name} after {wait_s:.0f} s. "
                 "Wait for it, or end it and try again."
             )
             raise CheckpointUnavailable(msg)
@@ -56,31 +57,3 @@ def _still_there(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
-    except OSError:
-        return "unknown"
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(handle: int) -> bool:
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(handle: int) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
