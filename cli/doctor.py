@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.output import print_json, print_rich
+from cli.output import print_json, print_labelled
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.text import Text
 
     from harness.doctor import Finding
 
@@ -28,20 +28,13 @@ def command(data_root: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        print_rich(_table(findings))
+        print_labelled([(_label(finding), finding.text) for finding in findings])
     if not all(f.ok for f in findings if f.required):
         raise SystemExit(1)
 
 
-def _table(findings: list[Finding]) -> Table:
-    from rich.table import Table
+def _label(finding: Finding) -> Text:
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        mark = Text("ok", style="green") if finding.ok else Text("!!", style="yellow")
-        table.add_row(mark, finding.what, finding.text)
-    return table
+    mark = Text("ok", style="green") if finding.ok else Text("!!", style="yellow")
+    return Text.assemble(mark, f"  {finding.what}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.text import Text
 
+SHORTEST_TEXT = 20  # columns that text beside a label has on the narrowest terminal
 UNFOLDED = 200  # columns when nobody looks: lines that grep and logs can use
 
 
@@ -43,6 +45,20 @@ def console() -> Console:
 def print_rich(renderable: RenderableType) -> None:
     """Print a table or text to stdout."""
     console().print(renderable)
+
+
+def print_labelled(rows: Sequence[tuple[Text, str]]) -> None:
+    """A label and its text per row; text folds between words only: a link can be copied whole."""
+    from rich.text import Text
+
+    screen = console()
+    left = max(len(label) for label, _ in rows) + 2
+    for label, text in rows:
+        room = max(screen.width - left, SHORTEST_TEXT)
+        lines = wrap(text, room, break_long_words=False, break_on_hyphens=False)
+        screen.print(Text.assemble(label, " " * (left - len(label)), *lines[:1]), soft_wrap=True)
+        for line in lines[1:]:
+            screen.print(Text(" " * left + line), soft_wrap=True)
 
 
 def styled(status: str) -> Text:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from cli.output import print_json, print_rich, styled
+from cli.output import print_json, print_labelled, print_rich, styled
 from harness.reports.columns import MISSING
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
     Paper, links, protocol, published numbers and where they are printed, and every result so far.
     How a target would be shared among its layers: bench allocation ID --target 0.9
     """
+    from rich.text import Text
+
     registry = options.load_registry(registries)
     entry = registry.get(entry_id)
     if as_json:
         print_json(_document(entry, registry))
         return
-    print_rich(_facts(entry, registry))
+    print_rich(Text(entry.id, style="bold italic"))
+    print_labelled([(Text(label, style="bold"), text) for label, text in _facts(entry, registry)])
     if entry.published:
         print_rich(_published(entry))
     _print_history(entry)
@@ -68,17 +71,13 @@ def _results(entry: Entry) -> list[Result]:
     return list(load_all(entry=entry.id))
 
 
-def _facts(entry: Entry, registry: Registry) -> Table:
-    from rich.table import Table
-
+def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
     from harness.checkpoints import status
+    from harness.links import in_browser
 
     paper = registry.papers[entry.paper]
     evaluation = registry.evaluations[entry.evaluation]
     settings = registry.settings_of(entry)
-    table = Table(box=None, show_header=False, pad_edge=False, title=entry.id, title_justify="left")
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
     rows = [
         ("paper", f"{paper.title} ({paper.venue})"),
         ("", paper.url),
@@ -96,14 +95,12 @@ def _facts(entry: Entry, registry: Registry) -> Table:
         ("checkpoint", status(entry)),
     ]
     if entry.checkpoint:
-        rows += [("", source) for source in entry.checkpoint.sources]
+        rows += [("", in_browser(source)) for source in entry.checkpoint.sources]
         rows.append(("", f"sha256 {entry.checkpoint.sha256 or 'not pinned yet'}"))
         rows.append(("", f"licence of the file: {entry.checkpoint.license}"))
     if entry.note:
         rows.append(("note", entry.note))
-    for label, text in rows:
-        table.add_row(label, text)
-    return table
+    return rows
 
 
 def _published(entry: Entry) -> Table:

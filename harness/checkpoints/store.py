@@ -321,6 +321,7 @@ def _advising(entry: Entry) -> Iterator[None]:
 
 def _advice(error: CheckpointError, entry: Entry) -> str:
     pull = f"bench pull {entry.id} --from FILE"
+    where = f"links: bench show {entry.id}"
     if isinstance(error, HashMismatch):
         return (
             f"Get the original file and run: {pull} - or, if its publisher replaced it and you "
@@ -331,10 +332,10 @@ def _advice(error: CheckpointError, entry: Entry) -> str:
     if isinstance(error, KeyMismatch):
         return f"Check the entry's format with: bench show {entry.id} - or run: {pull}"
     if isinstance(error, NotACheckpoint):
-        return f"Download it in a browser and run: {pull}"
+        return f"Download it in a browser ({where}) and run: {pull}"
     train = f"bench reproduce {entry.id} --mode train"
     if entry.checkpoint is None:
         return f"Train it: {train}" if entry.recipe else f"See: bench show {entry.id}"
-    return f"Get the file another way and run: {pull}" + (
+    return f"Get the file by hand ({where}) and run: {pull}" + (
         f" - or train it: {train}" if entry.recipe else ""
     )

@@ -141,7 +141,10 @@ def describe(name: str, root: Path | str | None = None) -> str:
     if name == "digits":
         return "found: ships with scikit-learn"
     found = _whereabouts(origin, place)
-    return f"found at {found}" if found else f"missing: {fetch.remedy(origin, place)}"
+    if found:
+        return f"found at {found}"
+    itself = "downloaded when it is first needed; by hand: " if origin.downloads else ""
+    return f"missing: {itself}{fetch.remedy(origin, place)}"
 
 
 def _origin(name: str, split: str | None = None) -> Origin:

@@ -110,6 +110,12 @@ def is_link(source: str) -> bool:
     return source.startswith(("http://", "https://", "gdrive:"))
 
 
+def in_browser(address: str) -> str:
+    """What a browser opens: a Google Drive id as the address of its file."""
+    drive_id = address.removeprefix("gdrive:")
+    return address if drive_id == address else DRIVE + drive_id
+
+
 def probe(
     wanted: Mapping[str, Kind],
     manners: Manners = Manners(),  # noqa: B008  # frozen
@@ -144,7 +150,7 @@ def ask(address: str, kind: Kind, manners: Manners = Manners()) -> Link:  # noqa
     """The answer of one address."""
     import requests
 
-    url = DRIVE + address.removeprefix("gdrive:") if address.startswith("gdrive:") else address
+    url = in_browser(address)
     timeout = (manners.connect_timeout_s, manners.read_timeout_s)
     try:
         with requests.Session() as session:

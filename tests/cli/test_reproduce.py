@@ -200,6 +200,7 @@ def test_offline_acdc_says_what_is_missing_and_what_to_type(bench: Bench) -> Non
     told = one_paragraph(done.stderr)
     assert told.startswith("bench: acdc-resnet50-90: a file of format 'acdc' is missing.")
     for command in (
+        "links: bench show acdc-resnet50-90",
         "bench pull acdc-resnet50-90 --from FILE",
         "bench reproduce acdc-resnet50-90 --mode train",
     ):

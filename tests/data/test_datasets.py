@@ -67,7 +67,7 @@ def test_missing_data_names_folder_link_and_variable(tmp_path: Path, name: str) 
     for part in (name, str(tmp_path / SETS[name].folder), "http", "BENCH_DATA_ROOT"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert describe(name, tmp_path).startswith("missing: ")
+    assert describe(name, tmp_path).startswith("missing: downloaded when it is first needed; ")
 
 
 def test_missing_imagenet_names_its_page_and_the_layout(tmp_path: Path) -> None:
