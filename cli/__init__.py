@@ -39,32 +39,33 @@ _EXIT_CODES: tuple[tuple[type[BenchError], int], ...] = (
     (BenchError, UNEXPECTED),
 )
 
+# Verb -> its module and, so that the overview loads none of them, what it does in a sentence.
 _VERBS = {
-    "list": "entries",
-    "show": "show",
-    "pull": "pull",
-    "reproduce": "reproduce",
-    "eval": "evaluate",
-    "train": "train",
-    "prune": "prune",
-    "estimate": "estimate",
-    "export": "export",
-    "profile": "profile",
-    "latency": "latency",
-    "allocation": "allocation",
-    "shrink": "shrink",
-    "compress": "compress",
-    "table": "table",
-    "plot": "plot",
-    "compare": "compare",
-    "claims": "claims",
-    "report": "report",
-    "check": "check",
-    "registry": "registry",
-    "doctor": "doctor",
-    "sync": "sync",
-    "ui": "ui",
-    "completion": "completion",
+    "list": ("entries", "Entries of the registry, with file status and last verdict."),
+    "show": ("show", "Everything about one entry."),
+    "pull": ("pull", "Obtain, verify and convert published checkpoints."),
+    "reproduce": ("reproduce", "Published against measured, with a verdict and its reason."),
+    "eval": ("evaluate", "Evaluate weights of your own by a published protocol."),
+    "train": ("train", "Train with any method under a standardized protocol."),
+    "prune": ("prune", "Prune a dense network, at once or in rounds."),
+    "estimate": ("estimate", "Savings to expect before any training."),
+    "export": ("export", "Hand out weights, published or trained here."),
+    "profile": ("profile", "Parameters, zeros and MACs per layer."),
+    "latency": ("latency", "Time dense and pruned networks in turns."),
+    "allocation": ("allocation", "Layer rates chosen by rate-distortion and four other rules."),
+    "shrink": ("shrink", "Write a network without some channels, and time both."),
+    "compress": ("compress", "Bytes of every layer after each stage of Deep Compression."),
+    "table": ("table", "The leaderboard, from stored results only."),
+    "plot": ("plot", "Draw accuracy against MACs, parameters or latency."),
+    "compare": ("compare", "Compare two results image by image."),
+    "claims": ("claims", "How many published rows hold, and how many links."),
+    "report": ("report", "Write the leaderboards as a static web site."),
+    "check": ("check", "Measure again, and compare with what was accepted."),
+    "registry": ("registry", "Look after the registry itself."),
+    "doctor": ("doctor", "Packages, machine, data sets: what is wrong and what mends it."),
+    "sync": ("sync", "Mirror into MLflow the results it does not hold yet."),
+    "ui": ("ui", "Serve MLflow's page on our runs, to this machine only."),
+    "completion": ("completion", "Print the shell code that completes commands and options."),
 }
 
 
@@ -77,8 +78,12 @@ class Bench(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = import_module(f"cli.{_VERBS[cmd_name]}").command
+        command: click.Command = import_module(f"cli.{_VERBS[cmd_name][0]}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, told) for verb, (_, told) in _VERBS.items()])
 
     def make_context(
         self,

@@ -7,7 +7,6 @@ predictions as <same name>.npz. A file is written once, under its final name, an
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -19,13 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import paths
 from harness.append_only import publish
-from harness.errors import MetricError
+from harness.result_files import SCHEMA_VERSION, files, unreadable
 from harness.verdict import Comparison, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
-
-SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Model(BaseModel):
@@ -289,7 +286,7 @@ def load(file: Path, *, layers: bool = True) -> Result:
             return load(file)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise _unreadable(file, f"{where}: {first['msg']}" if where else first["msg"]) from error
+        raise unreadable(file, f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def _without_layers(data: bytes) -> bytes:
@@ -312,7 +309,7 @@ def load_all(
     folder: Path | None = None, entry: str = "*", *, layers: bool = True
 ) -> Iterator[Result]:
     """Every stored result, or only those of one entry, oldest first; `layers` as in `load`."""
-    for file in _files(folder, entry):
+    for file in files(folder, entry):
         yield load(file, layers=layers)
 
 
@@ -345,29 +342,3 @@ def latest(results: Iterable[R]) -> dict[tuple[str, str], R]:
 
 def _rank(result: Ranked) -> tuple[bool, str]:
     return (not result.smoke, result.result_id)
-
-
-def last_verdicts(folder: Path | None = None) -> dict[str, str]:
-    """Entry id -> status of its newest result, full ones first; reads as little as possible."""
-    found: dict[str, str] = {}
-    for file in _files(folder):
-        try:
-            status = str(json.loads(file.read_bytes())["verdict"]["status"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise _unreadable(file, f"{type(error).__name__}: {error}") from error
-        if status != "smoke" or found.get(file.parent.name, "smoke") == "smoke":
-            found[file.parent.name] = status
-    return found
-
-
-def _files(folder: Path | None, entry: str = "*") -> list[Path]:
-    base = folder or paths.results_folder()
-    return sorted(base.glob(f"{entry}/*.json"), key=lambda path: path.name)
-
-
-def _unreadable(file: Path, problem: str) -> MetricError:
-    """The error for a file that is no result of this schema."""
-    return MetricError(
-        f"{file.parent.name}/{file.name}: not a result of schema {SCHEMA_VERSION}: {problem}. "
-        "Written by another version or edited by hand? Restore the file, or move it away."
-    )

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import click
 import pytest
@@ -66,14 +67,23 @@ def test_the_overview_names_every_verb_in_whole_sentences(bench: Run) -> None:
     assert not any(line.endswith("...") for line in done.stdout.splitlines()[1:])
 
 
-def loaded_after(*arguments: str, first: str = "") -> str:
-    """Heavy modules that `bench ARGUMENTS` imported, in a process of its own."""
+def test_the_overview_says_what_each_command_says_of_itself() -> None:
+    context = click.Context(main)
+    assert isinstance(main, Bench)
+    for verb, (_, told) in _VERBS.items():
+        command = main.get_command(context, verb)
+        assert command is not None
+        assert (command.help or "").partition("\n")[0] == told
+
+
+def loaded_after(*arguments: str, first: str = "", modules: Iterable[str] = HEAVY) -> str:
+    """Which of `modules` `bench ARGUMENTS` imported, in a process of its own."""
     code = (
         f"{first}\nimport sys\n"
         "from cli import main\n"
         f"try: main({list(arguments)!r})\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
-        f"print('LOADED', sorted({set(HEAVY)!r} & set(sys.modules)))\n"
+        f"print('LOADED', sorted({set(modules)!r} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]
@@ -93,6 +103,11 @@ def loaded_after(*arguments: str, first: str = "") -> str:
 )
 def test_light_commands_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert loaded_after(*arguments) == "LOADED []"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("list",), ("list", "--json")])
+def test_the_first_commands_do_not_even_load_pydantic(arguments: tuple[str, ...]) -> None:
+    assert loaded_after(*arguments, modules=("pydantic",)) == "LOADED []"
 
 
 def test_the_search_for_heavy_modules_finds_them() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import results
+from harness import result_files, results
 from harness.errors import MetricError
 from tests.harness.made import made, trained
 
@@ -105,7 +105,7 @@ def test_an_unknown_schema_or_field_is_refused_by_file_and_field(
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verdict": 1}'])
 def test_a_damaged_file_is_named_and_not_skipped(text: str) -> None:
     results.save(made(entry="a-1")).write_text(text)
-    for read in (results.last_verdicts, lambda: list(results.load_all())):
+    for read in (result_files.last_verdicts, lambda: list(results.load_all())):
         with pytest.raises(MetricError, match=r"a-1/20261101T120000Z-00000001\.json"):
             read()
 
@@ -142,7 +142,7 @@ def test_the_last_verdict_is_that_of_the_newest_full_result() -> None:
     results.save(made(entry="x", when="20260102T0Z-1", status="exact"))
     results.save(made(entry="x", when="20260103T0Z-1", status="smoke"))
     results.save(made(entry="y", when="20260101T0Z-1", status="smoke"))
-    assert results.last_verdicts() == {"x": "exact", "y": "smoke"}
+    assert result_files.last_verdicts() == {"x": "exact", "y": "smoke"}
 
 
 def test_ids_sort_by_time_within_a_second_and_differ_at_one_moment() -> None:
@@ -157,7 +157,7 @@ def test_ids_sort_by_time_within_a_second_and_differ_at_one_moment() -> None:
 
 def test_no_store_means_no_results() -> None:
     assert list(results.load_all()) == []
-    assert results.last_verdicts() == {}
+    assert result_files.last_verdicts() == {}
 
 
 def strings(value: object) -> list[str]:
