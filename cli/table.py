@@ -44,9 +44,8 @@ def _several(name: str, told: str) -> Callable[[F], F]:
 @click.option(
     "--sort",
     type=click.Choice(tuple(SORTS)),
-    default="entry",
-    show_default=True,
-    help="By name, data set, best top-1, furthest from published, most zeros, fewest MACs, newest.",
+    help="By name, data set, best top-1, furthest from published, most zeros, fewest MACs, newest."
+    "  [default: entry; with --into: dataset]",
 )
 @click.option("--limit", type=click.IntRange(1), help="At most N rows, and their baselines.")
 @_several("columns", "Only these columns, in this order; an unknown name lists them all.")
@@ -71,7 +70,7 @@ def command(
     method: tuple[str, ...],
     paper: tuple[str, ...],
     verdict: tuple[str, ...],
-    sort: str,
+    sort: str | None,
     limit: int | None,
     columns: tuple[str, ...],
     style: str,
@@ -93,7 +92,8 @@ def command(
     registry = options.load_registry(registries)
     stored = stored_rows()
     _require_known(wanted, stored, registry)
-    rows = leaderboard(stored, registry, wanted, sort=sort, limit=limit)
+    order = sort or ("entry" if into is None else "dataset")
+    rows = leaderboard(stored, registry, wanted, sort=order, limit=limit)
     if not rows:
         click.echo("No results match. Measure some: bench reproduce --suite quickstart", err=True)
     if into is not None:

@@ -32,7 +32,7 @@ def committed_rows() -> list[Row]:
 def test_table_equals_the_committed_results() -> None:
     rows = leaderboard(committed_rows(), registry.load(), sort="dataset")
     assert rows
-    assert README == replaced(README, rows), "bench table --sort dataset --into README.md"
+    assert README == replaced(README, rows), "bench table --into README.md"
 
 
 def test_the_table_of_one_data_set_shows_the_numbers_of_the_readme() -> None:

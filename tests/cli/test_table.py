@@ -53,6 +53,20 @@ def test_csv_and_markdown_go_to_stdout(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("stored")
+def test_a_file_is_ordered_by_data_set_unless_told_otherwise(bench: Bench, tmp_path: Path) -> None:
+    results.save(made(entry="z", when="20260105T120000Z-1", dataset="cifar10"))
+    file = tmp_path / "page.md"
+    file.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+
+    def order(*words: str) -> list[str]:
+        bench("table", "--into", file, *words)
+        return [line[4] for line in file.read_text().splitlines() if line.startswith("| [`")]
+
+    assert order() == ["a", "c", "z", "b"]
+    assert order("--sort", "entry") == ["a", "b", "c", "z"]
+
+
+@pytest.mark.usefixtures("stored")
 def test_a_markdown_file_is_brought_up_to_date(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("head\n<!-- results:begin -->\nold\n<!-- results:end -->\ntail\n")
