@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import CANNOT_CHECK, VERDICT, exit_code
-from cli.output import print_json, print_rich
+from cli.output import console, print_json, print_rich
 
 if TYPE_CHECKING:
     from harness.errors import BenchError
     from harness.registry.entries import Entry
     from harness.results import FastMeasurement, Result
     from harness.suite import Outcome
+
+FEW = 3  # results that are shown metric by metric
 
 
 def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
@@ -31,10 +33,17 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
 
 
 def print_results(results: Sequence[Result]) -> None:
-    """Verdicts of `results`, and their fast measurements below."""
-    from harness.reports.tables import verdict_blocks
+    """Verdicts of `results`, and their fast measurements below: many in a table, few in full."""
+    from harness.reports.tables import verdict_blocks, verdict_lines
+    from harness.verdict import failed
 
-    if results:
+    if len(results) > FEW:
+        screen = console()
+        screen.print(verdict_lines(results, screen.width), end="", crop=False)
+        for result in results:
+            if failed(result.verdict.status):
+                click.echo(f"{result.entry}: {result.verdict.status}: {result.verdict.reason}")
+    elif results:
         print_rich(verdict_blocks(results))
     for result in results:
         if result.fast is not None:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.reports.columns import MISSING, status_style
-from harness.reports.layout import signed
-from harness.reports.rows import note
+from harness.reports.layout import chosen, signed
+from harness.reports.rows import note, row
 from harness.reports.speed import latency_told
 from harness.results import Result
 from harness.verdict import Comparison, as_printed
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.segment import Segments
     from rich.table import Table
     from rich.text import Text
 
@@ -47,6 +48,15 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
             table.add_row("  ms per image", MISSING, f"{told.best_ms:.2f}", MISSING, told.sentence)
         blocks.append(table)
     return Group(*blocks)
+
+
+def verdict_lines(results: Sequence[Result], width: int) -> Segments:
+    """Many results as the leaderboard shows them, in the order given."""
+    from harness.reports.terminal import screen
+
+    rows = [row(result) for result in results]
+    measured = "evaluated" if any(r.mode == "evaluated" for r in rows) else "retrained"
+    return screen(rows, width, chosen(("published", measured, "delta", "verdict", "sparsity")))
 
 
 def _headline(result: Result) -> Text:
