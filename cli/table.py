@@ -99,7 +99,7 @@ def command(
     if into is not None:
         from harness.reports.readme import update
 
-        click.echo(f"{into}: {'table replaced' if update(into, rows) else 'unchanged'}")
+        click.echo(f"{into}: {'table replaced' if update(into, rows, shown) else 'unchanged'}")
         return
     _print(rows, "json" if as_json else style, shown)
 

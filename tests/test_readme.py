@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from harness import registry
 from harness.reports.formats import render
+from harness.reports.layout import chosen
 from harness.reports.readme import replaced
 from harness.reports.rows import Row, row
 from harness.reports.select import Wanted, leaderboard
@@ -19,6 +21,9 @@ from methods.base import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+ALL = (ROOT / "reports" / "results.md").read_text()
+PAPERS = ("akamaster", "filter-pruning-resnet20", "woodfisher", "cnn-pruning-cifar10")
+COLUMNS = ("published", "evaluated", "delta", "sparsity", "verdict", "n", "date")
 
 
 def committed_rows() -> list[Row]:
@@ -29,25 +34,34 @@ def committed_rows() -> list[Row]:
     return [row(load(file)) for file in sorted(files, key=lambda file: file.name)]
 
 
-def test_table_equals_the_committed_results() -> None:
+def test_table_equals_the_committed_results_of_published_files() -> None:
+    wanted = Wanted(paper=PAPERS)
+    rows = leaderboard(committed_rows(), registry.load(), wanted, sort="dataset")
+    assert len(rows) > 10
+    command = f"bench table --paper {','.join(PAPERS)} --columns {','.join(COLUMNS)}"
+    assert README == replaced(README, rows, chosen(COLUMNS)), f"{command} --into README.md"
+    assert command in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_page_of_all_results_holds_every_committed_one() -> None:
     rows = leaderboard(committed_rows(), registry.load(), sort="dataset")
-    assert rows
-    assert README == replaced(README, rows), "bench table --into README.md"
+    assert ALL == replaced(ALL, rows, records="results"), "bench table --into reports/results.md"
 
 
-def test_the_table_of_one_data_set_shows_the_numbers_of_the_readme() -> None:
+def test_the_table_of_one_data_set_shows_the_numbers_of_all_results() -> None:
     rows = leaderboard(committed_rows(), registry.load(), Wanted(dataset=("cifar10",)))
     held = [line for line in render(rows, "markdown").splitlines() if line.startswith("| ")][2:]
     assert len(held) > 20
     for line, shown in zip(held, rows, strict=True):
-        [there] = [x for x in README.splitlines() if f"{shown.result_id}.json" in x]
+        [there] = [x for x in ALL.splitlines() if f"{shown.result_id}.json" in x]
         assert re.sub(r" \[\d+\]", "", line).split(" | ")[1:] == there.split(" | ")[1:]
 
 
-def test_every_linked_file_exists() -> None:
-    links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "reports/results.md", "CONTRIBUTING.md"])
+def test_every_linked_file_exists(page: str) -> None:
+    file = ROOT / page
+    links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", file.read_text())
+    assert [link for link in links if not (file.parent / link).exists()] == []
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

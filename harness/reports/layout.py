@@ -61,7 +61,15 @@ ENTRY = Column("entry", "entry", lambda r: r.entry, ("entry",))
 VERDICT = Column("verdict", "verdict", _verdict, ("verdict", "about"))
 DEFAULT = (
     ENTRY,
-    Column("sparsity", "sparsity %", lambda r: number(r.sparsity_pct), ("sparsity_pct",), True, 2),
+    Column(
+        "sparsity",
+        "sparsity %",
+        lambda r: number(r.sparsity_pct),
+        ("sparsity_pct",),
+        True,
+        2,
+        "sparsity over all conv+linear weights",
+    ),
     Column(
         "macs",
         "MACs (M)",
@@ -69,6 +77,7 @@ DEFAULT = (
         ("macs_effective", "macs_dense"),
         True,
         2,
+        "MACs of one image, density applied",
     ),
     Column(
         "reported",
@@ -77,7 +86,7 @@ DEFAULT = (
         ("reported_reduction_pct",),
         True,
         3,
-        "reported −% = MACs saved by the paper's counter.",
+        "reported −% = MACs saved by the paper's counter",
         only_if_any=True,
     ),
     Column(
@@ -87,8 +96,8 @@ DEFAULT = (
         ("strict_reduction_pct",),
         True,
         3,
-        "strict −% = MACs saved once gates, classifier and refilled channels are counted; these "
-        "networks keep all their weights, and MACs are the mean over images.",
+        "strict −% = MACs saved once gates, classifier and refilled channels are counted (these "
+        "networks keep all their weights, and MACs are the mean over images)",
         only_if_any=True,
     ),
     Column(
@@ -99,7 +108,7 @@ DEFAULT = (
         True,
         3,
         "ms = median of one image (batch 1), dense → fastest way of running the pruned network, "
-        "timed in turns.",
+        "timed in turns",
         only_if_any=True,
     ),
     Column(
@@ -115,6 +124,7 @@ DEFAULT = (
         lambda r: number(r.evaluated_top1_pct),
         ("evaluated_top1_pct",),
         True,
+        legend="evaluated = published checkpoint measured by us",
     ),
     Column(
         "retrained",
@@ -123,11 +133,27 @@ DEFAULT = (
         ("retrained_top1_pct", "retrained_std_pp", "n_seeds"),
         True,
         1,
+        "retrained = mean ± std over seeds (ddof 1)",
     ),
-    Column("delta", "Δ pp", lambda r: signed(r.delta_pp), ("delta_pp",), True),
+    Column(
+        "delta",
+        "Δ pp",
+        lambda r: signed(r.delta_pp),
+        ("delta_pp",),
+        True,
+        legend="Δ = measured - published in points",
+    ),
     VERDICT,
-    Column("n", "n", lambda r: f"{r.n_images:,}", ("n_images",), True, 3),
-    Column("version", "v", lambda r: str(r.protocol_version), ("protocol_version",), True, 4),
+    Column("n", "n", lambda r: f"{r.n_images:,}", ("n_images",), True, 3, "n = images"),
+    Column(
+        "version",
+        "v",
+        lambda r: str(r.protocol_version),
+        ("protocol_version",),
+        True,
+        4,
+        "v = version of the evaluation protocol",
+    ),
     Column("date", "date", lambda r: r.date, ("date",), False, 4),
 )
 EXTRA = (  # on request only
@@ -142,7 +168,7 @@ EXTRA = (  # on request only
         lambda r: f"{r.weights_nnz / 1e6:.3f}",
         ("weights_nnz", "weights_total"),
         True,
-        legend="weights = non-zero conv+linear weights.",
+        legend="weights = non-zero conv+linear weights",
     ),
     Column("protocol", "protocol", lambda r: r.protocol, ("protocol",)),
     Column("reason", "reason", lambda r: r.reason, ("reason",)),
@@ -150,11 +176,6 @@ EXTRA = (  # on request only
     Column("result", "result", lambda r: r.result_id, ("result_id",)),
 )
 BY_KEY = {column.key: column for column in (*DEFAULT, *EXTRA)}
-LEGEND = (
-    "top-1 in %; evaluated = published checkpoint measured by us; retrained = mean ± std over "
-    "seeds (ddof 1); Δ = measured - published in points; sparsity over all conv+linear weights; "
-    "MACs of one image, density applied; n = images; v = version of the evaluation protocol."
-)
 
 
 def chosen(keys: Iterable[str]) -> tuple[Column, ...]:
@@ -170,7 +191,7 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 def legend(columns: Sequence[Column]) -> str:
     """What `columns` mean."""
-    return " ".join([LEGEND, *(c.legend for c in columns if c.legend)])
+    return "; ".join(["top-1 in %", *(c.legend for c in columns if c.legend)]) + "."
 
 
 def marks(rows: Sequence[Row]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_a_markdown_file_is_brought_up_to_date(bench: Bench, tmp_path: Path) -> 
     assert text.startswith("head\n") and text.endswith("tail\n") and "old" not in text
     assert "91.74" in text
     assert bench("table", "--into", file).stdout == f"{file}: unchanged\n"
+
+
+@pytest.mark.usefixtures("stored")
+def test_links_of_a_file_lead_to_the_records_from_where_it_lies(bench: Bench, home: Path) -> None:
+    for name, lead in (("README.md", "reports/results/"), ("reports/all.md", "results/")):
+        file = home / name
+        file.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+        bench("table", "--into", file, "--columns", "published,verdict")
+        head, _, first, *_ = file.read_text().splitlines()[1:]
+        assert head == "| entry | published | verdict |"
+        link = re.findall(r"\]\(([^)]+)\)", first)[0]
+        assert link.startswith(lead)
+        assert (file.parent / link).is_file()
 
 
 def test_without_results_the_first_command_is_named(bench: Bench) -> None:
