@@ -73,8 +73,7 @@ def chosen_settings(
 
 @click.command(
     "allocation",
-    epilog="Example:  bench allocation dense-resnet20-cifar10 --target 0.9 --calibration 256 "
-    "--set points=20 --plot resnet20-90.png",
+    epilog="Example:  bench allocation dense-convnet-tiny-digits --target 0.9 --plot shares.png",
 )
 @click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
 @click.option(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "compare",
-    epilog="Example:  bench compare dense-convnet-tiny-digits magnitude-convnet-tiny-digits-90",
+    epilog="Example:  bench compare dense-convnet-tiny-digits str-convnet-tiny-digits-90",
 )
 @click.argument("a", metavar="A", shell_complete=options.complete_ids)
 @click.argument("b", metavar="B", shell_complete=options.complete_ids)

@@ -14,7 +14,8 @@ from cli.verdicts import print_results
 
 @click.command(
     "eval",
-    epilog="Example:  bench eval --model resnet20 --dataset cifar10 --weights mine.pt",
+    epilog="Example:  bench eval --model convnet_tiny --dataset digits "
+    "--weights checkpoints/shipped/dense-convnet-tiny-digits.safetensors",
 )
 @click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
 @click.option("--dataset", required=True, help="Data set, such as cifar10.")

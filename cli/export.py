@@ -20,7 +20,8 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
 
 
 @click.command(
-    "export", epilog="Example:  bench export acdc-resnet50-90 resnet50-90.pth --to torchvision"
+    "export",
+    epilog="Example:  bench export dense-convnet-tiny-digits digits.safetensors --to safetensors",
 )
 @click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))

@@ -16,8 +16,8 @@ from cli.schedule import announce, chosen_training, overrides_from, training_opt
 
 @click.command(
     "prune",
-    epilog="Example:  bench prune --method magnitude --model resnet20 --dataset cifar10 "
-    "--start dense-resnet20-cifar10 --target 0.9 --finetune 2ep --set settings.allocation=lamp",
+    epilog="Example:  bench prune --method magnitude --model convnet_tiny --dataset digits "
+    "--start dense-convnet-tiny-digits --target 0.9 --finetune 2ep --set settings.allocation=lamp",
 )
 @click.option("--method", required=True, help="Method with a one-shot form, such as magnitude.")
 @click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")

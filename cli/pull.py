@@ -11,7 +11,9 @@ from cli.output import print_json, progress
 from harness.errors import CheckpointError
 
 
-@click.command("pull", epilog="Example:  bench pull acdc-resnet50-90 --from ~/Downloads/file.ckpt")
+@click.command(
+    "pull", epilog="Example:  bench pull dense-resnet20-cifar10      (by hand: --from FILE)"
+)
 @click.argument(
     "entry_ids", metavar="ID...", nargs=-1, required=True, shell_complete=options.complete_ids
 )

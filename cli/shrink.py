@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from harness.shrunk import Shrunk
 
 
-@click.command("shrink", epilog="Example:  bench shrink runs/my-search/0123456789ab-seed0 --out s")
+@click.command(
+    "shrink", epilog="Example:  bench shrink --model resnet18 --channels 0.5 --out half.safetensors"
+)
 @click.argument("what", metavar="[RUN|ENTRY|RESULT]", required=False)
 @click.option(
     "--out",

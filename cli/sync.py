@@ -9,7 +9,9 @@ from cli.output import print_json
 from harness.errors import MetricError
 
 
-@click.command("sync", epilog="Example:  bench sync --tracking-uri http://127.0.0.1:5000")
+@click.command(
+    "sync", epilog="Example:  bench sync      (to a server: --tracking-uri http://127.0.0.1:5000)"
+)
 @click.option("--tracking-uri", help="MLflow store (default: sqlite file in the home folder).")
 @options.as_json
 def command(tracking_uri: str | None, as_json: bool) -> None:

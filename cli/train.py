@@ -17,8 +17,8 @@ METHODS = ", ".join(methods.BUILT_IN)
 
 @click.command(
     "train",
-    epilog="Example:  bench train --method acdc --model resnet20 --dataset cifar10 "
-    "--set epochs=20 --set settings.sparsity=0.9 --seeds 3",
+    epilog="Example:  bench train --method gmp --model convnet_tiny --dataset digits "
+    "--set epochs=10 --set settings.sparsity=0.9 --seeds 3",
 )
 @click.option(
     "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."

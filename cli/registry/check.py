@@ -11,7 +11,7 @@ from cli import options
 from cli.output import print_json
 
 
-@click.command("check", epilog="Example:  bench registry check --registry mine.yaml --full")
+@click.command("check", epilog="Example:  bench registry check --full")
 @click.option("--full", is_flag=True, help="Also rebuild every model and recompute its counts.")
 @options.extra_registries
 @options.as_json

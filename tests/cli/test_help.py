@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from cli import _VERBS, Bench, main
 from tests.cli.conftest import Bench as Run
 
+ROOT = Path(__file__).resolve().parents[2]
+WRITTEN = {"out", "into", "junit", "plot", "target"}  # paths a command writes to
 HEAVY = ("torch", "torchvision", "timm", "fvcore", "mlflow", "pandas")
 
 
@@ -50,7 +53,13 @@ def test_every_command_shows_an_example_that_it_accepts(words: str) -> None:
     assert match, epilog
     typed = shlex.split(match[1].rstrip(')" '))
     assert typed[: len(words.split())] == words.split()
-    COMMANDS[words].make_context(words, typed[len(words.split()) :])  # raises if it does not parse
+    # Raises if it does not parse.
+    context = COMMANDS[words].make_context(words, typed[len(words.split()) :])
+    for param in COMMANDS[words].params:  # a stranger can type it: no file of somebody's own
+        if isinstance(param.type, click.Path) and param.name not in WRITTEN:
+            value = context.params[str(param.name)] or ()
+            for file in value if isinstance(value, tuple) else (value,):
+                assert (ROOT / file).is_file(), file
 
 
 @pytest.mark.parametrize("words", COMMANDS)
