@@ -194,6 +194,9 @@ def _granularity(method: str) -> str:
     if method == "dense":
         return "dense"
     try:
-        return "dynamic" if methods.get(method).kind == "dynamic" else "unstructured"
+        chosen = methods.get(method)
     except KeyError as error:
         raise ProtocolError(str(error.args[0])) from error
+    if chosen.kind == "dynamic":
+        return "dynamic"
+    return "structured" if chosen.structured else "unstructured"

@@ -47,6 +47,7 @@ class Method:
 
     name: ClassVar[str]
     kind: ClassVar[Literal["static", "dynamic"]] = "static"  # dynamic: MACs depend on the input
+    structured: ClassVar[bool] = False  # whole filters go, not single weights
     Settings: ClassVar[type[Settings]] = Settings
     # Settings that only choose which network `finalize` hands over: a finished run is asked again
     # for another one, from its last weights and state_dict, instead of being trained again.

@@ -29,6 +29,7 @@ from methods.processes import part_of
 class FilterSearch(Method, ABC):
     """Population, generations, masks, stopping, resuming and final networks of both methods."""
 
+    structured: ClassVar[bool] = True
     final_choices: ClassVar[tuple[str, ...]] = ("network",)
 
     def __init__(self, settings: Any) -> None:

@@ -48,6 +48,24 @@ def trained(registry, training, method="dense", options=None, **overrides):
     return reproduce_by_training(entry, registry, recipe, options or Options(), training)
 
 
+@pytest.mark.parametrize(
+    ("method", "granularity"),
+    [
+        ("dense", "dense"),
+        ("magnitude", "unstructured"),
+        ("rd", "unstructured"),
+        ("ftwt", "dynamic"),
+        ("ipruning", "structured"),
+        ("edropout", "structured"),
+    ],
+)
+def test_ones_own_run_says_what_its_method_removes(registry, method, granularity):
+    entry, _, _ = local_training(
+        registry, method=method, model="convnet_tiny", dataset="digits", overrides={}
+    )
+    assert entry.granularity == granularity
+
+
 def test_seeds_differ_and_each_is_on_record(registry, home):
     result = trained(registry, Training(seeds=(0, 1, 2)), epochs="1")
     scores = [run.counts.top1 for run in result.runs]
