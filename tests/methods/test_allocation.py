@@ -24,6 +24,7 @@ RULES = {
     "lamp": allocation.lamp,
 }
 RTOL_FLOAT32_SCORES = 1e-4  # the stored LAMP scores come from float32 differences of sums
+ATOL_AMOUNT = 1e-5  # stored in float32
 ONE_WEIGHT = 1  # float32 amounts times millions of weights move the official counts by one
 
 
@@ -57,6 +58,13 @@ REFERENCE = {
 }
 
 
+def _assert_amounts(kept, alive, stored):
+    """The stored shares remove exactly what `kept` lacks; uniform+ stores them unrounded."""
+    for left, before, amount in zip(kept, alive, stored or [], strict=stored is not None):
+        assert left == before - round(amount * before)
+        assert abs(1 - left / before - amount) <= max(ATOL_AMOUNT, 0.5 / before)
+
+
 def _all_true(weights):
     return {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}
 
@@ -78,6 +86,9 @@ def test_one_shot_survivors_equal_the_official_ones(net, rule, amount):
     else:
         kept = RULES[rule](weights, _all_true(weights), float(amount))
         assert list(kept.values()) == expected["survivors"]
+        sizes = [weight.numel() for weight in weights.values()]
+        _assert_amounts(kept.values(), sizes, expected["amounts"])
+        assert 1 - sum(kept.values()) / sum(sizes) == pytest.approx(expected["sparsity"], abs=1e-6)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -93,6 +104,8 @@ def test_iterative_survivors_equal_the_official_ones(net, rule):
             return
         kept = RULES[rule](weights, masks, 0.2)
         assert list(kept.values()) == expected["survivors"]
+        alive = allocation.survivors(masks).values()
+        _assert_amounts(kept.values(), alive, expected["amounts"])
         masks = {
             name: keep_largest(allocation.magnitude(weights[name], masks[name]), kept[name])
             for name in masks
@@ -109,8 +122,41 @@ def test_shapes_alone_give_the_official_survivors(model, rule):
         kept = list(RULES[rule](weights, masks, float(amount)).values())
         difference = np.abs(np.subtract(kept, expected["survivors"]))
         assert difference.max() <= ONE_WEIGHT
-        whole = [i for i, w in enumerate(weights.values()) if kept[i] == w.numel()]
+        sizes = [weight.numel() for weight in weights.values()]
+        whole = [i for i, size in enumerate(sizes) if kept[i] == size]
         assert whole == expected["dense_layers"]
+        assert 1 - sum(kept) / sum(sizes) == pytest.approx(expected["sparsity"], abs=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["erk", "unifplus"])
+def test_rounds_on_shapes_alone_give_the_official_survivors(rule):
+    layers = _read("layer_tables.json")["resnet32_cifar"]["layers"]
+    weights = {row[0]: torch.zeros(row[1]) for row in layers}
+    masks = _all_true(weights)
+    for expected in _read("shapes_resnet32_cifar.json")["iterative"][rule]:
+        kept = RULES[rule](weights, masks, 0.2)
+        difference = np.abs(np.subtract(list(kept.values()), expected["survivors"]))
+        assert difference.max() <= ONE_WEIGHT
+        masks = {name: keep_largest(masks[name].float(), kept[name]) for name in masks}
+
+
+def test_the_formula_net_is_the_stored_one():
+    stored, weights = REFERENCE["formula"], list(NETS["formula"].values())
+    for weight, first in zip(weights, stored["check_first_values"], strict=False):
+        assert weight.flatten()[:4].tolist() == first
+    sums = [float(weight.double().square().sum()) for weight in weights]
+    assert sums == pytest.approx(stored["check_sumsq"], rel=1e-12)
+
+
+def test_lamp_scores_of_the_formula_net_equal_the_official_ones():
+    stored, weights = REFERENCE["formula"], NETS["formula"]
+    masks = _all_true(weights)
+    scores = [allocation.lamp_scores(weights[name], masks[name]) for name in weights]
+    first = scores[-1].flatten()[:8].tolist()
+    assert first == pytest.approx(stored["lamp_score_last_layer_first8"], rel=RTOL_FLOAT32_SCORES)
+    largest = [float(score.max()) for score in scores]
+    assert largest == [1.0] * len(scores)  # exact; the official ones cancel in float32
+    assert largest == pytest.approx(stored["lamp_score_max_per_layer"], abs=1e-3)
 
 
 @pytest.mark.parametrize("net", ["tiny_a", "tiny_c"])

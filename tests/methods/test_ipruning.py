@@ -52,6 +52,7 @@ def test_selection_keeps_the_old_state_on_ties() -> None:
     assert torch.equal(costs, stored["out_cost"])
     assert torch.equal(population[best], stored["out_best"])
     assert costs[best] == stored["out_best_cost"]
+    assert costs.mean() == pytest.approx(float(stored["out_mean_cost"]), rel=RTOL_RUN)
 
 
 @pytest.mark.parametrize("variant", ["intended", "official"])
@@ -60,7 +61,7 @@ def test_a_search_of_twelve_generations_repeats_the_stored_one(variant: str) -> 
     scrambled = variant == "official"
     population = run["init_pop"]
     costs = ising_energy(population, run["interaction"], scrambled=scrambled)
-    best_costs, ones = [], []
+    best_costs, mean_costs, ones = [], [], []
     for parents, mutation, crossover in zip(
         run["parents"], run["rand_mut"], run["rand_cr"], strict=True
     ):
@@ -68,13 +69,19 @@ def test_a_search_of_twelve_generations_repeats_the_stored_one(variant: str) -> 
         trial_costs = ising_energy(trial, run["interaction"], scrambled=scrambled)
         population, costs, best = select(population, trial, costs, trial_costs)
         best_costs.append(costs[best])
+        mean_costs.append(costs.mean())
         ones.append(population[best].sum())
 
     assert torch.equal(population, run[f"{variant}_final_pop"])
     assert torch.equal(torch.stack(ones).double(), run[f"{variant}_on"])
-    torch.testing.assert_close(
-        torch.stack(best_costs), run[f"{variant}_best_cost"], rtol=RTOL_RUN, atol=0
-    )
+    assert torch.equal(population[best], run[f"{variant}_best"])
+    found = {
+        "best_cost": torch.stack(best_costs),
+        "mean_cost": torch.stack(mean_costs),
+        "final_cost": costs,
+    }
+    for name, values in found.items():
+        torch.testing.assert_close(values, run[f"{variant}_{name}"], rtol=RTOL_RUN, atol=0)
 
 
 @settings(deadline=None, max_examples=15)

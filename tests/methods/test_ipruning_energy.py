@@ -141,7 +141,8 @@ def test_a_state_below_the_floor_pays_the_stored_penalty() -> None:
     kept = kept_ratio(describe(TinyNet()), states)
 
     torch.testing.assert_close(kept, ISING["kept_low"], rtol=RTOL_FLOAT64, atol=0)
-    energy = ising_energy(states, ISING["interaction"], kept, keep_rate=0.1, scrambled=True)
+    floor = float(ISING["keep_rate_user"])
+    energy = ising_energy(states, ISING["interaction"], kept, keep_rate=floor, scrambled=True)
     torch.testing.assert_close(energy, ISING["cost_low_official"], rtol=RTOL_ENERGY, atol=0)
 
 

@@ -241,6 +241,18 @@ def test_flops_denominator_matches_the_published_program(name):
     assert flops_remaining(layers) == pytest.approx(1 - first / dense, rel=1e-12)
 
 
+@pytest.mark.parametrize("rule", ["lamp", "glob", "unif", "unifplus", "erk"])
+def test_flops_left_of_the_formula_net_match_the_published_program(rule):
+    stored = described("formula_resnet32_cifar")
+    rows = described("layer_tables")["resnet32_cifar"]["layers"]
+    survivors = stored["one_shot"][rule]["0.8"]["survivors"]
+    left = flops_remaining(
+        LayerFlops(row[5], kept, torch.Size(row[1]).numel(), row[4])
+        for row, kept in zip(rows, survivors, strict=True)
+    )
+    assert left == pytest.approx(stored["flops_remaining_at_0.8"][rule], abs=ATOL_FLOPS)
+
+
 def test_cache_keys_differ_in_everything_that_changes_the_result():
     base = {"target": 0.5, "solver": "exact", "budget": "weights", "previous": [0.0, 0.1]}
     variants = [

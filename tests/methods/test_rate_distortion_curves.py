@@ -139,13 +139,25 @@ def test_curves_match_the_published_programs(name, reduction):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_curves_of_pruned_nets_match_the_published_programs(name):
+def test_logits_and_rates_are_those_of_the_published_program(name):
+    stored = arrays(name)
+    with torch.no_grad():
+        logits = Tiny(name).eval()(torch.tensor(stored["calib_x"]))
+    torch.testing.assert_close(logits, torch.tensor(stored["logits_dense"]), rtol=0, atol=1e-5)
+    for row in torch.tensor(stored["rd_amount"]):
+        assert rate_grid(row) == rate_grid(100)
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", TINY)
+def test_curves_of_pruned_nets_match_the_published_programs(name, iteration):
     stored = arrays(name)
     model = Tiny(name).eval()
     for layer in described(name)["layer_names"]:
-        model.get_submodule(layer).weight.data.mul_(torch.tensor(stored[f"iter1_mask/{layer}"]))
+        mask = torch.tensor(stored[f"iter{iteration}_mask/{layer}"])
+        model.get_submodule(layer).weight.data.mul_(mask)
     measured = curves(model, torch.tensor(stored["calib_x"]), 100, "worst")
-    expected = torch.tensor(stored["iter2_rd_dist_worst"]).double()
+    expected = torch.tensor(stored[f"iter{iteration + 1}_rd_dist_worst"]).double()
     torch.testing.assert_close(measured, expected, **STORED)
 
 

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.rate_distortion import OfficialIndexError, solve_exact, solve_official, solvers
+from methods.rate_distortion.solvers import official_budget
 from tests.methods.rd_fixtures import TINY, arrays, described
 
+RTOL_FLOAT32 = 1e-5  # the official table sums in float32
 RTOL_OBJECTIVE = 1e-6  # the stored objectives are sums in float64 of float32 curves
 DP_CASES = [case["name"] for case in described("dp_cases")]
 STORED_CURVES = [
@@ -51,8 +53,27 @@ def test_official_matches_the_published_program(name):
     if case["official"] == "IndexError":
         with pytest.raises(IndexError, match="4000 weights is more than the 1320 to keep"):
             solve_official(*arguments)
-    else:
-        assert solve_official(*arguments) == case["official"]["k"]
+        return
+    expected = case["official"]
+    choices = solve_official(*arguments)
+    assert choices == expected["k"]
+    assert _objective(curves, choices) == pytest.approx(expected["objective"], rel=RTOL_FLOAT32)
+    phi = (np.arange(case["points"]) / (case["points"] - 1)).astype(np.float32)
+    whole = [
+        int((1 - phi[k]) * np.float32(n)) for n, k in zip(case["n_weights"], choices, strict=True)
+    ]
+    assert whole == expected["floor_n_times_1_minus_phi"]
+
+
+@pytest.mark.parametrize("name", [name for name in DP_CASES if name != "crash"])
+def test_the_table_that_stands_for_the_description_is_the_published_programs(name):
+    case, curves = _case(name)
+    sizes, target = case["n_weights"], case["target_sparsity"]
+    choices, best = _published_table(curves, sizes, target, case["prev"], solvers.PIECE)
+    expected = case["official"]
+    assert choices == expected["k"]
+    assert int(np.isinf(best).sum()) == expected["inf_cells"]
+    assert best[-1, -1] == pytest.approx(float(expected["dp_last"]), rel=RTOL_FLOAT32)
 
 
 @pytest.mark.parametrize(("name", "reduction", "target"), STORED_CURVES)
@@ -60,13 +81,25 @@ def test_both_solvers_match_on_the_curves_of_stored_nets(name, reduction, target
     tiny = described(name)
     stored = tiny[f"dp_{reduction}"][target]
     curves = arrays(name)[f"rd_dist_{reduction}"]
-    assert solve_exact(curves, tiny["n_weights"], stored["exact"]["budget"]) == stored["exact"]["k"]
+    exact = solve_exact(curves, tiny["n_weights"], stored["exact"]["budget"])
+    assert exact == stored["exact"]["k"]
+    assert _objective(curves, exact) == pytest.approx(
+        stored["exact"]["objective"], rel=RTOL_OBJECTIVE
+    )
+    assert sum(_kept(exact, tiny["n_weights"], 101)) == stored["exact"]["kept"]
     if stored["official"] == "IndexError":
         with pytest.raises(OfficialIndexError):
             solve_official(curves, tiny["n_weights"], float(target))
     else:
         expected = [round(100 * phi) for phi in stored["official"]["phi"]]
-        assert solve_official(curves, tiny["n_weights"], float(target)) == expected
+        choices = solve_official(curves, tiny["n_weights"], float(target))
+        assert choices == expected
+        assert _objective(curves, choices) == pytest.approx(
+            stored["official"]["objective"], rel=RTOL_FLOAT32
+        )
+        assert (
+            official_budget(tiny["n_weights"], 101, float(target)) == stored["official"]["budget"]
+        )
 
 
 @st.composite
@@ -119,7 +152,10 @@ def test_rounding_the_budget_axis_never_exceeds_the_budget(problem, cells):
 
 
 def _published_table(curves, sizes, target, previous, piece):
-    """Rule 1.4 cell by cell: the two tables in full, plain indexing, numpy's own IndexError."""
+    """Rule 1.4 cell by cell: the two tables in full, plain indexing, numpy's own IndexError.
+
+    The rates chosen, and the table of costs.
+    """
     curves = np.asarray(curves, dtype=np.float32)
     points = curves.shape[1]
     phi = (np.arange(points) / (points - 1)).astype(np.float32)
@@ -148,7 +184,7 @@ def _published_table(curves, sizes, target, previous, piece):
         k = choice[n, max(0, s - 1)]
         chosen[order[n]] = int(k)
         s = max(0, s - int((1 - phi[k]) * np.float32(sizes[order[n]])))
-    return chosen
+    return chosen, best
 
 
 @given(problems(), st.sampled_from([0.1, 0.3, 0.5, 0.7]), st.sampled_from([4, 8, 4096]))
@@ -160,7 +196,7 @@ def test_official_equals_its_description_cell_by_cell(problem, target, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solvers, "PIECE", piece)
         try:
-            expected = _published_table(curves, sizes, target, previous, piece)
+            expected, _ = _published_table(curves, sizes, target, previous, piece)
         except IndexError:
             with pytest.raises(OfficialIndexError):
                 solve_official(curves, sizes, target, previous)
@@ -183,9 +219,19 @@ def test_official_fails_from_a_layer_two_above_the_budget(largest, fails):
         with pytest.raises(OfficialIndexError, match="14 weights is more than the 12 to keep"):
             solve_official(curves, sizes, target)
     else:
-        assert solve_official(curves, sizes, target) == _published_table(
-            curves, sizes, target, [0, 0], 4096
-        )
+        expected, _ = _published_table(curves, sizes, target, [0, 0], 4096)
+        assert solve_official(curves, sizes, target) == expected
+
+
+@pytest.mark.parametrize("model", described("layer_tables"))
+def test_official_fails_above_the_sparsity_the_table_states(model):
+    """Where the published program stops on the networks of its README, five of eight too early."""
+    table = described("layer_tables")[model]
+    sizes = [int(np.prod(row[1])) for row in table["layers"]]
+    limit = table["official_dp_index_error_above_sparsity"]  # rounded to six places
+    assert official_budget(sizes, 101, limit - 1e-5) > 0
+    with pytest.raises(OfficialIndexError, match=f"a layer of {max(sizes)} weights"):
+        official_budget(sizes, 101, limit + 1e-5)
 
 
 def test_a_network_of_25_million_weights_uses_nearly_all_of_its_budget():
