@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Fixed, because the order of float sums depends on it; part of the evaluation protocol.
 EVALUATION_BATCH = 250
 
+NAMED_LAYERS = 4  # in a note
+
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
@@ -90,8 +92,16 @@ def make_result(
         versions=provenance.versions(),
         hardware=provenance.hardware(device),
         code=provenance.code_version(),
-        notes=procedure.notes,
+        notes=(*procedure.notes, *_emptied(measured.cost.collapsed)),
     )
+
+
+def _emptied(layers: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence about layers without any weight left, which explain accuracies at chance."""
+    if not layers:
+        return ()
+    more = f" and {len(layers) - NAMED_LAYERS} more" if len(layers) > NAMED_LAYERS else ""
+    return (f"no weight left in {', '.join(layers[:NAMED_LAYERS])}{more}",)
 
 
 def smoke_reason(evaluation: Evaluation, batches: EvaluationBatches) -> str:

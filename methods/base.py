@@ -111,7 +111,7 @@ class Method:
         return None
 
     def calibration_images(self, shape: Sequence[int], seed: int) -> Tensor | None:
-        """Made-up calibration images (M, *shape) float32, asked for when there are no real ones."""
+        """Made-up calibration images (M, *shape) float32; None = `calibration_rows` is asked."""
         return None
 
     def state_dict(self) -> dict[str, Any]:

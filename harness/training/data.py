@@ -68,15 +68,13 @@ def calibration_images(
 ) -> Tensor | None:
     """The images (M,C,H,W) float32, normalised, that `method` asks for before a pruning event.
 
-    Training images by the method's own rule, prepared as for evaluation, without augmentation; or
-    the method's made-up ones; None if it looks at neither.
+    The method's made-up ones, which need no data set; or training images by its own rule, prepared
+    as for evaluation, without augmentation; None if it looks at neither.
     """
-    images = None
-    if type(method).calibration_rows is not Method.calibration_rows:  # else nothing is loaded
+    images = method.calibration_images(input_shape(evaluation), seed)
+    if images is None and type(method).calibration_rows is not Method.calibration_rows:
         real = _from_files if evaluation.dataset in STREAMED else _from_array
         images = real(method, evaluation, root, device)
-    if images is None:
-        images = method.calibration_images(input_shape(evaluation), seed)
     return None if images is None else images.to(device)
 
 

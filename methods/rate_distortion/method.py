@@ -134,8 +134,7 @@ class RateDistortion(MaskedMethod):
         self.adopt(model)
         layers = chosen_layers(model, self.settings)
         if self.settings.solver == "official":  # before anything slow
-            sizes = [self.weights[name].numel() for name in layers]
-            official_budget(sizes, self.settings.points + 1, sparsity)
+            self._check_official(model, images, layers, sparsity)
         previous = self._previous()
         key = self._keys(model, images) if self.store else None
         measurement = self._measure(model, images, layers, key)
@@ -167,6 +166,18 @@ class RateDistortion(MaskedMethod):
         live = {name: (self.weights[name] != 0) & mask for name, mask in self.masks.items()}
         reached = {n: 1.0 - left / live[n].numel() for n, left in survivors(live).items()}
         return reached | self._chosen if self.settings.solver == "official" else reached
+
+    def _check_official(
+        self, model: nn.Module, images: Tensor, layers: Mapping[str, nn.Module], sparsity: float
+    ) -> None:
+        """Raise OfficialIndexError where the published program fails whatever the curves are."""
+        sizes = [self.weights[name].numel() for name in layers]
+        official_budget(sizes, self.settings.points + 1, sparsity)
+        if self.settings.calibration == "train":  # made-up images give idle layers a curve, too
+            uses = output_positions(model, images[:1], layers)
+            for name in (name for name, count in uses.items() if not count):
+                msg = f"layer {name!r} is never executed, so the published program has a curve less"
+                raise OfficialIndexError(f"{msg} than layers and fails; use the exact solver")
 
     def _mask(self, name: str, rate: float, previous: float) -> Tensor:
         weight, mask = self.weights[name], self.masks[name]
@@ -228,10 +239,7 @@ class RateDistortion(MaskedMethod):
         key: Callable[..., str] | None,
     ) -> list[int]:
         """The rate indices: known ones of the very same question, or the solver's."""
-        settings, idle = self.settings, measurement.never_executed
-        if settings.solver == "official" and settings.calibration == "train" and idle:
-            msg = f"layer {idle[0]!r} is never executed, so the published program has a curve less"
-            raise OfficialIndexError(f"{msg} than layers and fails; use the exact solver")
+        settings = self.settings
         if self.store is None or key is None:
             return self._choose(model, images, measurement, target, previous)
         question = key(

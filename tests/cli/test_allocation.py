@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from harness.models import build
+from harness.models.convnet_tiny import ConvNetTiny
 from harness.results import load_all
 from tests.cli.conftest import Bench, document
 
@@ -122,6 +126,58 @@ def test_requests_that_cannot_be_met_are_one_line_and_code_2(
     assert reason in refused.stderr.splitlines()[-1]
     assert refused.stderr.splitlines()[-1].startswith("bench: ")
     assert refused.stdout == ""
+    assert cached(home) == []
+
+
+def test_a_run_that_empties_layers_says_so(bench: Bench) -> None:
+    run = bench(*FROM_DENSE, *QUICK, "--target", "0.9999", "--name", "mine")
+    assert run.exit_code == 0, run.stderr
+    [stored] = load_all(entry="mine")
+    assert stored.cost.collapsed == tuple(SIZES)
+    assert "no weight left in conv1, conv2, conv3, fc" in stored.notes
+    assert "no weight left in conv1" in " ".join(run.stdout.split())
+
+
+def test_made_up_images_need_no_data(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "resnet18.pth"
+    torch.save(build("resnet18").state_dict(), file)
+    chosen = ("--target", "0.5", "--set", "points=1", "--set", "calibration_size=1")
+    asked = ("allocation", "dense-resnet18-torchvision", "--from", file, *chosen)
+    refused = bench(*asked)
+    assert refused.exit_code == 4
+    assert "imagenet: not found" in refused.stderr
+    shown = bench(*asked, "--calibration", "synthetic")
+    assert shown.exit_code == 0, shown.stderr
+
+
+def test_a_layer_never_executed_stops_the_official_solver_before_anything_is_measured(
+    bench: Bench, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ConvNetTiny, "forward", lambda self, x: self.fc(x.flatten(1)[:, :32]))
+    chosen = ("allocation", DENSE, *QUICK, "--set", "points=5", "--target")
+    refused = bench(*chosen, "0.3", "--solver", "official")
+    assert refused.exit_code == 2
+    told = "layer 'conv1' is never executed, so the published program has a curve less than layers"
+    assert told in refused.stderr.splitlines()[-1]
+    assert cached(home) == []
+    shown = bench(*chosen, "0.3")
+    assert shown.exit_code == 0
+    assert "layer conv3 is never executed: its curve is 0, so it is pruned first" in shown.stderr
+
+
+@pytest.mark.parametrize("calibration", ["16", "synthetic"])
+def test_a_network_whose_logits_are_not_numbers_is_refused_and_nothing_kept(
+    bench: Bench, home: Path, tmp_path: Path, calibration: str
+) -> None:
+    broken = build("convnet_tiny", num_classes=10, in_channels=1)
+    broken.conv1.weight.data[0, 0, 0, 0] = float("nan")
+    file = tmp_path / "nan.safetensors"
+    save_file(broken.state_dict(), file)
+    refused = bench(*PRUNE, "--weights", file, "--target", "0.5", "--calibration", calibration)
+    assert refused.exit_code == 2
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("bench: the network to prune cannot be measured: ")
+    assert "non-finite logits" in last
     assert cached(home) == []
 
 

@@ -158,8 +158,10 @@ def test_a_layer_never_executed_is_pruned_first_and_named():
 
 
 def test_the_published_program_fails_on_a_layer_never_executed():
+    shelf = Shelf()
     with pytest.raises(OfficialIndexError, match="'idle' is never executed"):
-        _pruned(Shelf(), 0.02, model=Idle(), solver="official")
+        _pruned(shelf, 0.02, model=Idle(), solver="official")
+    assert (shelf.saved, shelf.ticks) == ([], [])
     _pruned(Shelf(), 0.02, model=Idle(), solver="official", calibration="synthetic")
 
 
