@@ -28,11 +28,15 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
     """Everything about one entry.
 
     Paper, links, protocol, published numbers and where they are printed, and every result so far.
-    How a target would be shared among its layers: bench allocation ID --target 0.9
+    Of a run of one's own, by its name in bench table: what came of it. How a target would be shared
+    among the layers: bench allocation ID --target 0.9
     """
     from rich.text import Text
 
     registry = options.load_registry(registries)
+    if entry_id not in registry.entries and (own := _results(entry_id)):
+        _show_own(own, as_json)
+        return
     entry = registry.get(entry_id)
     if as_json:
         print_json(_document(entry, registry))
@@ -53,7 +57,7 @@ def _document(entry: Entry, registry: Registry) -> dict[str, object]:
         "checkpoint_status": status(entry),
         "paper": asdict(registry.papers[entry.paper]),
         "evaluation": asdict(registry.evaluations[entry.evaluation]),
-        "results": [result.model_dump(mode="json") for result in _results(entry)],
+        "results": [result.model_dump(mode="json") for result in _results(entry.id)],
         "latencies": [record.model_dump(mode="json") for record in _timings(entry).values()],
     }
 
@@ -65,10 +69,34 @@ def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
     return {record.place: record for record in load_all(entry=entry.id)}
 
 
-def _results(entry: Entry) -> list[Result]:
+def _results(name: str) -> list[Result]:
     from harness.results import load_all
 
-    return list(load_all(entry=entry.id))
+    return list(load_all(entry=name))
+
+
+def _show_own(results: list[Result], as_json: bool) -> None:
+    """A run that is in no registry: its newest result, and where to look further."""
+    newest = results[-1]
+    if as_json:
+        stored = [result.model_dump(mode="json") for result in results]
+        print_json({"id": newest.entry, "results": stored})
+        return
+    from harness.reports.tables import verdict_blocks
+
+    print_rich(verdict_blocks([newest]))
+    lines = {
+        "method": f"{newest.method}, {newest.granularity}",
+        "model": f"{newest.model} on {newest.dataset}",
+        "settings": ", ".join(f"{k}={v}" for k, v in newest.settings.items()) or MISSING,
+        "record": f"reports/results/{newest.entry}/{newest.result_id}.json",
+    }
+    if newest.mode == "pruned":
+        lines["layers"] = (
+            f"bench allocation DENSE --run {newest.entry} (DENSE: what it started from)"
+        )
+    for label, text in lines.items():
+        click.echo(f"{label:<12} {text}")
 
 
 def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
@@ -120,7 +148,7 @@ def _published(entry: Entry) -> Table:
 
 
 def _print_history(entry: Entry) -> None:
-    results = _results(entry)
+    results = _results(entry.id)
     if not results:
         click.echo(f"No result yet. Measure it: bench reproduce {entry.id}")
         return

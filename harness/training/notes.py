@@ -26,7 +26,11 @@ def changed_schedule(
 
 
 # A changed length is said wherever the result is shown: a short schedule is not the protocol.
-_LENGTHS = ("length", "prune.finetune")
+_LENGTHS = ("length", "prune.finetune", "settings.batches_per_epoch")
+
+
+def _recipes(change: Override) -> str:
+    return "all" if change.was is None else f"the recipe's {change.was}"
 
 
 def training_notes(
@@ -38,7 +42,7 @@ def training_notes(
         rounds = recipe.prune
         notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
     notes += [
-        f"{change.key} {change.value} instead of the recipe's {change.was}"
+        f"{change.key} {change.value} instead of {_recipes(change)}"
         for change in overrides
         if change.key in _LENGTHS and change.value != change.was
     ]

@@ -24,6 +24,20 @@ def test_json_holds_entry_paper_protocol_status_and_results(bench: Bench) -> Non
     assert found["results"] == [stored.model_dump(mode="json")]
 
 
+def test_a_run_of_ones_own_is_shown_by_its_name_in_the_table(bench: Bench) -> None:
+    results.save(made(entry="mine", result_id="20261101T000000Z-00000001"))
+    newest = made(entry="mine", mode="pruned", settings={"points": 5})
+    results.save(newest)
+    shown = bench("show", "mine")
+    assert shown.exit_code == 0
+    told = {line.split()[0]: line.split(maxsplit=1)[-1] for line in shown.stdout.splitlines()}
+    assert told["record"] == f"reports/results/mine/{newest.result_id}.json"
+    assert told["settings"] == "points=5"
+    assert told["layers"].startswith("bench allocation DENSE --run mine")
+    assert len(document(bench("show", "mine", "--json"))["results"]) == 2
+    assert "no entry is called 'mind'" in bench("show", "mind").stderr
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_links_sources_and_notes_are_whole_on_narrow_terminals(bench: Bench, columns: int) -> None:
     done = bench("show", "str-resnet50-81", COLUMNS=str(columns))

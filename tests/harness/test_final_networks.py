@@ -40,6 +40,13 @@ def folders() -> list[str]:
     return [path.parent.parent.name for path in paths.runs_folder().glob("*/*/done.json")]
 
 
+def test_epochs_of_fewer_batches_are_told() -> None:
+    result = trained("short", **{"settings.batches_per_epoch": "2"})
+
+    assert result.runs[0].steps == 2
+    assert "settings.batches_per_epoch 2 instead of all" in result.notes
+
+
 @pytest.mark.parametrize("method", ["ipruning", "edropout"])
 def test_the_full_network_comes_from_the_run_of_the_pruned_one(method: str) -> None:
     pruned = trained("p", method)
