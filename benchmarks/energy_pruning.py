@@ -105,7 +105,8 @@ def step_of(row: str, arguments: argparse.Namespace) -> Step:
     """A function that trains a network of its own for one step of a row of the table."""
     device = torch.device(arguments.device)
     torch.manual_seed(0)
-    images = torch.randn(arguments.batch, 3, 32, 32, device=device)
+    side = models.input_size(arguments.model)
+    images = torch.randn(arguments.batch, 3, side, side, device=device)
     targets = torch.randint(0, 10, (arguments.batch,), device=device)
     method_class, settings, _ = table(arguments.batch)[row]
     model = models.build(arguments.model, num_classes=10).to(device).train()
@@ -204,8 +205,9 @@ def markdown(found: dict[str, Any]) -> str:
 
 def _conditions(found: dict[str, Any]) -> str:
     load = "/".join(f"{value:g}" for value in found["load_average_1_5_15_min"])
+    side = models.input_size(found["model"])
     machine = (
-        f"32x32 images, {found['threads']} threads, load average {load} (1/5/15 min), "
+        f"{side}x{side} images, {found['threads']} threads, load average {load} (1/5/15 min), "
         f"torch {found['torch']}."
     )
     timing = f"n = {found['steps']} steps of each row in turn after {WARM_UP} of warm-up, "
