@@ -26,8 +26,9 @@ from harness.sparse.choosing import (
 )
 from harness.sparse.compiled import CompiledNetwork
 from harness.sparse.plan import LayerPlan, Plan
+from harness.sparse.proof import check_equal
 from harness.sparse.rewriting import simplify
-from harness.sparse.tracing import trace
+from harness.sparse.tracing import copied, trace
 
 __all__ = ["FORMS", "CompiledNetwork", "LayerPlan", "Plan", "compile"]
 
@@ -42,11 +43,13 @@ def compile(
     these ways to run a convolution (see FORMS) instead of all; a layer that none of them fits runs
     densely. Layers of unknown kinds run as they are. The choice is a measurement with the current
     number of threads: compile on the machine and with the threads that will run the network.
-    Raises ProtocolError for a model that torch.fx cannot trace, and for other types or devices.
+    Raises ProtocolError for a model that torch.fx cannot trace, for other types or devices, and
+    if the result does not compute what the model does, see harness.sparse.proof.
     """
     allowed = checked_forms(only)
     _check(model, example_input)
     image = example_input[:1].detach()
+    model = copied(model)
     network = trace(model, image)
     given = given_layers(network)
     simplify(network)
@@ -54,7 +57,9 @@ def compile(
         choices = Choices(network, allowed)
         rows = choose_rows(choices)
         plan = Plan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
-        return CompiledNetwork(network, choices, plan)
+        compiled = CompiledNetwork(network, choices, plan)
+        check_equal(compiled, model)
+        return compiled
 
 
 def _check(model: nn.Module, example_input: Tensor) -> None:

@@ -197,7 +197,7 @@ def choose_forms(
 ) -> tuple[LayerPlan, ...]:
     """The plan of every convolution and linear layer, in order, by measurement.
 
-    given: layer -> what it was in the model.
+    given: operation -> what it was in the model.
     """
     plans = []
     for operation in choices.network.operations:
@@ -212,7 +212,7 @@ def choose_forms(
             macs = int(operation.weight.count_nonzero())
         else:
             continue
-        before = given[operation.label]
+        before = given[operation.name]
         plans.append(
             LayerPlan(
                 name=operation.label,
@@ -236,13 +236,13 @@ class Given:
 
 
 def given_layers(network: Network) -> dict[str, Given]:
-    """Layer -> what it is before anything is rewritten."""
+    """Operation -> what its layer is before anything is rewritten."""
     found = {}
     for layer in network.operations:
         if isinstance(layer, Convolution | Linear):
             positions = torch.Size(network.shapes[layer.name][2:]).numel()
             shape = tuple(layer.weight.shape)
-            found[layer.label] = Given(shape, layer.weight.numel() * positions)
+            found[layer.name] = Given(shape, layer.weight.numel() * positions)
     return found
 
 

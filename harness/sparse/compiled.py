@@ -92,7 +92,9 @@ class _Program:
 
     def __init__(self, network: Network, choices: Choices, plan: Plan) -> None:
         self.network, self.choices = network, choices
-        self.forms = {layer.name: layer.form for layer in plan.layers}
+        layers = [op for op in network.operations if isinstance(op, Convolution | Linear)]
+        forms = (layer.form for layer in plan.layers)
+        self.forms = {op.name: form for op, form in zip(layers, forms, strict=True)}
         self.rows: dict[Size, int] = plan.rows_per_block
         # What was only measured goes; what runs is built again in memory of its own.
         self.workspace = choices.workspace = Workspace(widest=choices.workspace.widest)
@@ -142,7 +144,7 @@ class _Program:
         if grid is None:
             return None
         maker = self.network.producer(value)
-        if isinstance(maker, Convolution) and makes_fresh(self.forms[maker.label], maker, grid):
+        if isinstance(maker, Convolution) and makes_fresh(self.forms[maker.name], maker, grid):
             self.stored[value] = Stored(grid)
         else:
             free = self.free[grid.matrix]
@@ -159,7 +161,7 @@ class _Program:
         assert out is not None  # all other operations make feature maps
         if isinstance(operation, Convolution):
             residual = sources[1] if operation.residual else None
-            form = self.forms[operation.label]
+            form = self.forms[operation.name]
             return self.choices.step(form, operation, sources[0], out, residual)
         return self._on_maps(operation, sources, out)
 
@@ -183,7 +185,10 @@ class _Program:
         raise AssertionError(operation)
 
     def _reader(self, value: str) -> Callable[[], object]:
-        """What returns the value in the form that PyTorch's own operations read."""
+        """What returns the value in the form that PyTorch's own operations read.
+
+        In memory of its own: they may return views of it, which outlive the value.
+        """
         if value not in self.stored:
             return lambda: self.loose[value]
         image, copy = plain_image(self.stored[value], self.workspace)
@@ -191,13 +196,12 @@ class _Program:
         def read() -> Tensor:
             if copy is not None:
                 copy()
-                return image.get().clone()
-            return image.get()
+            return image.get().clone()
 
         return read
 
     def _linear(self, operation: Linear) -> Callable[[], None]:
-        sparse = self.forms[operation.label] == "csr"
+        sparse = self.forms[operation.name] == "csr"
         layer = SparseLinear(operation) if sparse else DenseLinear(operation)
 
         def run() -> None:

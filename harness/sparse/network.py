@@ -29,7 +29,7 @@ class Convolution:
     """clamp(conv2d(source) + bias + residual), batch norm folded into weight and bias.
 
     weight: (M, C/groups, kh, kw) float32. residual: a value of the output's shape, or None.
-    label: the layer's name in the model.
+    label: the layer's name in the model; a layer that is called twice makes two of these.
     """
 
     name: str

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.utils import prune
 
 from harness.errors import ProtocolError
 from harness.sparse.network import (
@@ -41,12 +42,11 @@ IN_PLACE_FUNCTIONS = (operator.iadd, operator.imul, operator.isub, operator.itru
 
 
 def trace(model: nn.Module, image: Tensor) -> Network:
-    """The operations of `model` in eval mode, with the shapes they have for `image` (1,C,H,W).
+    """The operations of `model` (see `copied`) with the shapes they have for `image` (1,C,H,W).
 
-    Nothing of the model is shared or changed. Raises ProtocolError where torch.fx cannot follow
-    the model, and for more than one input or output.
+    Raises ProtocolError where torch.fx cannot follow the model, and for more than one input or
+    output.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
     try:
         graph = fx.Tracer().trace(model, concrete_args=_defaults(model))
         module = fx.GraphModule(model, graph)
@@ -61,6 +61,24 @@ def trace(model: nn.Module, image: Tensor) -> Network:
         )
         raise ProtocolError(msg) from error
     return _Reader(module, shapes.found).read()
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy in eval mode that shares nothing with `model`; masks of torch's pruning are applied.
+
+    Those recompute a weight in a hook before every call, which would hide its zeros.
+    """
+    computed = [
+        value for module in model.modules() for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]  # fmt: skip
+    own = {id(value): value.detach().clone() for value in computed}  # deepcopy refuses these
+    model = copy.deepcopy(model, own).eval()
+    for module in model.modules():
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, prune.BasePruningMethod):
+                prune.remove(module, hook._tensor_name)
+    return model.requires_grad_(False)
 
 
 def _defaults(model: nn.Module) -> dict[str, Any]:
@@ -152,7 +170,8 @@ class _Reader:
         layer = self._layer(node)
         if node.op == "call_function" and node.target is F.dropout:
             return not node.kwargs.get("training", True)
-        return isinstance(layer, nn.Identity | nn.Dropout | nn.Dropout2d)
+        idle = isinstance(layer, nn.Identity | nn.Dropout | nn.Dropout2d)
+        return idle and not _hooked(layer)
 
     def _in_place(self, node: fx.Node) -> bool:
         if not (node.args and isinstance(node.args[0], fx.Node)):
@@ -189,7 +208,10 @@ class _Reader:
 
     def _known_layer(self, node: fx.Node) -> Operation | None:
         layer = self._layer(node)
-        if len(self.shapes.get(self._source(node), ())) != (2 if type(layer) is nn.Linear else 4):
+        source = self.shapes.get(self._source(node), ())
+        if _hooked(layer) or source[:1] != (1,):
+            return None
+        if len(source) != (2 if type(layer) is nn.Linear else 4):
             return None
         for kind, read in self.layers.items():
             if isinstance(layer, kind) and type(layer).forward is kind.forward:
@@ -249,7 +271,8 @@ class _Reader:
         if isinstance(layer, nn.AdaptiveAvgPool2d):
             return self._whole_mean(node, layer.output_size)
         padded = _pair(layer.padding) != (0, 0) or layer.divisor_override is not None
-        return None if padded else self._whole_mean(node, layer.kernel_size)
+        whole = _pair(layer.kernel_size) == self.shapes[self._source(node)][2:]
+        return self._whole_mean(node, layer.kernel_size) if whole and not padded else None
 
     def _whole_mean(self, node: fx.Node, setting: Any) -> Operation | None:
         """Both poolings with an output of 1x1: a kernel of the whole size, or an output size 1."""
@@ -297,6 +320,11 @@ class _Reader:
         if node.op == "get_attr":
             return _Constant(operator.attrgetter(str(node.target))(self.module))
         return node.target  # type: ignore[return-value]
+
+
+def _hooked(layer: nn.Module | None) -> bool:
+    """Whether more happens at a call than the layer's own forward."""
+    return layer is not None and bool(layer._forward_pre_hooks or layer._forward_hooks)
 
 
 class _Constant:
