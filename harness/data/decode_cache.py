@@ -139,9 +139,9 @@ class DecodeCache:
         if free - RESERVE_BYTES >= needed:
             return None
         return (
-            f"{self.title}: decoded pictures need {_gb(needed)} on disk and {_gb(free)} are free "
-            f"({_gb(RESERVE_BYTES)} of them stay so). Set BENCH_HOME to a folder with more room, "
-            "or decode at every evaluation: --no-cache."
+            f"{self.title}: decoded pictures need {_size(needed)} on disk and {_size(free)} are "
+            f"free ({_size(RESERVE_BYTES)} of them stay so). Set BENCH_HOME to a folder with more "
+            "room, or decode at every evaluation: --no-cache."
         )
 
     def build(self, required: bool = False) -> np.ndarray | None:
@@ -234,7 +234,7 @@ class DecodeCache:
         already = f"; {min(done * CHUNK, len(self.files)):,} are there already" if done else ""
         self._progress.note(
             f"{self.title}: decoding {len(self.files):,} pictures once, with {cores()} processes, "
-            f"into {self.folder} ({_gb(self.size_bytes)}, {_gb(free)} free{already})"
+            f"into {self.folder} ({_size(self.size_bytes)}, {_size(free)} free{already})"
         )
         self._progress.stage(f"{self.title}: decode", total=len(self.files))
         self._progress.advance(min(done * CHUNK, len(self.files)))
@@ -360,5 +360,5 @@ def _replace(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def _gb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB"
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"

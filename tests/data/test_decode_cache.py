@@ -130,7 +130,7 @@ def test_pixels_are_torchvisions_and_are_decoded_once(
 ) -> None:
     first, second = Heard(), Heard()
     assert (build(picture_set(tree), first) == truth).all()
-    size = f"{truth.nbytes / 1e9:.1f} GB"
+    size = f"{truth.nbytes / 1e6:.1f} MB"
     assert len(first.notes) == 1
     assert f"decoding {COUNT} pictures once" in first.notes[0] and size in first.notes[0]
     assert first.done == COUNT
@@ -340,7 +340,7 @@ def test_without_room_the_two_numbers_and_the_ways_out_are_told(tree: Path, home
     with pytest.raises(DataError) as caught:
         cached(picture_set(tree), SMALL, "require", True, Heard())
     for told in (heard.notes[0], str(caught.value)):
-        assert "need 0.0 GB on disk and 0.3 GB are free" in told
+        assert "need 0.1 MB on disk and 268.4 MB are free" in told
         assert "BENCH_HOME" in told and "--no-cache" in told
     assert not list(home.glob("cache/pictures/*/pixels*"))
 

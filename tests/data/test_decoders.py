@@ -86,6 +86,19 @@ def test_a_worker_that_is_killed_is_an_error_and_no_hang(tmp_path: Path) -> None
             decoders.decode(files, out, len).result()
 
 
+def test_the_callers_error_is_told_and_not_the_pipe_of_a_killed_worker(tmp_path: Path) -> None:
+    files = picture_tree(tmp_path, 10).pictures.files
+    out = np.empty((10, *SMALL.shape), np.uint8)
+    with pytest.raises(OSError, match="the disk is full"), Decoders(SMALL, 1) as decoders:
+        decoders.decode(files, out, len).result()
+        (process,) = decoders._processes
+        process.kill()
+        process.wait()
+        with pytest.raises(DataError, match="ended"):
+            decoders.decode(files, out, len).result()  # stays unread in the pipe's buffer
+        raise OSError("the disk is full")
+
+
 def test_a_worker_ends_with_the_process_it_works_for(tmp_path: Path) -> None:
     picture_tree(tmp_path, 10)
     code = f"""
