@@ -38,6 +38,7 @@ def command(registries: tuple[Path, ...], as_json: bool) -> None:
         print_json(
             {
                 "rows": len(found.rows),
+                "own": found.own,
                 "counts": found.counts(),
                 "reasons": found.reasons(),
                 "papers": {paper: found.counts(paper) for paper in registry.papers},
@@ -57,6 +58,7 @@ def _told(found: Claims) -> Group:
     counted = ", ".join(f"{count} {outcome}" for outcome, count in found.counts().items())
     return Group(
         Text.assemble((f"{len(found.rows)} published rows: ", "bold"), counted),
+        Text(f"not among them: {found.own} networks of this project itself", "dim"),
         Text(),
         _contradicted(found),
         Text(),

@@ -86,6 +86,7 @@ class Paper:
     code: str | None  # repository
     license: str  # of the released code and checkpoints; "none stated" when there is none
     flops_convention: str  # id understood by harness.verdict; see harness/profile/conventions.py
+    own: bool = False  # this project's own networks: no claim of others that could hold or fail
 
     def __post_init__(self) -> None:
         require_id("key", self.key)

@@ -52,11 +52,12 @@ class LinkCount:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Every published row, and the health of the links."""
+    """Every row that others published, and the health of the links."""
 
     rows: tuple[Claim, ...]
     pages: LinkCount  # papers and code
     files: LinkCount  # checkpoints
+    own: int  # entries of this project's own networks, which are nobody's claims
 
     def counts(self, paper: str | None = None) -> dict[str, int]:
         """Outcome -> rows, of all papers or one."""
@@ -69,9 +70,10 @@ class Claims:
 
 
 def claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Link]) -> Claims:
-    """What the stored results and link checks say about every row of the registry.
+    """What the stored results and link checks say about every row that others published.
 
-    A row that was both re-evaluated and retrained counts once, by the re-evaluation.
+    That our own networks give our own numbers again proves nothing; they are counted apart. A row
+    that was both re-evaluated and retrained counts once, by the re-evaluation.
     """
     deciding: dict[str, Row] = {}
     for row in latest(rows).values():
@@ -80,10 +82,12 @@ def claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Link]) -
         if held is None or _weight(row) > _weight(held):
             deciding[name] = row
     kinds = addresses(registry)
+    published = [e for e in registry.entries.values() if not registry.papers[e.paper].own]
     return Claims(
-        rows=tuple(_claim(e, deciding.get(e.id), links) for e in registry.entries.values()),
+        rows=tuple(_claim(e, deciding.get(e.id), links) for e in published),
         pages=_count(kinds, "page", links),
         files=_count(kinds, "file", links),
+        own=len(registry.entries) - len(published),
     )
 
 

@@ -205,6 +205,7 @@ def _sections(draft: Draft) -> dict[str, object]:
     sections: dict[str, object] = {}
     if isinstance(draft.paper, Paper):
         facts = asdict(draft.paper)
+        del facts["own"]  # what others published
         sections["papers"] = {facts.pop("key"): facts}
     if draft.external_method:
         sections["external_methods"] = {draft.method: draft.external_method}

@@ -15,10 +15,12 @@ def test_counts_reasons_and_links_are_printed(bench: Bench) -> None:
     results.save(made("dense-resnet56-cifar10", status="mismatch"))
     done = bench("claims")
     assert done.exit_code == 0
-    total = len(load().entries)
+    own = len(load().select(paper="reprune"))
+    total = len(load().entries) - own
     assert (
         f"{total} published rows: 1 reproduced, 1 contradicted, {total - 2} cannot" in done.stdout
     )
+    assert f"not among them: {own} networks of this project itself" in done.stdout
     assert "dense-resnet56-cifar10  mismatch" in done.stdout
     assert "never probed. Ask them: bench registry links" in done.stdout
 

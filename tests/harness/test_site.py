@@ -252,7 +252,9 @@ def test_claims_stand_in_front(site: Built) -> None:
     counts = site.claims.counts()
     assert (counts[REPRODUCED], counts[CONTRADICTED]) == (1, 1)
     found = page(site, "index.html")
-    assert f"{len(REGISTRY.entries)} published rows; 2 of them could be checked" in found.text
+    assert f"{len(site.claims.rows)} published rows; 2 of them could be checked" in found.text
+    assert f"{site.claims.own} small networks of our own" in found.text
+    assert "our own networks: no claim" in page(site, "papers/reprune.html").text
     assert "1 reproduced" in page(site, "papers/akamaster.html").text
 
 
