@@ -170,7 +170,8 @@ def test_points_are_reached_read_and_opened_by_keys(disk: Visit) -> None:
     page.keyboard.press("Tab")
     label = "document.activeElement.getAttribute('aria-label')"
     assert page.evaluate(label).startswith(f"{RETRAINED}, retrained, top-1 91.00 %, on the Pareto")
-    assert RETRAINED in page.locator("#vg-tooltip-element.visible").inner_text()
+    told = page.locator("#vg-tooltip-element.visible").inner_text()
+    assert RETRAINED in told and "trained 4ep" in told
     page.keyboard.press("ArrowRight")
     assert page.evaluate(label).startswith(f"{PRUNED}, evaluated")
     page.keyboard.press("Enter")
@@ -278,6 +279,32 @@ def test_paper_shows_tables_and_no_controls(disk: Visit) -> None:
     assert not page.locator("#theme").is_visible()
     assert not page.locator("#cifar10 form.filters").is_visible()
     assert page.locator("#cifar10 table.sortable").is_visible()
+    page.set_viewport_size({"width": 700, "height": 1000})  # A4 between its margins
+    names = page.locator("#cifar10 table.sortable th[scope=row] > a")
+    heights = [box["height"] for name in names.all() if (box := name.bounding_box())]
+    lines = max(heights) / float(
+        names.first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
+    )
+    assert lines < 6  # an id folds into a few lines, not letter by letter
+
+
+def test_what_a_short_run_left_out_stands_below_its_board(disk: Visit) -> None:
+    page = disk.open()
+    row = page.locator(f'#cifar10 tr[data-entry="{RETRAINED}"]')
+    mark = row.get_by_role("link", name=re.compile("^note"))
+    note = page.locator("#cifar10 .notes li", has_text="trained 4ep")
+    assert mark.inner_text() == str(
+        1 + int(note.evaluate("e => [...e.parentNode.children].indexOf(e)"))
+    )
+    mark.click()
+    assert note.evaluate("e => e.matches(':target')")
+    page.reload()
+    assert note.is_visible()
+
+
+def test_an_address_within_a_board_opens_that_board(disk: Visit) -> None:
+    page = disk.open("index.html#sort-imagenet")
+    assert page.locator("section.board:visible").get_attribute("id") == "imagenet"
 
 
 def test_without_scripts_every_board_is_readable(browser: Any, site: Any) -> None:

@@ -97,6 +97,7 @@ def _measured(row: Row, ms: float | None) -> dict[str, Any]:
         "ms": ms,
         "sparsity": row.sparsity_pct,
         "verdict": row.verdict,
+        "note": row.note or MISSING,
         "front": [],
     }
 
@@ -118,5 +119,6 @@ def _published(entry: Entry) -> dict[str, Any]:
         "ms": None,
         "sparsity": 0.0 if entry.granularity == "dense" else sparsity.value if sparsity else None,
         "verdict": "not measured",
+        "note": MISSING,
         "front": [],
     }

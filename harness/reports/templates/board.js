@@ -158,9 +158,11 @@
       panels[place].dispatchEvent(new CustomEvent("shown", { bubbles: true }));
     }
 
+    /* A data set, or something on its board. */
     function fromAddress() {
+      var named = document.getElementById(location.hash.slice(1));
       var wanted = panels.findIndex(function (panel) {
-        return "#" + panel.id === location.hash;
+        return panel.contains(named);
       });
       if (wanted >= 0) show(wanted, false);
       return wanted >= 0;

@@ -130,6 +130,7 @@
               { field: "published", title: "published %" },
               { field: axis.key, title: axis.title, format: axis.key === "ms" || axis.key === "sparsity" ? ".2f" : ",.0f" },
               { field: "verdict", title: "verdict" },
+              { field: "note", title: "note" },
               { field: "on the front", title: "on the front" },
             ],
           },
