@@ -107,9 +107,9 @@ def with_missing_data(
     Whoever fetches the file by hand should not learn only then that the data is missing too.
     """
     data = describe(evaluation.dataset, options.data_root)
-    if data.startswith("found"):
-        return error
-    return CheckpointUnavailable(f"{error} - Data set {evaluation.dataset}, too, is {data}")
+    found = data.startswith("found")
+    also = "" if found else f" - Data set {evaluation.dataset}, too, is {data}"
+    return CheckpointUnavailable(f"{error}{also}")  # a new one: nothing is its own cause
 
 
 def evaluate_model(

@@ -143,13 +143,20 @@ def _measure(
     except Preempted:
         raise
     except CheckpointUnavailable as error:
-        return None, [unchecked("not measured", str(error))]
+        return None, [unchecked("not measured", _why(error))]
     except DataError as error:
         return None, [unchecked("missing data set", str(error))]
     except NotACheckpoint as error:
         return None, [drift("not a file", str(error))]
     except BenchError as error:  # wrong hash, unsafe pickle, keys that do not fit
         return None, [drift("changed checkpoint", str(error))]
+
+
+def _why(error: BenchError) -> str:
+    """The reason alone: advice on one file, told for every file of a night, hides the rest."""
+    while isinstance(error.__cause__, BenchError):
+        error = error.__cause__
+    return str(error)
 
 
 @dataclass

@@ -49,12 +49,22 @@ def text(night: Night) -> str:
     if shared:
         lines += ["", "changed around the numbers (no failure):"]
         lines += [f"  {told} ({_entries(count)})" for told, count in shared.items()]
-    if night.with_severity(Severity.DRIFT):
+    advice = _advice(night)
+    return "\n".join([*lines, *([""] if advice else []), *advice])
+
+
+def _advice(night: Night) -> list[str]:
+    """What to type next, once for all entries."""
+    kinds = {finding.kind for check in night.checks for finding in check.findings}
+    lines = []
+    if kinds & {"not measured", "missing data set"}:
         lines += [
-            "",
-            'A drift that is right becomes the standard: bench check --accept ID --reason "..."',
+            "A file that no link delivers: bench pull ID --from FILE. Data sets and where they are "
+            "looked for: bench doctor"
         ]
-    return "\n".join(lines)
+    if night.with_severity(Severity.DRIFT) or "not comparable" in kinds:
+        lines += [f"What changed and is right becomes the standard: {ACCEPT}"]
+    return lines
 
 
 def notes(night: Night) -> dict[str, int]:
@@ -100,6 +110,8 @@ def markdown(night: Night) -> str:
     if shared:
         lines += ["Changed around the numbers (no failure):", ""]
         lines += [f"- {told} ({_entries(count)})" for told, count in shared.items()]
+        lines.append("")
+    lines += _advice(night)
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -206,6 +206,26 @@ def test_an_interrupted_night_is_continued(
     assert list((paths.cache_folder() / "nightly").iterdir()) == []
 
 
+def test_other_images_are_no_drift_and_the_way_to_accept_them_is_told(
+    bench: Bench, home: Path, good: Path
+) -> None:
+    [standard] = (home / "reports" / "results" / "night-fine").glob("*.json")
+    held = json.loads(standard.read_text())
+    held["data"]["fingerprint"] = "0" * 64
+    held["data"]["copy_name"] = "another copy"
+    standard.write_text(json.dumps(held))
+    night = check(bench, good, "night-fine", "--summary", home / "page.md")
+    assert night.exit_code == 4
+    assert "other images: another copy ->" in night.stdout
+    for told in (night.stdout, (home / "page.md").read_text()):
+        assert 'becomes the standard: bench check --accept ID --reason "..."' in told
+    accept = bench(
+        "check", "--registry", good, "--accept", "night-fine", "--reason", "official set"
+    )
+    assert accept.exit_code == 0
+    assert check(bench, good, "night-fine").exit_code == 0
+
+
 def test_a_night_needs_to_know_what_to_check(bench: Bench) -> None:
     done = bench("check")
     assert done.exit_code == 2
