@@ -66,7 +66,7 @@ def _told(found: Paired, data: DataFacts) -> Group:
     lines = [
         f"same answer   {found.agreement_pct:.2f} % ({found.same_answer:,} of {found.n:,} images)",
         f"B - A         {found.difference_pp:+.2f} pp top-1, from {low:+.2f} to {high:+.2f}",
-        f"p-value       {found.p_value:.3g} that flips this lopsided are chance",
+        f"p-value       {found.p_value:.3g} for flips this lopsided if A were as good as B",
     ]
     small = f"{found.interval_method}; {found.test}; {found.n:,} images of {data.dataset} "
     return Group(

@@ -22,6 +22,7 @@ from harness.registry.entries import (
     Checkpoint,
     Paper,
     Published,
+    require_id,
 )
 from harness.registry.fields import Fault, nearest
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from harness.upkeep.contribution import Draft
 
 F = TypeVar("F", bound=Callable[..., Any])
+Check = Callable[[str], object]  # raises Fault, RegistryError or UsageError; the rest is ignored
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 # Option, what is asked (and what the option's help says). In the order of asking.
@@ -123,25 +125,53 @@ class _Asker:
     given: dict[str, str | None]
     silent: bool
 
-    def ask(self, name: str, default: str | None = None, known: Iterable[str] | None = None) -> str:
-        """The answer to the question `name`. Raises UsageError if it is missing or unknown."""
-        answer = self.given.get(name.replace("-", "_"))
+    def ask(
+        self,
+        name: str,
+        default: str | None = None,
+        known: Iterable[str] | None = None,
+        check: Check | None = None,
+    ) -> str:
+        """The answer to the question `name`. Raises UsageError if it is missing or unknown.
+
+        check: what else an answer that is typed must pass; of options, the registry's checks tell.
+        """
         words = list(known) if known is not None else None
-        if answer is None and self.silent:
-            if default is None:
-                raise click.UsageError(f"--{name} is needed: {_QUESTIONS[name]}")
-            return default
-        if answer is None:
+
+        def require_known(answer: str) -> None:
+            if words is not None and answer not in words:
+                told = nearest(answer, filter(None, words))
+                raise click.UsageError(f"--{name}: {answer!r} is not known{told}")
+
+        answer = self.given.get(name.replace("-", "_"))
+        if answer is None and not self.silent:
             shown = f" ({', '.join(words)})" if words and len(words) <= 12 else ""
-            answer = str(
-                click.prompt(_QUESTIONS[name] + shown, default=default, err=True, type=str)
-            )
-        if words is not None and answer not in words:
-            raise click.UsageError(f"--{name}: {answer!r} is not known{nearest(answer, words)}")
+            return _typed(_QUESTIONS[name] + shown, default, require_known, check)
+        if answer is None and default is None:
+            raise click.UsageError(f"--{name} is needed: {_QUESTIONS[name]}")
+        if answer is None:
+            return str(default)
+        require_known(answer)
         return answer
 
     def confirm(self, text: str) -> bool:
         return not self.silent and click.confirm(text, default=True, err=True)
+
+
+def _typed(question: str, default: str | None, *checks: Check | None) -> str:
+    """An answer from the keyboard; what does not pass is told and asked again."""
+
+    def passed(answer: str) -> str:
+        try:
+            for check in filter(None, checks):
+                check(answer)
+        except (Fault, RegistryError) as error:
+            raise click.UsageError(getattr(error, "problem", str(error))) from error
+        return answer
+
+    return str(
+        click.prompt(question, default, value_proc=passed, show_default=bool(default), err=True)
+    )
 
 
 def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: str) -> Draft:
@@ -153,8 +183,12 @@ def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: s
     about = ""
     if method not in (*methods.names(), *registry.external_methods):
         about = asker.ask("about")
+    if not settings and not asker.silent:
+        words = "Settings of the method, KEY=VALUE with spaces between, empty if none"
+        settings = tuple(_typed(words, "", lambda text: list(map(_setting, text.split()))).split())
     chosen = dict(_setting(text) for text in settings)
-    model, dataset = asker.ask("model"), asker.ask("dataset", known=DATASETS)
+    model = asker.ask("model", check=_require_model)
+    dataset = asker.ask("dataset", known=DATASETS)
     possible = evaluations_on(registry, dataset)
     return Draft(
         paper=paper,
@@ -164,16 +198,33 @@ def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: s
         dataset=dataset,
         granularity=asker.ask("granularity", "unstructured", GRANULARITIES),
         evaluation=asker.ask("evaluation", next(iter(possible), None), possible),
-        recipe=asker.ask("recipe", "") or None,
-        baseline=asker.ask("baseline", "") or None,
-        id=asker.ask("id", suggested_id(method, model, dataset, chosen)),
+        recipe=asker.ask("recipe", "", ("", *registry.recipes)) or None,
+        baseline=asker.ask("baseline", "", ("", *registry.entries)) or None,
+        id=asker.ask(
+            "id", suggested_id(method, model, dataset, chosen), check=_require_free(registry)
+        ),
         settings=chosen,
         note=note,
     )
 
 
+def _require_model(name: str) -> None:
+    from harness.models import input_size
+
+    input_size(name)
+
+
+def _require_free(registry: Registry) -> Check:
+    def check(id: str) -> None:
+        require_id("id", id)
+        if id in registry.entries or id in registry.aliases:
+            raise RegistryError(f"{id} is already taken")
+
+    return check
+
+
 def _paper(asker: _Asker, registry: Registry) -> str | Paper:
-    key = asker.ask("paper")
+    key = asker.ask("paper", check=lambda text: require_id("paper", text))
     if key in registry.papers:
         return key
     return Paper(
@@ -202,10 +253,11 @@ def _published(asker: _Asker, given: tuple[str, ...]) -> dict[str, Published]:
         name, _, number = text.partition("=")
         cells[_metric(name)] = Published(number, asker.ask("source"))
     while not given and not asker.silent:
-        name = click.prompt(f"Published metric ({', '.join(METRICS)}), empty to end", "", err=True)
+        question = f"Published metric ({', '.join(METRICS)}), empty to end"
+        name = _typed(question, "", lambda text: text and _metric(text))
         if not name:
             break
-        number = click.prompt("  digits as printed", err=True)
+        number = _typed("  digits as printed", None, lambda text: Published(text, "to be asked"))
         last = next(reversed(cells.values())).source if cells else None
         cells[_metric(name)] = Published(number, asker.ask("source", last))
     return cells
@@ -230,7 +282,11 @@ def _with_checkpoint(
     from harness.upkeep.links import fetch as fetch_link
 
     if not links and not asker.silent:
-        link = click.prompt("Link to the checkpoint, empty if none", "", err=True)
+        link = _typed(
+            "Link to the checkpoint, empty if none",
+            "",
+            lambda text: text and Checkpoint((text,), "plain"),
+        )
         links = (link,) if link else ()
     if not links:
         if file is not None:

@@ -202,7 +202,7 @@ def test_a_contributor_is_walked_through(tmp_path: Path) -> None:
     target = tmp_path / "mine.yaml"
     answers = [
         *("mine", "A title", "here 2026", "https://paper.example/", "", "MIT", "macs"),
-        *("trimming", "cuts what sticks out"),
+        *("trimming", "cuts what sticks out", ""),
         *("convnet_tiny", "digits", "unstructured", "digits", "", ""),
         "",  # the suggested id
         *("top1_pct", "91.5", "table 2", "sparsity_pct", "90", ""),  # same source again
@@ -220,3 +220,32 @@ def test_a_contributor_is_walked_through(tmp_path: Path) -> None:
         "sparsity_pct": ("90", "table 2"),
     }
     assert f"bench reproduce {entry.id} --registry {target}" in done.stdout
+
+
+def test_a_slip_of_the_keyboard_is_asked_again_and_nothing_typed_is_lost(tmp_path: Path) -> None:
+    target = tmp_path / "mine.yaml"
+    answers = [
+        "acdc",
+        *("acdc", "sparsity 0.9", "sparsity=0.9 allocation=global"),
+        *("convnet_tinny", "convnet_tiny", "digitz", "digits", "filters", "unstructured"),
+        *("imagenet", "digits", "digits-shortt", "digits-short"),
+        *("dense-convnet-tiny-digit", "dense-convnet-tiny-digits"),
+        *("acdc-convnet-tiny-digits-90", "Mine!", "acdc-convnet-tiny-digits-90-mine"),
+        *("top1", "top1_pct", "about 91", "91.5", "table 2", ""),
+        *("weights.pt", "https://host.example/weights.pt", "acdcc", "acdc", "MIT", "n"),
+    ]
+    words = ["registry", "add", "--into", str(target)]
+    done = CliRunner().invoke(main, words, input="\n".join(answers) + "\n")
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.output.splitlines() if "Error: " in line]
+    for expected in ("KEY=VALUE", "'convnet_tinny'", "did you mean 'digits'?", "'filters'"):
+        assert any(expected in line for line in told), expected
+    for expected in ("is already taken", "is not an id", "printed number", "is not a source"):
+        assert any(expected in line for line in told), expected
+    assert len(told) == 13
+    entry = registry.load(extra=[target]).get("acdc-convnet-tiny-digits-90-mine")
+    assert entry.settings == {"sparsity": 0.9, "allocation": "global"}
+    assert (entry.recipe, entry.baseline) == ("digits-short", "dense-convnet-tiny-digits")
+    assert entry.published["top1_pct"].text == "91.5"
+    assert entry.checkpoint is not None
+    assert entry.checkpoint.sources == ("https://host.example/weights.pt",)
