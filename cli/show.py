@@ -101,7 +101,7 @@ def _show_own(results: list[Result], as_json: bool) -> None:
 
 def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
     from harness.checkpoints import status
-    from harness.links import in_browser
+    from harness.upkeep.links import in_browser
 
     paper = registry.papers[entry.paper]
     evaluation = registry.evaluations[entry.evaluation]
