@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from cli import options
+from cli.mirror import Tracking, mirror_all, tracking_options
 from cli.output import print_json, progress
-from cli.reproduce import mirror_all
 from cli.verdicts import print_results
 
 
@@ -32,7 +32,7 @@ from cli.verdicts import print_results
 @options.evaluation
 @options.device
 @options.data_root
-@options.tracking
+@tracking_options
 @options.extra_registries
 @options.as_json
 def command(
@@ -47,8 +47,7 @@ def command(
     fast: bool,
     device: str,
     data_root: Path | None,
-    tracking_uri: str | None,
-    no_tracking: bool,
+    tracking: Tracking,
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -82,8 +81,7 @@ def command(
             progress=bars,
         )
         result = evaluate_model(entry, registry, network.to(chosen.device), facts, chosen)
-        if not no_tracking:
-            mirror_all([result], tracking_uri, bars)
+        mirror_all([result], tracking, bars)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:

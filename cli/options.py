@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +15,22 @@ if TYPE_CHECKING:
     from harness.registry import Entry, Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def gathered(name: str, kind: type, *given: Callable[[F], F]) -> Callable[[F], F]:
+    """Options that reach the command as one argument `name`: a `kind` with a field for each."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def called(**values: Any) -> Any:
+            chosen = {field.name: values.pop(field.name) for field in fields(kind)}
+            return command(**values, **{name: kind(**chosen)})
+
+        for option in reversed(given):
+            called = option(called)
+        return called  # type: ignore[return-value]  # click only calls it by keywords
+
+    return decorate
 
 
 def as_json(command: F) -> F:
@@ -68,16 +86,6 @@ def cache_policy(cache: bool | None) -> Policy:
     if cache is None:
         return "build"
     return "require" if cache else "off"
-
-
-def tracking(command: F) -> F:
-    """--tracking-uri URI and --no-tracking."""
-    command = click.option("--no-tracking", is_flag=True, help="Do not mirror into MLflow.")(
-        command
-    )
-    return click.option(
-        "--tracking-uri", help="MLflow store (default: sqlite file in the home folder)."
-    )(command)
 
 
 def complete_ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -9,9 +9,9 @@ import click
 import methods
 from cli import options
 from cli.allocation import budget_options, chosen_settings
+from cli.mirror import Tracking, mirror_all, tracking_options
 from cli.output import print_json, print_rich, progress
-from cli.reproduce import mirror_all
-from cli.schedule import announce, chosen_training, overrides_from, training_options
+from cli.schedule import Schedule, announce, chosen_training, training_options
 
 
 @click.command(
@@ -44,7 +44,7 @@ from cli.schedule import announce, chosen_training, overrides_from, training_opt
 @training_options
 @options.device
 @options.data_root
-@options.tracking
+@tracking_options
 @options.extra_registries
 @options.as_json
 def command(
@@ -62,17 +62,10 @@ def command(
     recipe_name: str | None,
     evaluation: str | None,
     name: str | None,
-    assignments: tuple[str, ...],
-    seeds: int,
-    fresh: bool,
-    dry_run: bool,
-    evaluate_every: int,
-    channels_last: bool,
-    compiled: bool,
+    schedule: Schedule,
     device: str,
     data_root: Path | None,
-    tracking_uri: str | None,
-    no_tracking: bool,
+    tracking: Tracking,
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -99,10 +92,10 @@ def command(
         recipe_name=recipe_name,
         evaluation=evaluation,
         name=name,
-        overrides={**settings, **overrides_from(assignments)},
+        overrides={**settings, **schedule.overrides},
     )
-    if dry_run:
-        announce(entry, recipe, changed, seeds, registry)
+    if schedule.dry_run:
+        announce(entry, recipe, changed, schedule.seeds, registry)
         return
     from harness.reports.tables import verdict_blocks
     from harness.reproduction import Options
@@ -115,10 +108,9 @@ def command(
             from_file=weights,
             progress=bars,
         )
-        training = chosen_training(seeds, fresh, evaluate_every, channels_last, compiled, changed)
+        training = chosen_training(schedule, changed)
         result = reproduce_by_training(entry, registry, recipe, chosen, training)
-        if not no_tracking:
-            mirror_all([result], tracking_uri, bars)
+        mirror_all([result], tracking, bars)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
+from cli.mirror import Tracking, mirror_all, tracking_options
 from cli.output import Bars, Lines, progress
-from cli.schedule import announce, chosen_training, overrides_from, training_options
+from cli.schedule import Schedule, announce, chosen_training, training_options
 from cli.verdicts import exit_status, report
 from harness.errors import BenchError, Preempted, ProtocolError
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @options.evaluation
 @options.device
 @options.data_root
-@options.tracking
+@tracking_options
 @options.extra_registries
 @options.as_json
 def command(
@@ -65,13 +65,7 @@ def command(
     suite: str | None,
     from_file: Path | None,
     mode: str,
-    assignments: tuple[str, ...],
-    seeds: int,
-    fresh: bool,
-    dry_run: bool,
-    evaluate_every: int,
-    channels_last: bool,
-    compiled: bool,
+    schedule: Schedule,
     limit: int | None,
     stand_in: str | None,
     offline: bool,
@@ -80,8 +74,7 @@ def command(
     fast: bool,
     device: str,
     data_root: Path | None,
-    tracking_uri: str | None,
-    no_tracking: bool,
+    tracking: Tracking,
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -98,12 +91,11 @@ def command(
     entries = _entries(registry, entry_ids, suite)
     if from_file is not None and len(entries) > 1:
         raise click.UsageError("--from gives one file; name one ID")
-    overrides = overrides_from(assignments)
-    if overrides and mode != "train":
+    if schedule.overrides and mode != "train":
         raise click.UsageError("--set changes a training recipe; add --mode train")
-    if dry_run:
+    if schedule.dry_run:
         for entry in entries:
-            _announce(entry, registry, mode, overrides, seeds)
+            _announce(entry, registry, mode, schedule)
         return
     from harness.reproduction import Options
     from harness.suite import reproduce_together
@@ -122,14 +114,12 @@ def command(
             progress=bars,
         )
         if mode == "train":
-            how = (seeds, fresh, evaluate_every, channels_last, compiled)
-            coming = _trained(entries, registry, overrides, chosen, how)
+            coming = _trained(entries, registry, chosen, schedule)
         else:
             again = suite is None if resume is None else not resume
             coming = reproduce_together(entries, registry, chosen, resume=not again)
         outcomes = _followed(coming, entries, bars)
-        if not no_tracking:
-            mirror_all([each.result for each in outcomes if each.result], tracking_uri, bars)
+        mirror_all([each.result for each in outcomes if each.result], tracking, bars)
     report(outcomes, as_json)
     raise SystemExit(exit_status(outcomes))
 
@@ -167,19 +157,15 @@ def _in_a_word(outcome: Outcome) -> str:
 
 
 def _trained(
-    entries: Sequence[Entry],
-    registry: Registry,
-    overrides: dict[str, str],
-    chosen: Options,
-    how: tuple[int, bool, int, bool, bool],
+    entries: Sequence[Entry], registry: Registry, chosen: Options, schedule: Schedule
 ) -> Iterator[Outcome]:
-    """Entries trained by their recipes, one after the other. how: see chosen_training."""
+    """Entries trained by their recipes, one after the other."""
     from harness.suite import Outcome
 
     for entry in entries:
         try:
-            recipe, changed = recipe_for(entry, registry, overrides)
-            training = chosen_training(*how, changed)
+            recipe, changed = recipe_for(entry, registry, schedule.overrides)
+            training = chosen_training(schedule, changed)
             yield Outcome(entry, _by_training(entry, registry, recipe, chosen, training))
         except Preempted:
             raise
@@ -207,28 +193,11 @@ def recipe_for(
     return with_overrides(registry.recipes[entry.recipe], overrides)
 
 
-def _announce(
-    entry: Entry, registry: Registry, mode: str, overrides: dict[str, str], seeds: int
-) -> None:
+def _announce(entry: Entry, registry: Registry, mode: str, schedule: Schedule) -> None:
     if mode == "train":
-        announce(entry, *recipe_for(entry, registry, overrides), seeds, registry)
+        recipe = recipe_for(entry, registry, schedule.overrides)
+        announce(entry, *recipe, schedule.seeds, registry)
         return
     from harness.checkpoints import status
 
     click.echo(f"{entry.id}: evaluate {entry.evaluation}, checkpoint: {status(entry)}")
-
-
-def mirror_all(results: list[Result], uri: str | None, bars: Bars | Lines) -> None:
-    """Mirror results into MLflow; the first problem is noted and ends the attempt.
-
-    Under torchrun the first process does it for all.
-    """
-    from harness.tracking import mirror
-
-    if os.environ.get("RANK", "0") != "0":
-        return
-    for result in results:
-        problem = mirror(result, uri)
-        if problem:
-            bars.note(problem)
-            return

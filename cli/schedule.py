@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
+
+from cli.options import gathered
 
 if TYPE_CHECKING:
     from harness.registry import Registry
@@ -13,39 +15,53 @@ if TYPE_CHECKING:
     from harness.registry.recipes import Override, Recipe
     from harness.training import Training
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What the user says about a training run."""
+
+    assignments: tuple[str, ...]
+    seeds: int
+    fresh: bool
+    dry_run: bool
+    evaluate_every: int
+    channels_last: bool
+    compiled: bool
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The KEY=VALUE texts of --set as a mapping. Raises UsageError for anything else."""
+        return overrides_from(self.assignments)
 
 
-def training_options(command: F) -> F:
-    """--set, --seeds, --fresh, --dry-run, --evaluate-every, --channels-last, --compile."""
-    for option in (
-        click.option(
-            "--compile", "compiled", is_flag=True, help="torch.compile the network (recorded)."
-        ),
-        click.option("--channels-last", is_flag=True, help="NHWC memory layout (recorded)."),
-        click.option(
-            "--evaluate-every",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            help="Epochs between evaluations; the last epoch is always evaluated.",
-        ),
-        click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
-        click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
-        click.option(
-            "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds."
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override a recipe value, e.g. epochs=3, optimizer.lr=0.05, "
-            "settings.sparsity=0.9 (repeatable; recorded).",
-        ),
-    ):
-        command = option(command)
-    return command
+training_options = gathered(
+    "schedule",
+    Schedule,
+    click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a recipe value, e.g. epochs=3, optimizer.lr=0.05, "
+        "settings.sparsity=0.9 (repeatable; recorded).",
+    ),
+    click.option(
+        "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds."
+    ),
+    click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
+    click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
+    click.option(
+        "--evaluate-every",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Epochs between evaluations; the last epoch is always evaluated.",
+    ),
+    click.option("--channels-last", is_flag=True, help="NHWC memory layout (recorded)."),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="torch.compile the network (recorded)."
+    ),
+)
 
 
 def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
@@ -59,23 +75,16 @@ def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
     return parsed
 
 
-def chosen_training(
-    seeds: int,
-    fresh: bool,
-    evaluate_every: int,
-    channels_last: bool,
-    compiled: bool,
-    overrides: tuple[Override, ...],
-) -> Training:
-    """The harness's view of the options."""
+def chosen_training(schedule: Schedule, overrides: tuple[Override, ...]) -> Training:
+    """The harness's view of the options; overrides: of the recipe, already applied."""
     from harness.protocols.train import Speed
     from harness.training import Training
 
     return Training(
-        seeds=tuple(range(seeds)),
-        fresh=fresh,
-        evaluate_every=evaluate_every,
-        speed=Speed(channels_last=channels_last, compile=compiled),
+        seeds=tuple(range(schedule.seeds)),
+        fresh=schedule.fresh,
+        evaluate_every=schedule.evaluate_every,
+        speed=Speed(channels_last=schedule.channels_last, compile=schedule.compiled),
         overrides=overrides,
     )
 

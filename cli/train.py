@@ -8,9 +8,9 @@ import click
 
 import methods
 from cli import options
+from cli.mirror import Tracking, mirror_all, tracking_options
 from cli.output import print_json, print_rich, progress
-from cli.reproduce import mirror_all
-from cli.schedule import overrides_from, training_options
+from cli.schedule import Schedule, training_options
 
 METHODS = ", ".join(methods.BUILT_IN)
 
@@ -32,7 +32,7 @@ METHODS = ", ".join(methods.BUILT_IN)
 @training_options
 @options.device
 @options.data_root
-@options.tracking
+@tracking_options
 @options.extra_registries
 @options.as_json
 def command(
@@ -43,17 +43,10 @@ def command(
     evaluation: str | None,
     start: str | None,
     name: str | None,
-    assignments: tuple[str, ...],
-    seeds: int,
-    fresh: bool,
-    dry_run: bool,
-    evaluate_every: int,
-    channels_last: bool,
-    compiled: bool,
+    schedule: Schedule,
     device: str,
     data_root: Path | None,
-    tracking_uri: str | None,
-    no_tracking: bool,
+    tracking: Tracking,
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -65,7 +58,6 @@ def command(
     from harness.local import local_training
 
     registry = options.load_registry(registries)
-    overrides = overrides_from(assignments)
     entry, recipe, changed = local_training(
         registry,
         method=method,
@@ -75,22 +67,21 @@ def command(
         evaluation=evaluation,
         start=start,
         name=name,
-        overrides=overrides,
+        overrides=schedule.overrides,
     )
     from cli.schedule import announce, chosen_training
     from harness.reports.tables import verdict_blocks
     from harness.reproduction import Options
     from harness.training import reproduce_by_training
 
-    if dry_run:
-        announce(entry, recipe, changed, seeds, registry)
+    if schedule.dry_run:
+        announce(entry, recipe, changed, schedule.seeds, registry)
         return
     with progress() as bars:
         chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)
-        training = chosen_training(seeds, fresh, evaluate_every, channels_last, compiled, changed)
+        training = chosen_training(schedule, changed)
         result = reproduce_by_training(entry, registry, recipe, chosen, training)
-        if not no_tracking:
-            mirror_all([result], tracking_uri, bars)
+        mirror_all([result], tracking, bars)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
