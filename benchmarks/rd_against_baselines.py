@@ -283,7 +283,7 @@ def accuracy_plot(records: list[Row], target: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    wide = min(3, len(records))
+    wide = math.ceil(math.sqrt(len(records)))
     high = math.ceil(len(records) / wide)
     figure, panels = plt.subplots(
         high, wide, figsize=(4.2 * wide, 3.6 * high), squeeze=False, layout="constrained"
@@ -299,7 +299,10 @@ def accuracy_plot(records: list[Row], target: Path) -> None:
                 axes.plot(*zip(*line, strict=True), marker="o", label=rule, color=COLOURS[rule])
         for row in dense:
             axes.axhline(row["top1_pct"], color="#9aa3ad", linestyle="--", linewidth=1)
-        axes.set_title(f"{content['network']}, n = {content['configuration']['n']:,}", fontsize=9)
+        how = content["configuration"]
+        axes.set_title(
+            f"{content['network']}, {how['reduction']} curves, n = {how['n']:,}", fontsize=9
+        )
         axes.set_xlabel("sparsity, % of conv and linear weights")
         axes.set_ylabel("top-1, %")
         axes.set_ylim(0, 100)
