@@ -85,7 +85,7 @@ DEFAULT = (
         lambda r: number(r.reported_reduction_pct),
         ("reported_reduction_pct",),
         True,
-        3,
+        5,
         "reported −% = MACs saved by the paper's counter",
         only_if_any=True,
     ),
@@ -95,7 +95,7 @@ DEFAULT = (
         lambda r: number(r.strict_reduction_pct),
         ("strict_reduction_pct",),
         True,
-        3,
+        5,
         "strict −% = MACs saved once gates, classifier and refilled channels are counted (these "
         "networks keep all their weights, and MACs are the mean over images)",
         only_if_any=True,
@@ -106,7 +106,7 @@ DEFAULT = (
         _times,
         ("dense_ms_p50", "fastest_ms_p50"),
         True,
-        3,
+        5,
         "ms = median of one image (batch 1), dense → fastest way of running the pruned network, "
         "timed in turns",
         only_if_any=True,
@@ -156,11 +156,12 @@ DEFAULT = (
     ),
     Column("date", "date", lambda r: r.date, ("date",), False, 4),
 )
-EXTRA = (  # on request only
+DATASET = Column("dataset", "data set", lambda r: r.dataset, ("dataset",), False, 2)
+EXTRA = (  # on request only; the data set also where there are several
     Column("paper", "paper", lambda r: r.paper or MISSING, ("paper",)),
     Column("method", "method", lambda r: r.method, ("method",)),
     Column("model", "model", lambda r: r.model, ("model",)),
-    Column("dataset", "data set", lambda r: r.dataset, ("dataset",)),
+    DATASET,
     Column("baseline", "baseline", lambda r: r.baseline or MISSING, ("baseline",)),
     Column(
         "weights",
@@ -186,7 +187,10 @@ def chosen(keys: Iterable[str]) -> tuple[Column, ...]:
 
 def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     """The columns of the default table that say something about any of `rows`."""
-    return tuple(c for c in DEFAULT if not c.only_if_any or any(c.text(r) != MISSING for r in rows))
+    said = [c for c in DEFAULT if not c.only_if_any or any(c.text(r) != MISSING for r in rows)]
+    if len({r.dataset for r in rows}) > 1:
+        said.insert(said.index(ENTRY) + 1, DATASET)
+    return tuple(said)
 
 
 def legend(columns: Sequence[Column]) -> str:

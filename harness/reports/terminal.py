@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GAP = 2
 SHORTEST_ENTRY = 26  # columns; where an id has less, it stands on a line of its own
+DETAIL = 3  # from this priority on, a column folds before an id does
 SHORTEST_TEXT = 12  # "contradicted", the longest word of a verdict
 
 
@@ -69,15 +70,19 @@ def _fit(
         shortest = SHORTEST_ENTRY if column is ENTRY else SHORTEST_TEXT
         return natural[column.key] if column.right else min(natural[column.key], shortest)
 
-    def needed(columns: Sequence[Column]) -> int:
-        return sum(map(least, columns)) + GAP * (len(columns) - 1)
+    def needed(columns: Sequence[Column], whole: bool = False) -> int:
+        widths = [natural[c.key] if whole else least(c) for c in columns]
+        return sum(widths) + GAP * (len(columns) - 1)
 
     core = [c for c in held if c.priority == 0]
     stacked = needed(core) > width
     room = width - GAP if stacked else width
     candidates = [c for c in held if c is not ENTRY or not stacked]
     by_importance = sorted(candidates, key=lambda c: c.priority)
-    while by_importance and needed(by_importance) > room:
+    while by_importance and (
+        needed(by_importance) > room
+        or (by_importance[-1].priority >= DETAIL and needed(by_importance, whole=True) > room)
+    ):
         by_importance.pop()
     beside = tuple(c for c in candidates if c in by_importance)
     widths = {c.key: least(c) for c in beside}

@@ -72,6 +72,14 @@ def test_a_wide_terminal_shows_every_column_in_one_line() -> None:
     assert lines[2].startswith("└ dense-resnet20-cifar10-keras")
 
 
+def test_details_fold_before_an_id_does() -> None:
+    whole = max(len(line) for line in printed(ROWS, 300)[:3])
+    head, first, below, *_ = printed(ROWS, whole - 1)
+    assert first.startswith("l1norm-resnet20-cifar10-30-keras [1]")
+    assert head.split()[-2:] == ["n", "v"]
+    assert below.strip() == "date 2026-11-03"
+
+
 def test_chosen_columns_come_in_the_given_order() -> None:
     assert printed(ROWS, 100, "delta", "method")[0].split() == ["entry", "Δ", "pp", "method"]
 
