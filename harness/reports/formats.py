@@ -79,11 +79,14 @@ def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
     held = columns or shown_columns(rows)
     numbered = marks(rows)
     head = " & ".join(latex_text(c.head) for c in held) + r" \\"
+    needs = "booktabs,xcolor" if any(r.outdated for r in rows) else "booktabs"
     body = []
     for r in rows:
         name = (r"\quad " if r.is_baseline else "") + latex_text(r.entry)
         mark = rf"\textsuperscript{{{numbered[r.note].strip('[]')}}}" if r.note else ""
         cells = [name + mark, *(latex_text(c.text(r)) for c in held[1:])]
+        if r.outdated:
+            cells = [rf"\textcolor{{gray}}{{{cell}}}" for cell in cells]
         body.append(" & ".join(cells) + r" \\")
     notes = [
         rf"\textsuperscript{{{mark.strip('[]')}}}~{latex_text(note)}\par"
@@ -92,7 +95,7 @@ def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
     spec = "".join("r" if c.right else "l" for c in held)
     return "\n".join(
         [
-            r"% \usepackage{booktabs}",
+            rf"% \usepackage{{{needs}}}",
             rf"\begin{{tabular}}{{{spec}}}",
             r"\toprule",
             head,
@@ -141,6 +144,7 @@ def _html(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
     for r in rows:
         kinds = [n for n, on in (("outdated", r.outdated), ("baseline", r.is_baseline)) if on]
         kind = f' class="{" ".join(kinds)}"' if kinds else ""
+        kind += ' style="color:gray"' if r.outdated else ""  # wherever it is pasted
         mark = f" <sup>{numbered[r.note]}</sup>" if r.note else ""
         cells = "".join(f"<td{_right(c)}>{escape(c.text(r))}</td>" for c in held[1:])
         body.append(f'<tr{kind}><th scope="row">{escape(r.entry)}{mark}</th>{cells}</tr>')

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.registry import load
 from harness.reports.formats import render
+from harness.reports.layout import shown_columns
 from harness.reports.rows import Row, row
 from harness.reports.select import SORTS, Wanted, leaderboard
 from harness.results import Protocol
@@ -132,6 +133,9 @@ def test_a_result_of_an_older_protocol_is_marked_and_explained() -> None:
     [shown] = leaderboard([old], newer)
     assert shown.outdated
     assert "[1] measured by cifar10-imagenet-norm v1; now v2" in render([shown], "markdown")
-    assert '<tr class="outdated">' in render([shown], "html")
+    assert '<tr class="outdated" style="color:gray">' in render([shown], "html")
+    latex = render([shown], "latex")
+    assert latex.startswith(r"% \usepackage{booktabs,xcolor}")
+    assert latex.count(r"\textcolor{gray}{") == len(shown_columns([shown]))
     [same] = leaderboard([old], REGISTRY)
     assert (same.outdated, same.note) == (False, "")
