@@ -187,7 +187,9 @@
     });
     section.querySelector(".chart-note").textContent =
       there.length + " of " + points.length + " shown networks have this figure; " +
-      front.length + " on the Pareto front of all measured ones (dashed).";
+      (front.length
+        ? front.length + " on the Pareto front of all measured ones (dashed)."
+        : "no full measurement among them, so no Pareto front.");
     place.hidden = there.length === 0;
     if (there.length === 0) return;
     var label = "Top-1 accuracy against " + axis.title + ": " + there.length + " networks. " +
