@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -39,6 +40,7 @@ def command(
     others.
     """
     from harness.checkpoints import obtain
+    from harness.reproduction import build_model
 
     if from_file is not None and len(entry_ids) > 1:
         raise click.UsageError("--from gives one file; name one ID")
@@ -49,7 +51,13 @@ def command(
     with progress() as bars:
         for entry in entries:
             try:
-                obtained = obtain(entry, from_file=from_file, data_root=data_root, progress=bars)
+                obtained = obtain(
+                    entry,
+                    from_file=from_file,
+                    data_root=data_root,
+                    progress=bars,
+                    model=partial(build_model, entry),
+                )
             except CheckpointError as error:
                 failed.append(error)
             else:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from harness.checkpoints import obtain
 from harness.errors import ProtocolError
 from harness.local import read_weights
 from harness.progress import Progress
 from harness.registry import Registry
+from harness.reproduction import Options, obtain_checkpoint
 from methods.deep_compression import (
     LayerSize,
     percentile_masks,
@@ -52,7 +52,8 @@ def find(
     if Path(what).is_file():
         tensors, facts = read_weights(Path(what), format_id)
         return Given(tensors, facts.size_bytes)
-    obtained = obtain(registry.get(what), data_root=data_root, progress=progress)
+    options = Options(data_root=data_root, progress=progress)
+    obtained = obtain_checkpoint(registry.get(what), options)
     return Given(obtained.tensors(), obtained.size_bytes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
 
 
 def obtain_checkpoint(entry: Entry, options: Options) -> Obtained:
-    """The entry's verified and converted file. Raises CheckpointError."""
+    """The entry's verified and converted file, which fits its network. Raises CheckpointError."""
     options.progress.stage(f"{entry.id}: checkpoint")
     return obtain(
         entry,
@@ -70,6 +71,7 @@ def obtain_checkpoint(entry: Entry, options: Options) -> Obtained:
         data_root=options.data_root,
         offline=options.offline,
         progress=options.progress,
+        model=partial(build_model, entry),
     )
 
 

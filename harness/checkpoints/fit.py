@@ -19,6 +19,15 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], entry_id: str) ->
     Batch-norm counters may be absent: files from before torch 0.4.1 lack them, and torch fills
     them in. Raises KeyMismatch, with the model untouched, if any name or shape differs.
     """
+    told = misfit(model, tensors)
+    if told:
+        msg = f"{entry_id}: {told} Compare model and checkpoint format of the entry: bench show "
+        raise KeyMismatch(f"{msg}{entry_id}")
+    model.load_state_dict(dict(tensors), strict=True)
+
+
+def misfit(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """One sentence on the names and shapes in which the two differ; "" if they fit."""
     wanted = model.state_dict()
     missing = [n for n in wanted if n not in tensors and not n.endswith(".num_batches_tracked")]
     unexpected = [name for name in tensors if name not in wanted]
@@ -27,22 +36,11 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], entry_id: str) ->
         for name, value in wanted.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
-    if missing or unexpected or shapes:
-        parts = (
-            _some("missing", missing),
-            _some("unexpected", unexpected),
-            _some("shapes", shapes),
-        )
-        msg = (
-            f"{entry_id}: checkpoint and model do not fit: {'; '.join(p for p in parts if p)}. "
-            f"Compare model and checkpoint format of the entry: bench show {entry_id}"
-        )
-        raise KeyMismatch(msg)
-    model.load_state_dict(dict(tensors), strict=True)
+    kinds = {"missing": missing, "unexpected": unexpected, "shapes": shapes}
+    told = "; ".join(_some(kind, names) for kind, names in kinds.items() if names)
+    return f"checkpoint and model do not fit: {told}." if told else ""
 
 
 def _some(kind: str, names: list[str]) -> str:
-    if not names:
-        return ""
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{more})"

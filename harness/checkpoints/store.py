@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from harness.errors import (
 from harness.registry.entries import Checkpoint, Entry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from harness.checkpoints.download import Policy
     from harness.progress import Progress
@@ -67,7 +67,7 @@ class Obtained:
 
     def tensors(self) -> dict[str, Tensor]:
         """Plain state dict of the model, on the CPU."""
-        return {name: value for name, value in self._read() if not name.startswith("heads.")}
+        return _of_the_network(dict(self._read()))
 
     def heads(self) -> dict[str, Tensor]:
         """Gate heads of a dynamic method: `<gated layer>.{weight,bias}`; empty for all others."""
@@ -83,6 +83,11 @@ class Obtained:
         yield from read_safetensors(self.path).items()
 
 
+def _of_the_network(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All but the gate heads of a dynamic method."""
+    return {name: value for name, value in tensors.items() if not name.startswith("heads.")}
+
+
 def obtain(
     entry: Entry,
     *,
@@ -91,12 +96,14 @@ def obtain(
     offline: bool = False,
     progress: Progress | None = None,
     policy: Policy | None = None,
+    model: Callable[[], nn.Module] | None = None,
 ) -> Obtained:
     """The entry's checkpoint: stored already, or fetched, verified, converted and stored.
 
     Where nothing is published, the user's file is all there is: from_file, or the last one given.
     from_file replaces the entry's sources. offline asks no host. progress sees one stage per
-    download, in bytes. Raises CheckpointUnavailable, HashMismatch, NotACheckpoint,
+    download, in bytes. model: makes the entry's network; a file that does not fit it is neither
+    stored nor pinned. Raises CheckpointUnavailable, HashMismatch, NotACheckpoint,
     UnsafePickle or KeyMismatch, each naming the entry and the next command; RegistryError if the
     entry itself is wrong. A failure leaves nothing but a download that can be continued.
     """
@@ -123,7 +130,7 @@ def obtain(
             if stored is not None and stored.sha256 == file.sha256:
                 return stored
             with _used_up(folder):
-                return _keep(entry, checkpoint, folder, file)
+                return _keep(entry, checkpoint, folder, file, model)
 
 
 def status(entry: Entry, data_root: Path | None = None) -> Status:
@@ -214,10 +221,20 @@ def _acceptance(entry: Entry, checkpoint: Checkpoint) -> Callable[[Path], tuple[
     return accept
 
 
-def _keep(entry: Entry, checkpoint: Checkpoint, folder: Path, file: sources.Delivered) -> Obtained:
+def _keep(
+    entry: Entry,
+    checkpoint: Checkpoint,
+    folder: Path,
+    file: sources.Delivered,
+    model: Callable[[], nn.Module] | None,
+) -> Obtained:
+    from harness.checkpoints.fit import misfit
     from harness.checkpoints.formats import convert
 
     tensors, stated = convert(file.path, checkpoint.format)
+    told = misfit(model(), _of_the_network(tensors)) if model is not None else ""
+    if told:
+        raise KeyMismatch(told)
     if checkpoint.sha256 is None:
         pins.pin(entry.id, file.sha256, file.source)
     path = folder / f"{file.sha256[:16]}.safetensors"
@@ -323,14 +340,19 @@ def _advice(error: CheckpointError, entry: Entry) -> str:
     pull = f"bench pull {entry.id} --from FILE"
     where = f"links: bench show {entry.id}"
     if isinstance(error, HashMismatch):
+        pinned = entry.checkpoint is not None and entry.checkpoint.sha256 is None
+        where = f"delete the line of {entry.id} in registry.lock" if pinned else "correct the hash"
         return (
             f"Get the original file and run: {pull} - or, if its publisher replaced it and you "
-            f"trust the new one, correct the hash and run: bench pull {entry.id}"
+            f"trust the new one, {where} and run: bench pull {entry.id}"
         )
     if isinstance(error, UnsafePickle):
         return f"Save its tensors alone where you trust it, then run: {pull}"
     if isinstance(error, KeyMismatch):
-        return f"Check the entry's format with: bench show {entry.id} - or run: {pull}"
+        return (
+            f"Is it the file of another entry? What belongs here: bench show {entry.id} - "
+            f"then run: {pull}"
+        )
     if isinstance(error, NotACheckpoint):
         return f"Download it in a browser ({where}) and run: {pull}"
     train = f"bench reproduce {entry.id} --mode train"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from harness.checkpoints.load import read_safetensors
-from tests.checkpoints.conftest import Server, reply
+from tests.checkpoints.conftest import Server, files_below, reply
 from tests.cli.conftest import KEPT, Bench, acdc_file, document, tiny_registry
 
 
@@ -64,3 +66,23 @@ def test_a_file_by_hand_is_held_to_the_same_rules(
     assert bench(*arguments, tmp_path / "page.ckpt").exit_code == 4
     (tmp_path / "good.ckpt").write_bytes(acdc_file())
     assert bench(*arguments, tmp_path / "good.ckpt").exit_code == 0
+
+
+def test_a_file_of_another_network_is_refused_and_pins_nothing(
+    bench: Bench, tmp_path: Path, home: Path
+) -> None:
+    arguments = ("pull", "acdc-tiny-50", "--registry", tiny_registry(tmp_path, "https://gone/f"))
+    other = tmp_path / "other.ckpt"
+    torch.save({"model_state_dict": {"module.fc.weight": torch.zeros(10, 32)}}, other)
+    done = bench(*arguments, "--from", other)
+    assert done.exit_code == 4
+    [told] = [line for line in done.stderr.splitlines() if line.startswith("bench: ")]
+    assert told.startswith("bench: acdc-tiny-50: checkpoint and model do not fit: 16 missing")
+    assert "bench show acdc-tiny-50" in told and told.count("acdc-tiny-50: ") == 1
+    assert files_below(home) == []
+    good = tmp_path / "good.ckpt"
+    good.write_bytes(acdc_file())
+    assert bench(*arguments, "--from", good).exit_code == 0
+    refused = bench(*arguments, "--from", other)
+    assert refused.exit_code == 4
+    assert "delete the line of acdc-tiny-50 in registry.lock" in refused.stderr
