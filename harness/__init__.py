@@ -9,12 +9,12 @@ fast = harness.sparse.compile(model, example_images) # skips the zeros, same out
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from torch import nn
 
@@ -33,10 +33,10 @@ def __getattr__(name: str) -> ModuleType:
 def load(
     entry_id: str,
     *,
-    from_file: Path | None = None,
-    data_root: Path | None = None,
+    from_file: str | Path | None = None,
+    data_root: str | Path | None = None,
     device: str = "cpu",
-    registries: Iterable[Path] = (),
+    registries: Iterable[str | Path] = (),
 ) -> nn.Module:
     """The network of a registry entry with its published weights, in eval mode.
 
@@ -47,20 +47,20 @@ def load(
     from harness import registry
     from harness.reproduction import Options, load_model
 
-    entry = registry.load(extra=registries).get(entry_id)
-    options = Options(device=device, data_root=data_root, from_file=from_file)
+    entry = registry.load(extra=map(Path, registries)).get(entry_id)
+    options = Options(device=device, data_root=_path(data_root), from_file=_path(from_file))
     return load_model(entry, options)[0]
 
 
 def reproduce(
     entry_id: str,
     *,
-    from_file: Path | None = None,
-    data_root: Path | None = None,
+    from_file: str | Path | None = None,
+    data_root: str | Path | None = None,
     device: str = "cpu",
     limit: int | None = None,
     track: bool = False,
-    registries: Iterable[Path] = (),
+    registries: Iterable[str | Path] = (),
 ) -> Result:
     """Evaluate an entry's published checkpoint, judge it, save the result and return it.
 
@@ -74,10 +74,16 @@ def reproduce(
     from harness.reproduction import Options, reproduce_by_evaluation
     from harness.tracking import mirror
 
-    entries = registry.load(extra=registries)
-    options = Options(device=device, data_root=data_root, from_file=from_file, limit=limit)
+    entries = registry.load(extra=map(Path, registries))
+    options = Options(
+        device=device, data_root=_path(data_root), from_file=_path(from_file), limit=limit
+    )
     result = reproduce_by_evaluation(entries.get(entry_id), entries, options)
     problem = mirror(result) if track else ""
     if problem:
         warnings.warn(problem, stacklevel=2)
     return result
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given).expanduser()

@@ -44,6 +44,15 @@ def test_load_returns_a_ready_module(tiny: dict[str, object]) -> None:
         assert model(torch.rand(2, 1, 8, 8)).argmax(1).tolist() == [ALWAYS, ALWAYS]
 
 
+def test_paths_may_be_given_as_text(tmp_path: Path, tiny: dict[str, object]) -> None:
+    registries, file = [str(tmp_path / "acdc-tiny-50.yaml")], str(tmp_path / "f.ckpt")
+    place = {"registries": registries, "data_root": str(tmp_path)}
+    model = harness.load("acdc-tiny-50", from_file=file, **place)  # type: ignore[arg-type]
+    assert not model.training
+    result = harness.reproduce("acdc-tiny-50", limit=5, **place)  # type: ignore[arg-type]
+    assert result.counts.n == 5
+
+
 def test_reproduce_returns_the_judged_result_and_saves_it(
     tiny: dict[str, object], home: Path
 ) -> None:
