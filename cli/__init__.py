@@ -115,15 +115,23 @@ class Bench(click.Group):
             ctx.exit(exit_code(error))
         except (click.exceptions.Exit, click.Abort):
             raise
-        except (ImportError, RuntimeError, AttributeError) as error:
-            # A torchvision built for another torch cannot be imported; every verb meets it.
-            from harness.provenance import broken_pair
-
-            told = broken_pair(error)
+        except (OSError, ImportError, RuntimeError, AttributeError) as error:
+            told = _about_this_machine(error)
             if told is None:
                 raise
             click.echo(f"bench: {told}", err=True)
             ctx.exit(UNEXPECTED)
+
+
+def _about_this_machine(error: Exception) -> str | None:
+    """What every verb can meet: a home that cannot be written, a torchvision of another torch."""
+    if isinstance(error, OSError):
+        from harness.paths import complaint
+
+        return complaint(error)
+    from harness.provenance import broken_pair
+
+    return broken_pair(error)
 
 
 # `bench` alone shows its help; click before 8.2 does so without an error.

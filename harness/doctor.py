@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,7 +68,9 @@ def _machine() -> Iterator[Finding]:
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(there).free / 2**30
     yield Finding("disk", free > MIN_FREE_GIB, f"{free:.0f} GiB free at the home folder")
-    yield Finding("home", True, f"{home} (set BENCH_HOME to move it)")
+    writable = there.is_dir() and os.access(there, os.W_OK)
+    told = "set BENCH_HOME to move it" if writable else "not writable: set BENCH_HOME elsewhere"
+    yield Finding("home", writable, f"{home} ({told})")
     yield from _decoded_pictures()
 
 

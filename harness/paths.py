@@ -6,9 +6,11 @@ Data: --data-root, else $BENCH_DATA_ROOT, else <home>/data.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 _PACKAGE = Path(__file__).resolve().parent
 _CLONE = _PACKAGE.parent
 
@@ -27,6 +29,20 @@ def home() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("reprune"))
+
+
+def complaint(error: OSError) -> str | None:
+    """One line on a home folder that cannot be written; None for any other error."""
+    place = home()
+    if error.errno not in _NOT_WRITABLE or error.filename is None:
+        return None
+    failed = Path(os.fsdecode(error.filename))
+    if place not in (failed, *failed.parents) and failed not in place.parents:
+        return None
+    return (
+        f"the home folder {place} cannot be written: {error.strerror}. "
+        "Point BENCH_HOME at a folder with room where you may write"
+    )
 
 
 def data_root(option: str | Path | None = None) -> Path:

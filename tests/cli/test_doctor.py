@@ -52,6 +52,14 @@ def test_decoded_pictures_are_told_with_their_size_and_folder(bench: Bench, home
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_home_that_cannot_be_written_is_a_finding(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = document(bench("doctor", "--json", BENCH_HOME=str(tmp_path / "file" / "home")))
+    [home] = [item for item in found if item["what"] == "home"]
+    assert not home["ok"] and "not writable: set BENCH_HOME elsewhere" in home["text"]
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_screen_marks_what_is_wrong_and_fits(bench: Bench) -> None:
     lines = bench("doctor", COLUMNS="60").stdout.splitlines()
     # What is longer is one path or address, kept whole so that it can be copied.

@@ -175,6 +175,25 @@ def test_a_torchvision_of_another_torch_is_one_line(
     assert "pip install -U torch torchvision" in line
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("pull", "dense-convnet-tiny-digits")])
+def test_a_home_that_cannot_be_written_is_one_line(
+    bench: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / "home"
+    done = bench(*arguments, BENCH_HOME=str(home))
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"bench: the home folder {home} cannot be written: ")
+    assert "BENCH_HOME" in line
+
+
+def test_an_error_elsewhere_is_not_put_down_to_the_home(bench: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        bench("export", "dense-convnet-tiny-digits", tmp_path / "file" / "x", "--to", "safetensors")
+
+
 def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch, bench: Run) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("something else")
