@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("check", epilog="Example:  bench check --suite nightly --junit night.xml")
 @click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
-@click.option("--suite", help="All entries of a suite (quickstart, nightly, ...).")
+@options.suite
 @click.option("--accept", "accepted", metavar="ID", help="Make ID's newest result the standard.")
 @click.option("--reason", help="Why it is right, with --accept.")
 @click.option("--result", "result_id", help="Another result than the newest, with --accept.")

@@ -93,6 +93,21 @@ def complete_ids(context: click.Context, parameter: click.Parameter, incomplete:
     return [name for name in load_registry(()).entries if name.startswith(incomplete)]
 
 
+def suite(command: F) -> F:
+    """--suite NAME."""
+    return click.option(
+        "--suite",
+        shell_complete=_complete_suites,
+        help="All entries of a suite (quickstart, nightly, ...).",
+    )(command)
+
+
+def _complete_suites(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    return [name for name in load_registry(()).suites if name.startswith(incomplete)]
+
+
 def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> None:
     """Raises UsageError, with the nearest known values, for a filter that no entry can pass."""
     from difflib import get_close_matches

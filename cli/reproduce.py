@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     epilog="Example:  bench reproduce --suite quickstart      (offline, under a minute)",
 )
 @click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
-@click.option("--suite", help="All entries of a suite (quickstart, nightly, ...).")
+@options.suite
 @click.option(
     "--from",
     "from_file",

@@ -51,3 +51,9 @@ def test_ids_are_completed() -> None:
         "acdc-resnet50-95-unif-2x",
     ]
     assert completed("reproduce", "str-resnet50-81") == ["str-resnet50-81"]
+
+
+@pytest.mark.parametrize("verb", ["reproduce", "check"])
+def test_suites_are_completed(verb: str) -> None:
+    assert completed(verb, "--suite", "") == ["quickstart", "nightly", "imagenet"]
+    assert completed(verb, "--suite", "ni") == ["nightly"]
