@@ -77,8 +77,12 @@ def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord
     """Records of one place, and what must be said about them."""
     if axis != "latency":
         return {}, ""
-    from harness.latency.records import newest
+    from harness.latencies import load_all, newest
     from harness.reports.latency_table import where
 
     records = newest(machine)
+    if machine is not None and not records:
+        known = sorted({record.place.machine for record in load_all()})
+        msg = f"nothing was timed on machine {machine!r}; on record: {', '.join(known) or 'none'}"
+        raise click.UsageError(msg)
     return records, where(next(iter(records.values()))) if records else ""

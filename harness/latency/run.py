@@ -80,8 +80,8 @@ def measure(subjects: Subjects, request: Request) -> LatencyRecord:
     """The timings, not yet saved; a backend that cannot run a network is listed with its reason.
 
     Every backend's outputs are compared with eager execution first. Ctrl-C ends it after the batch
-    sizes that are complete. Raises MetricError below 30 repeats, or if nothing could be timed;
-    ProtocolError for a device whose queue is not waited for; Preempted if it was stopped before
+    sizes that are complete. Raises MetricError if nothing could be timed; ProtocolError below 30
+    repeats and for a device whose queue is not waited for; Preempted if it was stopped before
     anything was complete.
     """
     require_repeats(request.repeats)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MetricError
-from harness.latency.records import Times
+from harness.errors import ProtocolError
+from harness.latencies import Times
 from harness.results import Latency, LayerTiming, Percentiles
 
 MIN_REPEATS = 30
@@ -30,7 +30,7 @@ def compare(networks: Mapping[str, nn.Module], images: Tensor, warmup: int = WAR
     """Times of `networks` on the same `images` (N,C,H,W), one at a time, the first as reference.
 
     Every image is one repeat, since a dynamic network takes its own time for each. Networks are
-    copied into the plain memory layout first. Raises MetricError below 30 images.
+    copied into the plain memory layout first. Raises ProtocolError below 30 images.
     """
     plain = {
         name: copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval()
@@ -64,7 +64,7 @@ def interleaved(
     """Milliseconds of each function per input: p50, p90 and the interquartile range.
 
     For every input all functions run one after the other. The first `warmup` inputs are also run
-    beforehand, untimed. Raises MetricError below 30 inputs.
+    beforehand, untimed. Raises ProtocolError below 30 inputs.
     """
     require_repeats(len(inputs))
     taken: dict[str, list[float]] = {name: [] for name in functions}
@@ -106,7 +106,7 @@ def in_turns(
     Each way is first run WARMUP_PASSES times. A turn is SETTLE_S or more of untimed passes, which
     bring the way's weights into the caches while threads of the previous one fall asleep, then
     `burst` timed ones. Every second round goes backwards, so that no way always follows the same.
-    after_round: told how many timed passes the round added to each. Raises MetricError below 30.
+    after_round: told how many timed passes the round added to each. Raises ProtocolError below 30.
     """
     require_repeats(repeats)
     now = clock or _now
@@ -133,10 +133,10 @@ def in_turns(
 
 
 def require_repeats(repeats: int) -> None:
-    """Raises MetricError below 30: fewer say little about a 90th percentile."""
+    """Raises ProtocolError below 30: fewer say little about a 90th percentile."""
     if repeats < MIN_REPEATS:
         msg = f"{repeats} repeats are too few for percentiles; give at least {MIN_REPEATS}"
-        raise MetricError(msg)
+        raise ProtocolError(msg)
 
 
 def layer_times(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import MetricError
+from harness.errors import MetricError, ProtocolError
 from harness.reports.labels import Box, place
 from harness.reports.tradeoff import Axis, Kind, Point, best
 
@@ -52,11 +52,12 @@ DPI = 150
 def draw(found: Sequence[Point], axis: Axis, title: str, note: str, target: Path) -> Path:
     """Draw `found` into `target` (.png or .svg, the same bytes every time); the path.
 
-    note: one line under the picture. Raises MetricError without points or for another format.
+    note: one line under the picture. Raises MetricError without points, ProtocolError for another
+    format.
     """
     if target.suffix.lower() not in FORMATS:
         msg = f"{target.name}: pictures are .png or .svg; name the file so"
-        raise MetricError(msg)
+        raise ProtocolError(msg)
     if not found:
         msg = f"no stored result has a mark on the {axis} axis"
         raise MetricError(f"{msg}. {_HOW_TO_GET[axis]}")

@@ -71,7 +71,7 @@ def test_weights_of_ones_own_and_densities_of_a_budget(bench: Bench, tmp_path: P
         ((SHIPPED, "--model", "resnet20"), 2, "give ids of entries, or --model NAME"),
         ((SHIPPED, "--budget", "a.csv:90"), 2, "--budget, --dataset and --name go with --model"),
         (("str-convnet-tiny-digits-91",), 2, "str-convnet-tiny-digits-90"),
-        ((SHIPPED, "--repeats", 29), 1, "29 repeats are too few"),
+        ((SHIPPED, "--repeats", 29), 2, "29 repeats are too few"),
         ((SHIPPED, "--backend", "tensorrt"), 2, "'tensorrt' is not one of"),
         (("--model", "convnet_tiny", "--budget", "gone.csv:90"), 2, "gone.csv"),
         (("str-resnet50-81",), 4, "str-resnet50-81"),
@@ -146,6 +146,9 @@ def test_plot_shows_latencies_of_one_machine(bench: Bench, tmp_path: Path) -> No
         assert bench("plot", "--dataset", "cifar10", *words).exit_code == 0
         text = target.read_text()
         assert shown in text and hidden not in text and f"machine {machine}" in text
+    words = ("--x", "latency", "--machine", "m3", "--out", tmp_path / "m3.svg")
+    unknown = bench("plot", "--dataset", "cifar10", *words)
+    assert unknown.exit_code == 2 and "'m3'; on record: m1, m2" in unknown.stderr
 
 
 def test_a_network_is_cut_written_and_timed(bench: Bench, tmp_path: Path) -> None:

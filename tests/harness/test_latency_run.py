@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.errors import BenchError, MetricError, Preempted, ProtocolError
-from harness.latency import run as latency_run
-from harness.latency.run import Request, measure
-from harness.latency.subjects import Subject, Subjects, of_model, prune_at_random_
+from harness import latency_run
+from harness.errors import BenchError, Preempted, ProtocolError
+from harness.latency_run import Request, measure
+from harness.latency_subjects import Subject, Subjects, of_model, prune_at_random_
 from harness.profile.backends import BACKENDS, Backend
 from harness.profile.latency import BURST, SETTLE_S, WARMUP_PASSES, in_turns
 from harness.profile.memory import peak_bytes
@@ -82,9 +82,9 @@ def test_a_turn_begins_with_untimed_passes_until_the_machine_has_settled() -> No
 
 
 def test_too_few_repeats_are_refused_before_anything_runs() -> None:
-    with pytest.raises(MetricError, match="29 repeats are too few"):
+    with pytest.raises(ProtocolError, match="29 repeats are too few"):
         in_turns({"a": lambda images: pytest.fail("ran")}, torch.zeros(1), 29)
-    with pytest.raises(MetricError, match="1 repeats are too few"):
+    with pytest.raises(ProtocolError, match="1 repeats are too few"):
         measure(subjects(tiny()), Request(repeats=1))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
-from harness.errors import MetricError
+from harness.errors import MetricError, ProtocolError
 from harness.reports.labels import Box, place
 from harness.reports.pareto import front
 from harness.reports.tradeoff import Point, best, doubt, points
@@ -127,7 +127,7 @@ def test_labels_in_a_drawn_picture_do_not_collide(
 
 
 def test_what_cannot_be_drawn_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MetricError, match=r"pictures are \.png or \.svg"):
+    with pytest.raises(ProtocolError, match=r"pictures are \.png or \.svg"):
         draw(crowd(2), "macs", "t", "", tmp_path / "p.pdf")
     with pytest.raises(MetricError, match="Time the entries first: bench latency ID"):
         draw([], "latency", "t", "", tmp_path / "p.png")
