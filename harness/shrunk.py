@@ -121,13 +121,14 @@ def shrink_run(folder: Path, out: Path) -> Shrunk:
     )
 
 
-def load_shrunk(file: Path) -> nn.Module:
+def load_shrunk(file: Path | str) -> nn.Module:
     """The network written by `bench shrink`, in eval mode: a finished search's, or a narrowed one.
 
     Raises CheckpointUnavailable if the file is missing, NotACheckpoint if it is no such network.
     """
     from safetensors import SafetensorError, safe_open
 
+    file = Path(file)
     if not file.is_file():
         raise CheckpointUnavailable(f"{file.name}: no such file. Make it: bench shrink RUN --out")
     try:
