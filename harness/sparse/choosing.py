@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.errors import ProtocolError
 from harness.sparse import tables
 from harness.sparse.measuring import milliseconds
-from harness.sparse.network import Convolution, Linear, MaxPool, Network
+from harness.sparse.network import Convolution, Linear, MaxPool, Network, is_feature_map
 from harness.sparse.plan import LayerPlan
 from harness.sparse.products import KERNELS, Entries, product
 from harness.sparse.steps import (
@@ -148,10 +148,10 @@ def choose_rows(choices: Choices) -> dict[Size, int]:
     """
     network, decided = choices.network, dict[Size, int]()
     first = network.shapes[network.input]
-    if len(first) == 4:
+    if is_feature_map(first):
         decided[first[2:]] = first[2]
     shapes = [network.shapes.get(operation.name, ()) for operation in network.operations]
-    for size in dict.fromkeys(shape[2:] for shape in shapes if len(shape) == 4):
+    for size in dict.fromkeys(shape[2:] for shape in shapes if is_feature_map(shape)):
         if size not in decided:
             candidates = row_candidates(*size)
             costs = {rows: _cost(choices, size, decided | {size: rows}) for rows in candidates}
@@ -186,7 +186,7 @@ def _cost(choices: Choices, size: Size, rows: dict[Size, int]) -> float:
 def grid_of(network: Network, value: str, rows: dict[Size, int]) -> Grid | None:
     """The layout of a value; None for what is no feature map or of a size not decided yet."""
     shape = network.shapes.get(value, ())
-    if len(shape) != 4 or shape[2:] not in rows:
+    if not is_feature_map(shape) or shape[2:] not in rows:
         return None
     _, channels, height, width = shape
     return Grid(channels, height, width, rows[height, width])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -218,6 +218,11 @@ class Network:
         for operation in self.operations:
             if isinstance(operation, Convolution):
                 yield operation
+
+
+def is_feature_map(shape: Shape) -> TypeGuard[tuple[int, int, int, int]]:
+    """Whether a value is (1,C,H,W), not features, tokens or weights that the forward works out."""
+    return len(shape) == 4 and shape[0] == 1
 
 
 def redirect(operation: Operation, old: str, new: str) -> None:

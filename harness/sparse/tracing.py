@@ -30,6 +30,7 @@ from harness.sparse.network import (
     Shape,
     Untouched,
     as_float,
+    is_feature_map,
 )
 
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -191,7 +192,7 @@ class _Reader:
         sources = [self.shapes.get(n.name, ()) for n in node.all_input_nodes]
         if node.op == "call_module":
             return self._known_layer(node)
-        if len(shape) != 4:
+        if not is_feature_map(shape):
             return None
         if node.target in RELUS:
             return Pointwise(node.name, self._value(node.args[0]), Activation())

@@ -60,6 +60,19 @@ def test_a_layer_called_at_two_sizes_is_chosen_for_each() -> None:
     assert "direct-bag" not in fast.plan.layers[1].ms  # every other of 15 rows is no block
 
 
+class Thresholded(Layers):
+    """Weights worked out in the forward, as STR trains them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.first.weight
+        kept = torch.sign(weight) * torch.relu(weight.abs() - 0.1)
+        return torch.relu(nn.functional.conv2d(x, kept + 0, self.first.bias, padding=1))
+
+
+def test_weights_that_the_forward_works_out_are_no_feature_maps() -> None:
+    same_when_compiled(Thresholded())
+
+
 class Tokens(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -121,6 +134,11 @@ class Doubling(Layers):
         return torch.cat([x, x], 0)
 
 
+class Merging(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x).view(1, 8, 16, 16)
+
+
 def hooked() -> nn.Module:
     model = nn.Sequential(nn.Conv2d(3, 4, 1))
     model.register_forward_hook(lambda module, inputs, output: -output)
@@ -133,7 +151,8 @@ def hooked() -> nn.Module:
         (Mixing(), "Mixing .* off by .* of the largest. Likely its forward mixes the images"),
         (ViewInPlace(), "ViewInPlace .* off by .*changes a view in place"),
         (NoBatch(), r"NoBatch .* shape \(16,\) instead of \(2, 8\)"),
-        (Doubling(), "Doubling .* fails on a batch of 2 images"),
+        (Doubling(), "Doubling .* off by"),
+        (Merging(), r"Merging .* fails on a batch of 2 images \(shape"),
         (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "Sequential .* off by"),
         (hooked(), "Sequential .* off by .* or has hooks"),
     ],
