@@ -76,6 +76,26 @@ def missing(batch: int, networks: Sequence[str], backends: Sequence[str]) -> lis
     return [n for n in networks if any((n, backend) not in held for backend in backends)]
 
 
+def with_load(record: LatencyRecord) -> str:
+    """A record's id, and how busy the machine was when it began."""
+    load = record.load_average
+    return record.record_id + ("" if load is None else f" (load average {load:.1f})")
+
+
+def not_yet(held: set[tuple[int, str, str]]) -> list[str]:
+    """A line per batch size that tells which ways of it nobody has timed."""
+    lines = []
+    for batch in sorted({batch for batch, _, _ in held}):
+        absent = [
+            f"{network} ({', '.join(ways)})"
+            for network in NETWORKS
+            if (ways := [way for way in BACKENDS if (batch, network, way) not in held])
+        ]
+        if absent:
+            lines += ["", f"Not timed yet at batch {batch}: {'; '.join(absent)}."]
+    return lines
+
+
 def report(records: Sequence[LatencyRecord]) -> None:
     """Write README.md and table.json from the newest timing of each way."""
     newest = records[-1]
@@ -96,7 +116,7 @@ def report(records: Sequence[LatencyRecord]) -> None:
         "`str-*` networks have as many zeros per layer as STR's published layer budgets say, at "
         "random places. Accuracy is not claimed.",
         "",
-        f"{where(newest)}; {told}. Records: {', '.join(record.record_id for record in used)}.",
+        f"{where(newest)}; {told}. Records: {', '.join(map(with_load, used))}.",
         "",
         *network_lines(networks[name] for name in NETWORKS if name in networks),
         "",
@@ -108,6 +128,7 @@ def report(records: Sequence[LatencyRecord]) -> None:
     ]
     skipped = {f"{x.network} on {x.backend}: {x.reason}" for r in used for x in r.skipped}
     lines += [f"Not timed: {reason}" for reason in sorted(skipped)]
+    lines += not_yet({(row.timing.batch, row.timing.network, row.timing.backend) for row in found})
     (folder / "README.md").write_text("\n".join(lines) + "\n")
     document = [
         {
