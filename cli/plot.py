@@ -77,7 +77,7 @@ def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord
     """Records of one place, and what must be said about them."""
     if axis != "latency":
         return {}, ""
-    from harness.latencies import load_all, newest
+    from harness.latency.records import load_all, newest
     from harness.reports.latency_table import where
 
     records = newest(machine)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.latencies import Times
+from harness.latency.records import Times
 from harness.results import Latency, LayerTiming, Percentiles
 
 MIN_REPEATS = 30

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import latency_run
 from harness.errors import BenchError, Preempted, ProtocolError
-from harness.latency_run import Request, measure
-from harness.latency_subjects import Subject, Subjects, of_model, prune_at_random_
+from harness.latency import run as latency_run
+from harness.latency.run import Request, measure
+from harness.latency.subjects import Subject, Subjects, of_model, prune_at_random_
 from harness.profile.backends import BACKENDS, Backend
 from harness.profile.latency import BURST, SETTLE_S, WARMUP_PASSES, in_turns
 from harness.profile.memory import peak_bytes
