@@ -1,10 +1,11 @@
 """Time and memory of a training step with energy-based filter search, against a plain step.
 
 All rows train the same model on the same batch and device, one step of each in turn, so that
-changes of the machine's speed hit all of them. Ideal with a backward pass of two forwards:
-margin energy of 8 candidates 3.67, Ising 1.33. With --memory each row also takes a step in a
-process of its own, whose peak is told; --steps 0 leaves it at that. With --out the measurement is
-kept as JSON, with a table of it and the authors' figures beside it. Run it from the project's root:
+changes of the machine's speed hit all of them; on a busy one the ratio of CPU times is steadier.
+Ideal with a backward pass of two forwards: margin energy of 8 candidates 3.67, Ising 1.33. With
+--memory each row also takes a step in a process of its own, whose peak is told; --steps 0 leaves it
+at that. With --out the measurement is kept as JSON, with a table of it and the authors' figures
+beside it. Run it from the project's root:
 
     python -m benchmarks.energy_pruning --model resnet18_cifar --batch 128 --steps 7 \\
         --memory --out reports/energy
@@ -79,15 +80,15 @@ def stepper(method: Method, model: nn.Module, images: torch.Tensor, targets: tor
     return run
 
 
-def timed(run: Step, device: torch.device) -> float:
-    """Seconds of one call, the device's queue included."""
+def timed(run: Step, device: torch.device) -> tuple[float, float]:
+    """Seconds of one call, the device's queue included, and CPU seconds of this process."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -130,16 +131,20 @@ def peaks(rows: list[str], arguments: argparse.Namespace) -> dict[str, float]:
         return dict(zip(rows, pool.map(peak_of, rows, [arguments] * len(rows)), strict=True))
 
 
-def medians(rows: list[str], arguments: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of a step per row, the rows in turn; empty without steps."""
+def medians(rows: list[str], arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """Median seconds and CPU seconds of a step per row, the rows in turn; empty without steps."""
     if not arguments.steps:
         return {}
     runs = {row: step_of(row, arguments) for row in rows}
-    seconds: dict[str, list[float]] = {row: [] for row in rows}
+    seconds: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
     for _ in range(WARM_UP + arguments.steps):
         for row, run in runs.items():
             seconds[row].append(timed(run, torch.device(arguments.device)))
-    return {row: statistics.median(times[WARM_UP:]) for row, times in seconds.items()}
+    return {
+        row: (statistics.median(wall), statistics.median(cpu))
+        for row, times in seconds.items()
+        for wall, cpu in [zip(*times[WARM_UP:], strict=True)]
+    }
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -160,8 +165,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "rows": [
             {
                 "row": row,
-                "seconds_p50": seconds.get(row),
-                "ratio": seconds[row] / seconds[PLAIN] if seconds else None,
+                "seconds_p50": seconds[row][0] if seconds else None,
+                "ratio": seconds[row][0] / seconds[PLAIN][0] if seconds else None,
+                "ratio_cpu": seconds[row][1] / seconds[PLAIN][1] if seconds else None,
                 "target_ratio": known[row][2],
                 "peak_gb": memory.get(row),
             }
@@ -174,8 +180,8 @@ def markdown(found: dict[str, Any]) -> str:
     """One measurement as a table, and under which conditions it was taken."""
     authors = found["authors_margin_ratio"]
     lines = [
-        "| step | ms, median | x plain step | target | authors, 8 candidates | peak GB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| step | ms, median | x plain step | x, CPU | target | authors, 8 candidates | peak GB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in found["rows"]:
         theirs = authors if row["row"].startswith("margin, 8") else None
@@ -183,6 +189,7 @@ def markdown(found: dict[str, Any]) -> str:
         cells = (
             _shown(ms, 1),
             _shown(row["ratio"], 2),
+            _shown(row["ratio_cpu"], 2),
             _shown(row["target_ratio"], 1),
             _shown(theirs, 2),
             _shown(row["peak_gb"], 2),
