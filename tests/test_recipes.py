@@ -170,6 +170,82 @@ def test_rd_rounds_end_at_the_sparsity_the_spec_derives(name: str, percent: floa
     assert round(100 * rounds.targets[-1], 2) == percent
 
 
+# Section 3 of the rate-distortion description: (steps, batch, optimizer, rate, decay, cosine end).
+RD_STEPS = {
+    "rd-dense-resnet-cifar10": ("50000it", 100, "adamw", 3e-4, 0.01, 50000),
+    "rd-dense-vgg16-cifar10": ("20000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-dense-densenet121-cifar10": ("80000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-dense-efficientnet-cifar10": ("50000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-resnet-cifar10": ("80000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-vgg16-cifar10": ("40000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-densenet121-cifar10": ("60000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-efficientnet-cifar10": ("40000it", 100, "adamw", 3e-4, 0.01, None),
+    "rd-vgg16-bn-imagenet": ("80000it", 32, "sgd", 0.01, 1e-4, 80000),
+    "rd-resnet50-imagenet": ("40000it", 64, "sgd", 0.01, 1e-4, 40000),
+    "rd-resnet50-imagenet-one-shot": ("40000it", 64, "sgd", 0.01, 1e-4, 40000),
+    "rd-resnet50-imagenet-zero-data": ("40000it", 64, "sgd", 0.01, 1e-4, 40000),
+}
+
+
+@pytest.mark.parametrize("name", RD_STEPS)
+def test_rd_recipes_have_the_numbers_of_the_published_program(name: str) -> None:
+    recipe = registry.load().recipes[name]
+    steps, batch, optimizer, rate, decay, cosine_end = RD_STEPS[name]
+    assert str(recipe.prune.finetune if recipe.prune else recipe.length) == steps
+    assert (recipe.batch, recipe.optimizer.name, recipe.optimizer.lr) == (batch, optimizer, rate)
+    assert (recipe.optimizer.weight_decay, recipe.optimizer.momentum) == (decay, 0.0)
+    assert (recipe.optimizer.betas, recipe.optimizer.eps) == ((0.9, 0.999), 1e-8)
+    kind = "constant" if cosine_end is None else "cosine"
+    assert (recipe.schedule.kind, recipe.schedule.t_max) == (kind, cosine_end)
+    small = "cifar10" in name  # pictures of ImageNet are neither cropped at random nor mirrored
+    augmented = (recipe.augmentation.crop_padding, recipe.augmentation.flip)
+    assert augmented == ((4, True) if small else (0, False))
+    assert (recipe.label_smoothing, recipe.precision) == (0.0, "fp32")
+
+
+# Section 3 of the IPruning description: (batch, weight decay, settings).
+README = {"candidates": 8, "early_epoch": 100}
+SEARCHES = {
+    "ipruning-dense": (128, 1.25e-4, {}),
+    "ipruning-readme": (128, 1e-5, README),
+    "ipruning-released": (
+        128,
+        1e-5,
+        {"variant": "released", "candidates": 32, "early_epoch": 5, "batches_per_epoch": 10},
+    ),
+    "edropout-readme": (128, 1e-5, README),
+    "edropout-released": (32, 1e-5, {"variant": "released", **README}),
+    "deep-compression": (128, 1.25e-4, {}),
+}
+AUGMENTED = {"gray": (0, False, None), "cifar": (4, True, None), "flowers": (4, True, (0, 180))}
+
+
+@pytest.mark.parametrize("data", AUGMENTED)
+@pytest.mark.parametrize("search", SEARCHES)
+def test_filter_search_recipes_have_the_numbers_of_the_readme_and_the_code(
+    search: str, data: str
+) -> None:
+    recipes = registry.load().recipes
+    if search.startswith("edropout") and data != "gray":  # published on gray pictures only
+        assert f"{search}-{data}-200ep" not in recipes
+        return
+    recipe = recipes[f"{search}-{data}-200ep"]
+    batch, decay, settings = SEARCHES[search]
+    optimizer = recipe.optimizer
+    assert (recipe.batch, recipe.settings) == (batch, settings)
+    assert (optimizer.name, optimizer.lr, optimizer.rho, optimizer.eps, optimizer.weight_decay) == (
+        "adadelta",
+        1.0,
+        0.9,
+        1e-6,
+        decay,
+    )
+    assert (recipe.schedule.kind, recipe.schedule.every, recipe.schedule.gamma) == ("step", 50, 0.1)
+    assert (str(recipe.length), recipe.validation_frac, recipe.drop_last) == ("200ep", 0.1, True)
+    wanted = recipe.augmentation
+    assert (wanted.crop_padding, wanted.flip, wanted.rotation_degrees) == AUGMENTED[data]
+
+
 BAD_RECIPES = [
     ({"optimiser": {}}, ("optimiser",), "did you mean 'optimizer'"),
     ({"optimizer": {"name": "sgdd", "lr": 0.1}}, ("optimizer", "name"), "did you mean 'sgd'"),
