@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import methods
 from cli import main
-from harness import registry, results
+from harness import registry, reports, results
 from harness.errors import ProtocolError
 from harness.latency.records import LatencyRecord
 from harness.reports.claims import CONTRADICTED, REPRODUCED
@@ -479,7 +479,7 @@ def test_a_failed_build_leaves_the_old_site_and_nothing_else(tmp_path: Path) -> 
     assert [f.name for f in tmp_path.iterdir()] == ["site"]
 
 
-STYLE = (Path(registry.__file__).parent / "reports" / "templates" / "style.css").read_text()
+STYLE = (Path(reports.__file__).parent / "templates" / "style.css").read_text()
 
 
 def theme(block: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MetricError
+from harness.errors import ProtocolError
 from harness.profile.latency import compare, interleaved, layer_times, percentiles
 from harness.reports.speed import latency_told
 from harness.results import Latency, LayerTiming, Percentiles
@@ -43,7 +43,7 @@ def test_what_sleeps_is_slower_than_what_does_not() -> None:
 
 
 def test_too_few_repeats_are_refused() -> None:
-    with pytest.raises(MetricError, match="29 repeats are too few"):
+    with pytest.raises(ProtocolError, match="29 repeats are too few"):
         interleaved({"a": slow}, [torch.zeros(1)] * 29)
 
 

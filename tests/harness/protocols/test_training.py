@@ -274,7 +274,7 @@ def test_a_wrong_request_is_told_in_one_line(home, name):
 def test_help_has_a_runnable_example():
     done = CliRunner().invoke(main, ["train", "--help"])
     assert done.exit_code == 0
-    assert "Example:  bench train --method acdc" in done.output
+    assert "Example:  bench train --method gmp" in done.output
 
 
 def test_the_result_of_a_command_is_one_json_document(home):
