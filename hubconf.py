@@ -80,7 +80,7 @@ def _made(entry: Entry, pretrained: bool, from_file: Any, data_root: Any, device
     import harness
 
     if not pretrained:
-        from harness.reproduction import build_model
+        from harness.checkpoints import build_model
 
         return build_model(entry).eval().to(device)
     return harness.load(

@@ -15,12 +15,10 @@ import time
 
 import torch
 
-from harness.data.datasets import ImageSet
-from harness.data.evaluation import EvaluationBatches, resident_batches
+from harness.data import EvaluationBatches, ImageSet, resident_batches
+from harness.evaluation import evaluate
 from harness.models import build
-from harness.protocols.evaluate import evaluate
-from harness.record import EVALUATION_BATCH
-from harness.registry import load
+from harness.registry import EVALUATION_BATCH, load
 
 TARGET = 0.95
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models import zoo
-from harness.profile.latency import layer_times
+from harness.profile import layer_times
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
 from methods.ftwt.gates import gates_of

@@ -39,15 +39,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from harness import paths, provenance
-from harness.data.datasets import find_pictures
-from harness.data.decoders import Transform, cores, in_batches
-from harness.data.evaluation import EvaluationBatches, evaluation_batches
-from harness.data.imagenet import decode
+from harness import paths
+from harness.data import (
+    EvaluationBatches,
+    Transform,
+    cores,
+    decode,
+    evaluation_batches,
+    find_pictures,
+    in_batches,
+)
+from harness.evaluation import evaluate
 from harness.models import build
-from harness.protocols.evaluate import evaluate, verdict_precision
-from harness.record import EVALUATION_BATCH
-from harness.registry import Evaluation, load
+from harness.registry import EVALUATION_BATCH, Evaluation, load
+from harness.system import provenance, verdict_precision
 
 CACHED_TARGET, STREAM_TARGET = 0.95, 0.9
 ONE_CORE_IMAGES = 300

@@ -31,18 +31,21 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from harness import provenance, registry
-from harness.checkpoints import load_into
-from harness.data.datasets import PictureSet, find_pictures
-from harness.data.decode_cache import DecodeCache, cached
-from harness.data.decoders import Transform
-from harness.data.evaluation import evaluation_batches
+from harness import registry
+from harness.checkpoints import build_model, load_into, obtain_checkpoint
+from harness.data import (
+    DecodeCache,
+    PictureSet,
+    Transform,
+    cached,
+    evaluation_batches,
+    find_pictures,
+)
+from harness.evaluation import Evaluated, evaluate, evaluate_together
 from harness.models import build
-from harness.progress import Silent
-from harness.protocols.evaluate import Evaluated, evaluate, evaluate_together
-from harness.record import EVALUATION_BATCH
-from harness.reproduction import Options, build_model, obtain_checkpoint
+from harness.registry import EVALUATION_BATCH
 from harness.results import predictions_sha256
+from harness.system import Options, Silent, provenance
 
 COMPRESSED = "deep-compression-squeezenet1.0"
 RANDOM = ("mobilenet_v3_small", "squeezenet1_1")  # torchvision's, seeds 0 and 1

@@ -24,21 +24,13 @@ from pathlib import Path
 
 import torch
 
-from cli.output import progress
-from harness import paths, provenance
-from harness.latency.records import BACKENDS, EAGER, LatencyRecord, load_all, save
-from harness.latency.run import Request, measure
-from harness.latency.subjects import Subject, Subjects, of_model
-from harness.profile.latency import BURST
-from harness.reports.latency_table import (
-    cells,
-    legend,
-    markdown,
-    network_lines,
-    rows,
-    where,
-)
-from harness.structured import remove_channels_
+from harness import paths
+from harness.commands import progress
+from harness.export import remove_channels_
+from harness.profile import BURST, Request, Subject, Subjects, measure, of_model
+from harness.reports import cells, legend, markdown, network_lines, rows, where
+from harness.results import BACKENDS, EAGER, LatencyRecord, load_timings, save_timings
+from harness.system import provenance
 
 NAME = "resnet50-str-budgets"
 MODEL, DENSE = "resnet50", "dense"
@@ -68,7 +60,7 @@ def missing(batch: int, networks: Sequence[str], backends: Sequence[str]) -> lis
     machine = provenance.hardware("cpu")["machine"]
     held = {
         (t.network, t.backend)
-        for record in load_all(entry=NAME)
+        for record in load_timings(entry=NAME)
         if record.place.machine == machine
         for t in record.timings
         if t.batch == batch
@@ -180,8 +172,8 @@ def main() -> None:
                     memory=arguments.memory,
                     progress=bars,
                 )
-                print(save(measure(subjects(networks), request)).name)
-    report(list(load_all(entry=NAME)))
+                print(save_timings(measure(subjects(networks), request)).name)
+    report(list(load_timings(entry=NAME)))
 
 
 if __name__ == "__main__":

@@ -26,19 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cli.output import progress
 from harness import paths
-from harness.allocations import BASELINES, kept_counts, pruned
-from harness.cost import measure_cost
-from harness.curve_cache import CurveCache
-from harness.data.evaluation import EvaluationBatches, evaluation_batches
-from harness.progress import Progress
-from harness.protocols.evaluate import evaluate, verdict_precision
-from harness.provenance import sha256_json, versions
-from harness.record import EVALUATION_BATCH, input_shape
-from harness.registry import Entry, Evaluation, Registry, load
-from harness.reproduction import Options, load_model
-from harness.training.data import calibration_images
+from harness.checkpoints import load_model
+from harness.commands import progress
+from harness.data import EvaluationBatches, evaluation_batches
+from harness.evaluation import evaluate
+from harness.profile import measure_cost
+from harness.registry import EVALUATION_BATCH, Entry, Evaluation, Registry, input_shape, load
+from harness.system import Options, Progress, sha256_json, verdict_precision, versions
+from harness.training import BASELINES, CurveCache, calibration_images, kept_counts, pruned
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import MaskedMethod
 from methods.rate_distortion import Measurement, RateDistortion, RateDistortionSettings

@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import paths, provenance, sparse
-from harness.latency.subjects import of_model
-from harness.profile.backends import BACKENDS
-from harness.profile.latency import in_turns, times_of
+from harness import paths, sparse
+from harness.profile import BACKENDS, in_turns, of_model, times_of
+from harness.system import provenance
 
 MODEL = "resnet50"
 BUDGETS = Path("tests/fixtures/str/budgets_resnet50.csv")

@@ -22,16 +22,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from harness.data.augment import Augment
-from harness.data.datasets import ImageSet
-from harness.data.training import TrainBatches
+from harness.data import Augment, ImageSet, TrainBatches
+from harness.evaluation import Evaluated
 from harness.models import build
-from harness.protocols.evaluate import Evaluated
-from harness.protocols.optimizers import build_optimizer
-from harness.protocols.state import RunFolder
-from harness.protocols.train import Job, train
-from harness.registry.recipes import Duration, LrSchedule, Optimizer, Recipe
+from harness.registry import Duration, LrSchedule, Optimizer, Recipe
 from harness.results import Counts
+from harness.training import Job, RunFolder, build_optimizer, train
 from methods.base import Method
 from methods.dense import Dense
 from methods.dnw import DNW

@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 
 from harness import paths, registry
-from harness.provenance import sha256_file
-from harness.reproduction import Options
+from harness.system import Options, sha256_file
 from harness.training import Training, reproduce_by_training
 
 SEEDS = (0, 1, 2, 3, 4)

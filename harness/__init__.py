@@ -45,7 +45,8 @@ def load(
     Raises RegistryError for an unknown id, CheckpointError if the weights cannot be had or used.
     """
     from harness import registry
-    from harness.reproduction import Options, load_model
+    from harness.checkpoints import load_model
+    from harness.system import Options
 
     entry = registry.load(extra=map(Path, registries)).get(entry_id)
     options = Options(device=device, data_root=_path(data_root), from_file=_path(from_file))
@@ -71,8 +72,9 @@ def reproduce(
     import warnings
 
     from harness import registry
-    from harness.reproduction import Options, reproduce_by_evaluation
-    from harness.tracking import mirror
+    from harness.evaluation import reproduce_by_evaluation
+    from harness.reports import mirror
+    from harness.system import Options
 
     entries = registry.load(extra=map(Path, registries))
     options = Options(

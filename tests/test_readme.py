@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from harness import registry
-from harness.reports.formats import render
-from harness.reports.layout import chosen, shown_columns
 from harness.reports.readme import replaced
-from harness.reports.rows import Row, row
-from harness.reports.select import Wanted, leaderboard
-from harness.results import load
+from harness.reports.table.columns import chosen, shown_columns
+from harness.reports.table.formats import render
+from harness.reports.table.leaderboard import Wanted, leaderboard
+from harness.reports.table.rows import Row, row
+from harness.results.store import load
 from methods.base import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,6 +1,8 @@
-"""Published checkpoints: bytes -> sniff -> sha256 -> safe load -> plain names -> strict load."""
+"""Bytes to a verified network: obtain, sniff, hash, read safely, convert, load strictly.
 
-from harness.checkpoints.fit import load_into
-from harness.checkpoints.store import Obtained, Status, obtain, status
+The names it exports stand in `__init__.pyi`; each is loaded when it is first used.
+"""
 
-__all__ = ["Obtained", "Status", "load_into", "obtain", "status"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

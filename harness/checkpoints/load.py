@@ -15,7 +15,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from harness.checkpoints.sniff import MAX_UNPACKED_BYTES, Kind, sniff
+from harness.checkpoints.sniffing import MAX_UNPACKED_BYTES, Kind, sniff
 from harness.errors import CheckpointUnavailable, NotACheckpoint, UnsafePickle
 from methods.published_formats import WRAPPERS
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness import paths
-from harness.checkpoints.lock import locked
 from harness.errors import HashMismatch, RegistryError
+from harness.system import locked
 
 HEADER = "# sha256  id  source of the first good download; checked ever after\n"
 _LINE = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<id>\S+)  (?P<source>\S.*)")

@@ -17,11 +17,11 @@ from harness.errors import (
     NotACheckpoint,
     RegistryError,
 )
-from harness.registry.entries import Checkpoint
+from harness.registry import Checkpoint
 
 if TYPE_CHECKING:
-    from harness.checkpoints.download import Policy, Report
-    from harness.progress import Progress
+    from harness.checkpoints.downloading import Policy, Report
+    from harness.system import Progress
 
 ERROR_PAGE_BYTES = 1024 * 1024  # room for a host's error page where the file itself is smaller
 
@@ -131,7 +131,7 @@ def _fetch(source: str, request: Request) -> Delivered:
 
 
 def _receive(source: str, part: Path, request: Request) -> str | None:
-    from harness.checkpoints.download import download, download_from_drive
+    from harness.checkpoints.downloading import download, download_from_drive
 
     size = request.checkpoint.size_bytes
     limit = request.policy.max_bytes if size is None else max(size, ERROR_PAGE_BYTES)

@@ -28,7 +28,7 @@ from contextlib import closing
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import __version__ as pillow_version
@@ -37,9 +37,7 @@ from PIL import features
 from harness import paths
 from harness.data.decoders import CHUNK, Decoders, Transform, cores
 from harness.errors import DataError
-from harness.file_lock import held
-from harness.progress import Progress
-from harness.provenance import sha256_json
+from harness.system import CachePolicy, Progress, held, sha256_json
 
 if TYPE_CHECKING:
     from harness.data.datasets import PictureSet
@@ -48,18 +46,16 @@ FORMAT = 1  # raise it when the same pictures would be stored differently
 SYNC_S = 2.0  # a kill loses at most this much work
 RESERVE_BYTES = 256 * 2**20  # stays free for results and checkpoints
 
+
 # build: make it when all pictures are wanted and there is room. require: no room is an error.
 # read: use it when somebody made it. off: leave it alone.
-Policy = Literal["build", "require", "read", "off"]
-
-
-def folder() -> Path:
+def cache_folder() -> Path:
     """Where all decoded pictures lie; deleting it loses nothing but time."""
     return paths.cache_folder() / "pictures"
 
 
 def cached(
-    source: PictureSet, transform: Transform, policy: Policy, whole: bool, progress: Progress
+    source: PictureSet, transform: Transform, policy: CachePolicy, whole: bool, progress: Progress
 ) -> np.ndarray | None:
     """The decoded pictures of `source`, uint8 (N, 3, H, W), memory-mapped; None = not cached.
 
@@ -93,7 +89,7 @@ class DecodeCache:
         }
         modified = ",".join(str(file.stat().st_mtime_ns) for file in self.files)
         self._header = {**key, "modified": hashlib.sha256(modified.encode()).hexdigest()}
-        self.folder = folder() / sha256_json(key)[:32]
+        self.folder = cache_folder() / sha256_json(key)[:32]
         self._pixels = self.folder / "pixels.npy"
         self._part = self.folder / "pixels.npy.part"
         self._chunks = self.folder / "chunks"

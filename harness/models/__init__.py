@@ -1,5 +1,8 @@
-"""Networks by name: `build`, `names`, `input_size`. Torch is not imported before `build`."""
+"""Name to network. Torch is not imported before `build`.
 
-from harness.models.zoo import build, input_size, names, register
+The names it exports stand in `__init__.pyi`; each is loaded when it is first used.
+"""
 
-__all__ = ["build", "input_size", "names", "register"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

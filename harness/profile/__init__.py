@@ -1,1 +1,8 @@
-"""What a network costs: parameters, zeros, multiply-accumulates."""
+"""What a network costs: weights, zeros, MACs in every paper's convention, bytes, milliseconds.
+
+The names it exports stand in `__init__.pyi`; each is loaded when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,195 +1,239 @@
-"""Latency: ways of running one network, timed in turns, so that whatever slows the machine down
-slows all of them down alike. Wall time, float32, inference mode.
-"""
+"""Time several networks on several backends in turns, and put it on record."""
 
 from __future__ import annotations
 
-import copy
-import statistics
+import os
+import re
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from harness.errors import ProtocolError
-from harness.latency.records import Times
-from harness.results import Latency, LayerTiming, Percentiles
+from harness.errors import BenchError, MetricError, Preempted, ProtocolError
+from harness.profile.backends import BACKENDS, Backend, Forward
+from harness.profile.cost import measure_cost
+from harness.profile.memory import MEANING, peak_bytes
+from harness.profile.size import size
+from harness.profile.timed_networks import Subject, Subjects
+from harness.profile.timing import (
+    BURST,
+    SETTLE_S,
+    WARMUP_PASSES,
+    in_turns,
+    require_repeats,
+    times_of,
+)
+from harness.results import LatencyRecord, Network, Skipped, Timing, new_id
+from harness.system import Progress, Silent, provenance, verdict_precision
 
-MIN_REPEATS = 30
-WARMUP = 5
-WARMUP_PASSES = 2
-BURST = 3
-SETTLE_S = 0.25  # onnxruntime's threads were seen spinning for 0.1 s after its last pass
-Way = TypeVar("Way", bound=Hashable)
-_NORMS = (nn.BatchNorm2d, nn.GroupNorm)
+# Of float32 sums in another order over a hundred layers, relative to the largest output; half
+# precision, a wrong fold or a lost channel are off by far more.
+LARGEST_RELATIVE_DIFFERENCE = 1e-4
+IMAGE_SEED = 1
+_ABSOLUTE = re.compile(r"(?:/[^/\s'\"]+)+/([^/\s'\"]+)")  # records hold no absolute path
+_PACKAGES = ("onnxruntime", "onnx", "onnxscript", "scipy", "torch-pruning")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "OMP_PROC_BIND",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
+)
 
 
-def compare(networks: Mapping[str, nn.Module], images: Tensor, warmup: int = WARMUP) -> Latency:
-    """Times of `networks` on the same `images` (N,C,H,W), one at a time, the first as reference.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to time: every network on every backend at every batch size, `repeats` passes each.
 
-    Every image is one repeat, since a dynamic network takes its own time for each. Networks are
-    copied into the plain memory layout first. Raises ProtocolError below 30 images.
+    ways: only these (network, backend). burst: timed passes per turn.
     """
-    plain = {
-        name: copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval()
-        for name, network in networks.items()
-    }
-    inputs = [image[None].contiguous() for image in images]
-    times = interleaved(plain, inputs, warmup)
-    convolutions = [
-        name for name, m in next(iter(plain.values())).named_modules() if isinstance(m, nn.Conv2d)
-    ]
-    layers = {name: layer_times(net, convolutions, inputs) for name, net in plain.items()}
-    return Latency(
-        ms=times,
-        layers=tuple(
-            LayerTiming(name=name, ms_p50={way: ms[name] for way, ms in layers.items()})
-            for name in convolutions
-        ),
-        batch=1,
-        repeats=len(inputs),
-        warmup=warmup,
-        device=images.device.type,
-        threads=torch.get_num_threads(),
+
+    backends: Sequence[str] = tuple(BACKENDS)
+    batches: Sequence[int] = (1, 32)
+    device: str = "cpu"
+    threads: int | None = None  # None: as torch is set up
+    repeats: int = 30
+    burst: int = BURST
+    ways: Collection[tuple[str, str]] | None = None
+    memory: bool = True
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One network on one backend, checked and ready to run."""
+
+    forward: Forward
+    prepare_s: float
+    largest_difference: float
+    largest_output: float
+    peak_memory_bytes: int | None
+
+
+def measure(subjects: Subjects, request: Request) -> LatencyRecord:
+    """The timings, not yet saved; a backend that cannot run a network is listed with its reason.
+
+    Every backend's outputs are compared with eager execution first. Ctrl-C ends it after the batch
+    sizes that are complete. Raises MetricError if nothing could be timed; ProtocolError below 30
+    repeats and for a device whose queue is not waited for; Preempted if it was stopped before
+    anything was complete.
+    """
+    require_repeats(request.repeats)
+    _require_timed_device(request.device)
+    record_id, created = new_id()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    timings: list[Timing] = []
+    skipped: list[Skipped] = []
+    interrupted = False
+    with _threads(request.threads), verdict_precision():
+        try:
+            for subject in subjects.networks:
+                subject.network.to(request.device)
+            networks = tuple(_facts(s, subjects.input_shape, request) for s in subjects.networks)
+            for batch in request.batches:
+                timings += _batch(subjects, batch, request, skipped)
+        except KeyboardInterrupt:
+            interrupted = True
+            if not timings:
+                msg = f"{subjects.entry}: stopped before any batch size was complete; nothing kept"
+                raise Preempted(msg) from None
+        hardware = provenance.hardware(request.device)
+    if not timings:
+        reasons = "; ".join(dict.fromkeys(f"{s.backend}: {s.reason}" for s in skipped))
+        raise MetricError(f"{subjects.entry}: nothing could be timed. {reasons}")
+    return LatencyRecord(
+        record_id=record_id,
+        created=created,
+        entry=subjects.entry,
+        input_shape=subjects.input_shape,
+        warmup=WARMUP_PASSES,
+        burst=request.burst,
+        settle_s=SETTLE_S,
+        networks=networks,
+        timings=tuple(timings),
+        skipped=tuple(skipped),
+        memory=MEANING[torch.device(request.device).type] if request.memory else "",
+        interrupted=interrupted,
+        load_average=load,
+        environment={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        versions=provenance.versions(*_PACKAGES),
+        hardware=hardware,
+        code=provenance.code_version(),
     )
 
 
-def interleaved(
-    functions: Mapping[str, Callable[[Tensor], object]],
-    inputs: Sequence[Tensor],
-    warmup: int = WARMUP,
-) -> dict[str, Percentiles]:
-    """Milliseconds of each function per input: p50, p90 and the interquartile range.
-
-    For every input all functions run one after the other. The first `warmup` inputs are also run
-    beforehand, untimed. Raises ProtocolError below 30 inputs.
-    """
-    require_repeats(len(inputs))
-    taken: dict[str, list[float]] = {name: [] for name in functions}
-    with torch.inference_mode():
-        for value in inputs[:warmup]:
-            for function in functions.values():
-                function(value)
-        for value in inputs:
-            for name, function in functions.items():
-                start = _now(value)
-                function(value)
-                taken[name].append(1e3 * (_now(value) - start))
-    return {name: percentiles(ms) for name, ms in taken.items()}
+def _require_timed_device(device: str) -> None:
+    if torch.device(device).type not in MEANING:
+        msg = f"device {device!r} is not timed: only {' and '.join(MEANING)} are waited for"
+        raise ProtocolError(f"{msg}. Try: --device cpu")
 
 
-def percentiles(ms: Sequence[float]) -> Percentiles:
-    """Median, 90th percentile and interquartile range of at least two times."""
-    found = times_of(ms)
-    return Percentiles(p50=found.p50, p90=found.p90, iqr=found.iqr)
+def _batch(
+    subjects: Subjects, batch: int, request: Request, skipped: list[Skipped]
+) -> list[Timing]:
+    """Timings of all ways at one batch size; what cannot be run is added to `skipped`."""
+    generator = torch.Generator().manual_seed(IMAGE_SEED)
+    images = torch.randn(batch, *subjects.input_shape, generator=generator).to(request.device)
+    ways: dict[tuple[str, str], _Way] = {}
+    for subject in subjects.networks:
+        for name in request.backends:
+            if request.ways is not None and (subject.name, name) not in request.ways:
+                continue
+            request.progress.stage(f"batch {batch}: prepare {subject.name} on {name}")
+            try:
+                ways[subject.name, name] = _prepare(subject, BACKENDS[name], images, request)
+            except _CannotRun as error:
+                request.progress.note(f"skipped: {subject.name} on {name}: {error}")
+                left_out = Skipped(
+                    network=subject.name, backend=name, batch=batch, reason=str(error)
+                )
+                skipped.append(left_out)
+    request.progress.stage(f"batch {batch}: {len(ways)} ways in turns", total=request.repeats)
+    forwards = {key: way.forward for key, way in ways.items()}
+    taken = in_turns(forwards, images, request.repeats, request.burst, request.progress.advance)
+    return [
+        Timing(
+            network=network,
+            backend=backend,
+            batch=batch,
+            ms=times_of(samples),
+            samples_ms=tuple(samples),
+            prepare_s=ways[network, backend].prepare_s,
+            largest_difference=ways[network, backend].largest_difference,
+            largest_output=ways[network, backend].largest_output,
+            peak_memory_bytes=ways[network, backend].peak_memory_bytes,
+        )
+        for (network, backend), samples in taken.items()
+    ]
 
 
-def times_of(ms: Sequence[float]) -> Times:
-    """Quartiles and 90th percentile of at least two times, linear between neighbours."""
-    p25, p50, p75 = statistics.quantiles(ms, n=4, method="inclusive")
-    p90 = statistics.quantiles(ms, n=10, method="inclusive")[-1]
-    return Times(n=len(ms), p25=p25, p50=p50, p75=p75, p90=p90)
+class _CannotRun(Exception):
+    """This network does not run on this backend; the message says why."""
 
 
-def in_turns(
-    ways: Mapping[Way, Callable[[Tensor], object]],
-    images: Tensor,
-    repeats: int,
-    burst: int = BURST,
-    after_round: Callable[[int], None] = lambda passes: None,
-    clock: Callable[[Tensor], float] | None = None,
-) -> dict[Way, list[float]]:
-    """Milliseconds of each way over `images`, exactly `repeats` of them apiece.
-
-    Each way is first run WARMUP_PASSES times. A turn is SETTLE_S or more of untimed passes, which
-    bring the way's weights into the caches while threads of the previous one fall asleep, then
-    `burst` timed ones. Every second round goes backwards, so that no way always follows the same.
-    after_round: told how many timed passes the round added to each. Raises ProtocolError below 30.
-    """
-    require_repeats(repeats)
-    now = clock or _now
-    taken: dict[Way, list[float]] = {way: [] for way in ways}
-    order = list(ways.items())
-    with torch.inference_mode():
-        for forward in ways.values():
-            for _ in range(WARMUP_PASSES):
-                forward(images)
-        for done in range(0, repeats, burst):
-            passes = min(burst, repeats - done)
-            for way, forward in order:
-                settled = now(images) + SETTLE_S
-                forward(images)
-                while now(images) < settled:
-                    forward(images)
-                for _ in range(passes):
-                    start = now(images)
-                    forward(images)
-                    taken[way].append(1e3 * (now(images) - start))
-            order.reverse()
-            after_round(passes)
-    return taken
-
-
-def require_repeats(repeats: int) -> None:
-    """Raises ProtocolError below 30: fewer say little about a 90th percentile."""
-    if repeats < MIN_REPEATS:
-        msg = f"{repeats} repeats are too few for percentiles; give at least {MIN_REPEATS}"
-        raise ProtocolError(msg)
-
-
-def layer_times(
-    network: nn.Module, names: Sequence[str], inputs: Sequence[Tensor]
-) -> dict[str, float]:
-    """Layer -> median milliseconds inside it, hooks (mask heads) included.
-
-    A normalisation counts with the layer that ran before it, since others have it folded in.
-    """
-    watch = _Watch(inputs[0])
-    handles = []
-    for name, module in network.named_modules():
-        if name in names or isinstance(module, _NORMS):
-            key = name if name in names else None
-            handles.append(module.register_forward_pre_hook(watch.start, prepend=True))
-            handles.append(module.register_forward_hook(watch.stopper(key)))
-    taken: dict[str, list[float]] = {name: [] for name in names}
+def _prepare(subject: Subject, backend: Backend, images: Tensor, request: Request) -> _Way:
+    reason = backend.unavailable(images.device)
+    if reason:
+        raise _CannotRun(reason)
+    began = time.perf_counter()
     try:
+        with torch.no_grad():
+            converted = backend.convert(subject.network, images)
         with torch.inference_mode():
-            for value in inputs:
-                watch.spent.clear()
-                network(value)
-                for name in names:
-                    taken[name].append(1e3 * watch.spent.get(name, 0.0))
+            forward = backend.start(converted, images)
+            output = forward(images)
+    # Exporters and compilers raise whatever they like; one of them failing must not cost the rest.
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        text = first if isinstance(error, BenchError) else f"{type(error).__name__}: {first}"
+        raise _CannotRun(_ABSOLUTE.sub(r"\1", text)) from error
+    prepare_s = time.perf_counter() - began
+    difference, scale = _compare(subject.network, output, images)
+    memory = None
+    if request.memory:
+        memory = peak_bytes(backend.name, subject.network, converted, images)
+    return _Way(forward, prepare_s, difference, scale, memory)
+
+
+@torch.inference_mode()
+def _compare(network: nn.Module, output: Tensor, images: Tensor) -> tuple[float, float]:
+    """(largest difference to eager, largest output). Raises _CannotRun if they do not agree."""
+    expected = network(images)
+    scale = float(expected.abs().max())
+    difference = float((output - expected).abs().max())
+    if not difference <= LARGEST_RELATIVE_DIFFERENCE * scale:
+        msg = f"outputs differ from eager by {difference:.3g} (largest output {scale:.3g})"
+        raise _CannotRun(f"{msg}; a fast wrong answer is not timed")
+    return difference, scale
+
+
+def _facts(subject: Subject, shape: tuple[int, int, int], request: Request) -> Network:
+    request.progress.stage(f"{subject.name}: weights and MACs")
+    cost = measure_cost(subject.network, shape)
+    bytes_of = size(subject.network)
+    return Network(
+        name=subject.name,
+        model=subject.model,
+        weights=subject.weights,
+        params=cost.params,
+        nnz=cost.nnz,
+        total=cost.total,
+        macs_dense=cost.macs_dense,
+        macs_effective=cost.macs_effective,
+        dense_bytes=bytes_of.dense,
+        packed_bytes=bytes_of.packed,
+        deflated_bytes=bytes_of.deflated,
+    )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
     finally:
-        for handle in handles:
-            handle.remove()
-    return {name: statistics.median(ms) for name, ms in taken.items()}
-
-
-class _Watch:
-    """Seconds spent per layer in one forward pass."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.like = like
-        self.spent: dict[str, float] = {}
-        self.began = 0.0
-        self.last = ""
-
-    def start(self, *_: Any) -> None:
-        self.began = _now(self.like)
-
-    def stopper(self, name: str | None) -> Callable[..., None]:
-        def stop(*_: Any) -> None:
-            self.last = name or self.last
-            spent = self.spent.get(self.last, 0.0)
-            self.spent[self.last] = spent + _now(self.like) - self.began
-
-        return stop
-
-
-def _now(like: Tensor) -> float:
-    """The clock, once everything queued on the device of `like` is done."""
-    if like.is_cuda:
-        torch.cuda.synchronize(like.device)
-    return time.perf_counter()
+        torch.set_num_threads(before)

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import paths
-from harness.profile.sparsity import SparsityProfile
-from harness.provenance import sha256_json, versions
+from harness.profile.zeros import SparsityProfile
+from harness.system import sha256_json, versions
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,34 +1,8 @@
-"""The registry: what was published, by whom, and how it is measured. Imports nothing heavy.
+"""What was published and how it is measured: entries, evaluations, recipes, data facts.
 
-`reading` turns the file into entries; `entries` and `recipes` say what they are made of,
-`families` how rows share what they have in common, `fields` and `plain_yaml` how a mistake is found
-and named with its line and column.
+The names it exports stand in `__init__.pyi`; each is loaded when it is first used.
 """
 
-from harness.registry.entries import (
-    Checkpoint,
-    Entry,
-    Evaluation,
-    Paper,
-    Published,
-    entry_sha256,
-    evaluation_sha256,
-)
-from harness.registry.reading import LOCAL, Registry, get, load
-from harness.registry.recipes import Recipe, recipe_sha256
+import lazy_loader
 
-__all__ = [
-    "LOCAL",
-    "Checkpoint",
-    "Entry",
-    "Evaluation",
-    "Paper",
-    "Published",
-    "Recipe",
-    "Registry",
-    "entry_sha256",
-    "evaluation_sha256",
-    "get",
-    "load",
-    "recipe_sha256",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -85,7 +85,9 @@ class Paper:
     url: str  # paper page
     code: str | None  # repository
     license: str  # of the released code and checkpoints; "none stated" when there is none
-    flops_convention: str  # id understood by harness.verdict; see harness/profile/conventions.py
+    flops_convention: (
+        str  # id understood by harness.results.verdict; see harness/profile/conventions.py
+    )
     own: bool = False  # this project's own networks: no claim of others that could hold or fail
 
     def __post_init__(self) -> None:
@@ -146,7 +148,7 @@ class Checkpoint:
     """
 
     sources: tuple[str, ...]
-    format: str  # id understood by harness.checkpoints.formats
+    format: str  # id understood by harness.checkpoints.file_formats
     sha256: str | None = None  # None = never seen; pinned in registry.lock on first good download
     size_bytes: int | None = None
     license: str = "none stated"

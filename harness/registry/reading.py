@@ -12,12 +12,7 @@ import methods
 from harness import paths
 from harness.errors import RegistryError
 from harness.registry import families, plain_yaml
-from harness.registry.entries import (
-    Entry,
-    Evaluation,
-    Paper,
-    require_id,
-)
+from harness.registry.entries import Entry, Evaluation, Paper, require_id
 from harness.registry.families import Origin
 from harness.registry.fields import Fault, build, nearest
 from harness.registry.plain_yaml import Document, Map

@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.registry import Registry
-from harness.registry.entries import Entry
-from harness.reports.rows import Row
-from harness.results import latest
-from harness.upkeep.links import Kind, Link, addresses
-from harness.verdict import failed
+from harness.registry import Entry, Registry
+from harness.reports.table.rows import Row
+from harness.results import Kind, Link, addresses, failed, latest
 
 REPRODUCED, CONTRADICTED, UNCHECKED = "reproduced", "contradicted", "cannot be checked"
 OUTCOMES = (REPRODUCED, CONTRADICTED, UNCHECKED)
@@ -69,7 +66,7 @@ class Claims:
         return dict(Counter(c.why for c in self.rows if c.outcome == UNCHECKED).most_common())
 
 
-def claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Link]) -> Claims:
+def count_claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Link]) -> Claims:
     """What the stored results and link checks say about every row that others published.
 
     That our own networks give our own numbers again proves nothing; they are counted apart. A row

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import MetricError
-from harness.latency.records import EAGER, Gain, LatencyRecord, Network, Timing, gain
-from harness.reports.columns import MISSING
+from harness.reports.table.cells import MISSING
+from harness.results import EAGER, Gain, LatencyRecord, Network, Timing, gain
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from harness import paths
 from harness.errors import MetricError
-from harness.reports.formats import INDENT, render
-from harness.reports.layout import Column
-from harness.reports.rows import Row
+from harness.reports.table.columns import Column
+from harness.reports.table.formats import INDENT, render
+from harness.reports.table.rows import Row
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 

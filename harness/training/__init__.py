@@ -1,10 +1,8 @@
-"""Training by a recipe, from an entry to a result.
+"""A recipe to a trained network to a result: loop, rounds, resume, previews.
 
-`story` is the order of events, `plan` what all seeds share, `seed` one of them; `data` and
-`start_weights` are what goes in, `notes` what a result says of it.
+The names it exports stand in `__init__.pyi`; each is loaded when it is first used.
 """
 
-from harness.training.plan import Training
-from harness.training.story import reproduce_by_training
+import lazy_loader
 
-__all__ = ["Training", "reproduce_by_training"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

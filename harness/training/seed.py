@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from harness.chosen_method import final_choices, make_method
 from harness.errors import ProtocolError
-from harness.figures import figures_of, latency_of
-from harness.protocols.distributed import rank, wait_for_all
-from harness.protocols.evaluate import Evaluated, evaluate
-from harness.protocols.prune import prune
-from harness.protocols.run_lock import opened
-from harness.protocols.seeds import seed_everything
-from harness.protocols.state import RunFolder
-from harness.protocols.train import Job, Trained, train
-from harness.record import input_shape
+from harness.evaluation import Evaluated, evaluate
+from harness.profile import figures_of, latency_of
+from harness.registry import final_choices, input_shape, make_method
 from harness.results import Figures, Latency, Run
-from harness.training.data import calibration_images, train_batches
-from harness.training.plan import Plan, build, rebuilt, run_folder
+from harness.system import rank, wait_for_all
+from harness.training.batches import calibration_images, train_batches
+from harness.training.generators import seed_everything
+from harness.training.loop import Job, Trained, train
+from harness.training.resume import RunFolder, opened
+from harness.training.rounds import prune
+from harness.training.setup import Plan, build, rebuilt, run_folder
 from methods.base import Method, Schedule
 
 

@@ -9,13 +9,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from harness.checkpoints import load_model, read_weights
 from harness.errors import ProtocolError
-from harness.local import read_weights
-from harness.record import checkpoint_facts
-from harness.registry import Entry, Registry
-from harness.registry.recipes import START_BASELINE, Recipe
-from harness.reproduction import Options, load_model
+from harness.evaluation import checkpoint_facts
+from harness.registry import START_BASELINE, Entry, Recipe, Registry
 from harness.results import CheckpointFacts
+from harness.system import Options
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import pytest
 
 from harness import registry, results
 from harness.reports.site import build
-from harness.upkeep import links
-from harness.upkeep.links import Link
-from tests.harness.made import a_cost, made, trained
+from harness.results import link_answers
+from harness.results.link_answers import Link
+from tests.support.results import a_cost, made, trained
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -88,8 +88,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ):
             results.save(result)
         known = registry.load()
-        alive, dead, *_ = (a for a, kind in links.addresses(known).items() if kind == "file")
-        links.save(
+        alive, dead, *_ = (a for a, kind in link_answers.addresses(known).items() if kind == "file")
+        link_answers.save_links(
             {
                 alive: Link("2026-11-20T10:00:00Z", True, 200, "a file"),
                 dead: Link("2026-11-20T10:00:00Z", False, 404, "gone: Not Found"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.checkpoints.download import Policy
+from harness.checkpoints.downloading import Policy
 from harness.registry.entries import Checkpoint, Entry
 
 FAST = Policy(attempts=3, backoff_s=0.0, connect_timeout_s=2.0, read_timeout_s=2.0)

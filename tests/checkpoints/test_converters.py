@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.checkpoints import keras_h5, obtain, squeezenet_net
-from harness.checkpoints.formats import convert
+from harness.checkpoints.file_formats import convert
 from harness.errors import KeyMismatch, NotACheckpoint
 from methods import published_formats as published
 from tests.checkpoints.conftest import files_below, make_entry, saved

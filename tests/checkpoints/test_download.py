@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from harness.checkpoints import obtain
-from harness.checkpoints.download import Policy
+from harness.checkpoints.downloading import Policy
 from harness.errors import CheckpointError, CheckpointUnavailable, HashMismatch, NotACheckpoint
 from tests.checkpoints.conftest import (
     BIG,

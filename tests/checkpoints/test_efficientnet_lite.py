@@ -13,7 +13,7 @@ from torch import Tensor
 from harness import registry
 from harness.checkpoints import load_into, obtain
 from harness.checkpoints.efficientnet_lite import lite0
-from harness.data.evaluation import evaluation_batches
+from harness.data.batches import evaluation_batches
 from harness.errors import KeyMismatch, NotACheckpoint
 from harness.models import build
 from methods.published_formats import PublishedFormatError

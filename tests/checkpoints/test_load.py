@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from harness.checkpoints import load_into, obtain
-from harness.checkpoints.formats import FORMATS, get
+from harness.checkpoints.file_formats import FORMATS, get
 from harness.checkpoints.load import read_torch
 from harness.errors import (
     CheckpointUnavailable,

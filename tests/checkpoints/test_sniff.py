@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness.checkpoints import obtain
-from harness.checkpoints.sniff import Kind, sniff
+from harness.checkpoints.sniffing import Kind, sniff
 from harness.errors import NotACheckpoint
 from tests.checkpoints.conftest import SMALL, files_below, make_entry, saved, tiny_state
 

@@ -12,9 +12,9 @@ from scipy.io import savemat
 from sklearn.datasets import load_digits
 
 from harness.data import describe, find_pictures, flowers, folder, load, names
-from harness.data.facts import FACTS
 from harness.data.known import COPIES, SETS
 from harness.errors import DataError, RegistryError
+from harness.registry.datasets import FACTS
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

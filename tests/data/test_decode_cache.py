@@ -220,7 +220,7 @@ def test_who_comes_second_waits_and_says_for_whom(
     (facts,) = home.glob("cache/pictures/*/facts.json")
     lock = facts.parent.with_suffix(".lock")
     code = (
-        "import sys, time; from pathlib import Path; from harness.file_lock import held\n"
+        "import sys, time; from pathlib import Path; from harness.system.locks import held\n"
         "with held(Path(sys.argv[1]), print):\n"
         "    print('held', flush=True); time.sleep(1.5)"
     )
@@ -363,7 +363,7 @@ def test_an_unreadable_picture_is_named_and_the_others_are_kept(own: PictureSet)
     source = picture_set(bad.parents[1])
     with pytest.raises(DataError, match=f"{bad.name}: not a readable picture"):
         build(source)
-    (chunks,) = decode_cache.folder().glob("*/chunks")
+    (chunks,) = decode_cache.cache_folder().glob("*/chunks")
     assert len(chunks.read_text().splitlines()) == 1 + 3
 
 

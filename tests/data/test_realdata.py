@@ -12,8 +12,8 @@ from PIL import Image
 from harness.data import evaluation_batches, find_pictures, load
 from harness.data.decode_cache import cached
 from harness.data.decoders import Transform
-from harness.progress import Silent
 from harness.registry import Evaluation
+from harness.system.progress import Silent
 
 pytestmark = pytest.mark.realdata
 Real = Callable[[str], Path]

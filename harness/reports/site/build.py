@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from harness import paths, results
-from harness.latency import records as latencies
+from harness import paths
 from harness.registry import Registry
-from harness.reports.claims import Claims, claims
-from harness.reports.rows import Row, row
-from harness.reports.select import leaderboard
+from harness.reports.claims import Claims, count_claims
 from harness.reports.site import pages, vega
 from harness.reports.site.layers import HEIGHT, WIDTH
 from harness.reports.site.lines import COLUMNS, Board, boards
 from harness.reports.site.points import AXES, first_axis, points
 from harness.reports.site.publish import replacing
-from harness.results import Result
-from harness.upkeep import links as link_checks
-from harness.upkeep.links import Link
+from harness.reports.table.leaderboard import leaderboard
+from harness.reports.table.rows import Row, row
+from harness.results import Link, Result, load, load_all, load_links, newest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -78,18 +75,18 @@ def build(registry: Registry, out: Path) -> Built:
 def _gather(registry: Registry) -> _Material:
     history: dict[str, list[Result]] = {}
     files: dict[tuple[str, str], Path] = {}
-    for result in results.load_all(layers=False):
+    for result in load_all(layers=False):
         id = registry.aliases.get(result.entry, result.entry)
         history.setdefault(id, []).append(result)
         file = paths.results_folder() / result.entry / f"{result.result_id}.json"
         files[id, result.result_id] = file
     every = [replace(row(r), entry=id) for id, found in history.items() for r in found]
-    links = link_checks.load()
+    links = load_links()
     shown = leaderboard(every, registry)
     rows: dict[str, list[Row]] = {}
     for line in sorted(shown, key=lambda r: (bool(r.smoke), r.mode != "evaluated")):
         rows.setdefault(line.entry, []).append(line)
-    found = claims(registry, every, links)
+    found = count_claims(registry, every, links)
     return _Material(registry, history, files, every, rows, shown, links, found)
 
 
@@ -138,7 +135,7 @@ class _Site:
         """The leaderboards, and the lists of papers and methods."""
         material, registry = self.material, self.material.registry
         entries = registry.entries
-        timed = latencies.newest()
+        timed = newest()
         charts = {
             board.key: points(board.rows, [entries[line.entry] for line in board.unmeasured], timed)
             for board in self.boards
@@ -168,7 +165,7 @@ class _Site:
         """The page of one entry, and the records it links to."""
         material = self.material
         files = [material.files[id, row.result_id] for row in material.rows.get(id, ())]
-        newest = [results.load(file) for file in files]
+        newest = [load(file) for file in files]
         page = pages.entry_page(
             id,
             material.registry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from harness.registry.entries import Entry
+from harness.registry import Entry
 from harness.results import Result
 
 _OWN_OPTION = ("start", "prune.count", "prune.amount", "prune.finetune")  # not through --set

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.registry import Registry
-from harness.registry.entries import Entry
-from harness.reports.columns import MISSING
-from harness.reports.layout import BY_KEY, Column
-from harness.reports.rows import Row
-from harness.reports.select import Wanted, leaderboard
+from harness.registry import Entry, Registry
 from harness.reports.site.words import NOT_MEASURED, dataset_title, tone
+from harness.reports.table.cells import MISSING
+from harness.reports.table.columns import BY_KEY, Column
+from harness.reports.table.leaderboard import Wanted, leaderboard
+from harness.reports.table.rows import Row
 
 COLUMNS = tuple(
     BY_KEY[key]

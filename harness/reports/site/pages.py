@@ -6,19 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.registry import Registry
-from harness.registry.entries import Entry, Paper
+from harness.registry import Entry, Paper, Registry
 from harness.reports.claims import Claims
-from harness.reports.columns import MISSING
-from harness.reports.layout import signed
-from harness.reports.rows import Row, note
 from harness.reports.site.commands import Command, of_entry, of_result
 from harness.reports.site.layers import LayerPlot, layer_plot
 from harness.reports.site.lines import Line, measured_line, unmeasured_lines
 from harness.reports.site.words import NOT_MEASURED, dataset_title, method_text, tone
-from harness.reports.tables import measured_text
-from harness.results import Result
-from harness.upkeep.links import Link
+from harness.reports.table.cells import MISSING
+from harness.reports.table.columns import signed
+from harness.reports.table.rows import Row, note
+from harness.reports.verdicts import measured_text
+from harness.results import Link, Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.latency.records import LatencyRecord
-from harness.registry.entries import Entry
-from harness.reports.columns import MISSING
-from harness.reports.pareto import front
-from harness.reports.rows import Row
+from harness.registry import Entry
+from harness.reports.plots.pareto import front
+from harness.reports.table.cells import MISSING
+from harness.reports.table.rows import Row
+from harness.results import LatencyRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness.data.facts import FACTS
-from harness.registry import Registry
-from harness.verdict import failed
+from harness.registry import FACTS, Registry
+from harness.results import failed
 
 _TONES = {
     "exact": "good",

@@ -1,0 +1,163 @@
+"""The `bench` command: parse, call the harness, print, exit. One file per verb.
+
+stdout carries the result, stderr progress and logs. Exit codes: 0 fine, 1 unexpected, 2 usage or
+registry, 3 a verdict failed or drifted, 4 something cannot be checked (file or data missing),
+5 stopped by SIGTERM or Ctrl-C after saving (run the same command to continue).
+
+Under torchrun every process runs the command; the first one prints, and torchrun's own exit code
+is 1 when any of them stops early.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import IO, Any
+
+import click
+
+from harness.commands import UNEXPECTED, USAGE, exit_code
+from harness.errors import (
+    BenchError,
+)
+
+# Verb, and module of harness/commands -> what it does, so that the overview loads none of them.
+_VERBS = {
+    "list": "Entries of the registry, with file status and last verdict.",
+    "show": "Everything about one entry.",
+    "pull": "Obtain, verify and convert published checkpoints.",
+    "reproduce": "Published against measured, with a verdict and its reason.",
+    "eval": "Evaluate weights of your own by a published protocol.",
+    "train": "Train with any method under a standardized protocol.",
+    "prune": "Prune a dense network, at once or in rounds.",
+    "estimate": "Savings to expect before any training.",
+    "export": "Hand out weights, published or trained here.",
+    "profile": "Parameters, zeros and MACs per layer.",
+    "latency": "Time dense and pruned networks in turns.",
+    "allocation": "Layer rates chosen by rate-distortion and four other rules.",
+    "shrink": "Write a network without some channels, and time both.",
+    "compress": "Bytes of every layer after each stage of Deep Compression.",
+    "table": "The leaderboard, from stored results only.",
+    "plot": "Draw accuracy against MACs, parameters or latency.",
+    "compare": "Compare two results image by image.",
+    "claims": "How many published rows hold, and how many links.",
+    "report": "Write the leaderboards as a static web site.",
+    "check": "Measure again, and compare with what was accepted.",
+    "registry": "Look after the registry itself.",
+    "doctor": "Packages, machine, data sets: what is wrong and what mends it.",
+    "sync": "Mirror into MLflow the results it does not hold yet.",
+    "ui": "Serve MLflow's page on our runs, to this machine only.",
+    "completion": "Print the shell code that completes commands and options.",
+}
+
+
+class Bench(click.Group):
+    """Loads a verb's module when it is asked for, and turns errors into one line and a code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"harness.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with _in_one_line(info_name or "bench"):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"no command is called {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _in_one_line("bench"):
+                return super().invoke(ctx)
+        except BenchError as error:
+            click.echo(f"bench: {error}", err=True)
+            ctx.exit(exit_code(error))
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except (OSError, ImportError, RuntimeError, AttributeError) as error:
+            told = _about_this_machine(error)
+            if told is None:
+                raise
+            click.echo(f"bench: {told}", err=True)
+            ctx.exit(UNEXPECTED)
+
+
+def _about_this_machine(error: Exception) -> str | None:
+    """What every verb can meet: a home that cannot be written, a torchvision of another torch."""
+    if isinstance(error, OSError):
+        from harness.paths import complaint
+
+        return complaint(error)
+    from harness.system import broken_pair
+
+    return broken_pair(error)
+
+
+# `bench` alone shows its help; click before 8.2 does so without an error.
+_SHOWS_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+class OneLine(click.ClickException):
+    """A wrong command line, told in one line instead of click's four."""
+
+    exit_code = USAGE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"bench: {self.message}", err=True, file=file)
+
+
+@contextmanager
+def _in_one_line(command: str) -> Iterator[None]:
+    try:
+        yield
+    except _SHOWS_HELP:
+        raise
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else command
+        message = " ".join(error.format_message().split())
+        stop = "" if message.endswith((".", "?", ")")) else "."
+        raise OneLine(f"{message}{stop} Help: {path} --help") from error
+
+
+@click.group(
+    cls=Bench,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start here:  bench reproduce --suite quickstart",
+)
+@click.version_option(package_name="reprune", prog_name="bench")
+def main() -> None:
+    """Published pruning results, measured again: numbers, verdicts, reasons."""
+    # A terminal that knows no "Δ" shows "?" instead of a traceback.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = open(os.devnull, "w")
+
+
+if __name__ == "__main__":  # torchrun --nproc-per-node N -m cli train ...
+    main(prog_name="bench")

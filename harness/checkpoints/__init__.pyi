@@ -1,0 +1,47 @@
+from . import pins
+from .downloading import Policy, download, download_from_drive
+from .file_formats import HEADS_PREFIX, check_container, convert
+from .local_copies import Obtained, Status, obtain, status
+from .narrowed import DESCRIPTION, EXTRA, LAYOUT, Origin, is_shrunk, load_shrunk, save_narrowed
+from .network import (
+    build_model,
+    load_model,
+    measuring_method,
+    model_from,
+    obtain_checkpoint,
+    read_weights,
+)
+from .sniffing import sniff
+from .sources import digest, label
+from .strict_load import load_into
+
+__all__ = [
+    "DESCRIPTION",
+    "EXTRA",
+    "HEADS_PREFIX",
+    "LAYOUT",
+    "Obtained",
+    "Origin",
+    "Policy",
+    "Status",
+    "build_model",
+    "check_container",
+    "convert",
+    "digest",
+    "download",
+    "download_from_drive",
+    "is_shrunk",
+    "label",
+    "load_into",
+    "load_model",
+    "load_shrunk",
+    "measuring_method",
+    "model_from",
+    "obtain",
+    "obtain_checkpoint",
+    "pins",
+    "read_weights",
+    "save_narrowed",
+    "sniff",
+    "status",
+]

@@ -1,0 +1,118 @@
+"""bench check"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.output import print_json, progress
+
+if TYPE_CHECKING:
+    from harness.maintenance import Night
+    from harness.registry import Entry, Registry
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("check", epilog="Example:  bench check --suite nightly --junit night.xml")
+@click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
+@options.suite
+@click.option("--accept", "accepted", metavar="ID", help="Make ID's newest result the standard.")
+@click.option("--reason", help="Why it is right, with --accept.")
+@click.option("--result", "result_id", help="Another result than the newest, with --accept.")
+@click.option("--junit", type=_FILE, help="Also write JUnit XML here.")
+@click.option("--summary", type=_FILE, help="Also append Markdown here, for a job's page.")
+@click.option("--offline", is_flag=True, help="Ask no host: links are not looked at.")
+@click.option("--refetch", is_flag=True, help="Fetch large published files again, too.")
+@click.option("--fresh", is_flag=True, help="Do not continue an interrupted night.")
+@options.device
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    entry_ids: tuple[str, ...],
+    suite: str | None,
+    accepted: str | None,
+    reason: str | None,
+    result_id: str | None,
+    junit: Path | None,
+    summary: Path | None,
+    offline: bool,
+    refetch: bool,
+    fresh: bool,
+    device: str,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Measure again, and compare with what was accepted.
+
+    Drift is a metric beyond its tolerance, a changed checkpoint, a dead link, or a page in a
+    file's place; other versions or machines are told and fail nothing. Exit code: 0 as accepted,
+    3 something drifted, 4 something could not be checked (3 wins). An entry's first full
+    evaluation is the standard until --accept names another, with a reason that is kept in
+    reports/accepted.jsonl. An interrupted night is continued.
+    """
+    registry = options.load_registry(registries)
+    if accepted is not None:
+        if entry_ids or suite:
+            raise click.UsageError("--accept names its entry itself; leave ID and --suite out")
+        _accept(registry.get(accepted).id, reason, result_id, as_json)
+        return
+    if reason or result_id:
+        raise click.UsageError("--reason and --result belong to --accept ID")
+    entries = _entries(registry, entry_ids, suite)
+    from harness.maintenance import nightly_report as report
+    from harness.maintenance import published_files as published
+    from harness.maintenance import spend
+    from harness.system import Options
+
+    policy = published.Policy(offline=offline, refetch_all=refetch)
+    torch_device = options.pick_device(device)
+    with progress() as bars:
+        chosen = Options(device=torch_device, data_root=data_root, offline=offline, progress=bars)
+        night = spend(suite or "chosen entries", entries, registry, chosen, policy, fresh)
+    _write(night, junit, summary)
+    if as_json:
+        print_json(report.document(night))
+    else:
+        click.echo(report.text(night))
+    raise SystemExit(report.exit_code(night))
+
+
+def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
+    if not ids and suite is None:
+        raise click.UsageError("name at least one ID, or --suite nightly")
+    chosen = [registry.get(entry_id) for entry_id in ids]
+    chosen += registry.suite(suite) if suite else ()
+    return list({entry.id: entry for entry in chosen}.values())
+
+
+def _accept(entry_id: str, reason: str | None, result_id: str | None, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from harness.maintenance import accepted
+
+    if reason is None:
+        raise click.UsageError('--accept needs --reason "what changed and why it is right"')
+    decision = accepted.accept(entry_id, reason, result_id)
+    if as_json:
+        print_json(asdict(decision))
+    else:
+        click.echo(f"{entry_id}: {decision.result_id} is the standard from now on")
+        click.echo("Commit reports/accepted.jsonl and the result together.")
+
+
+def _write(night: Night, junit: Path | None, summary: Path | None) -> None:
+    from harness.maintenance import nightly_report as report
+
+    if junit is not None:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        junit.write_text(report.junit(night), encoding="utf-8")
+    if summary is not None:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        with summary.open("a", encoding="utf-8") as page:
+            page.write(report.markdown(night))

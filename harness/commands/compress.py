@@ -1,0 +1,101 @@
+"""bench compress"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.output import console, print_json, progress
+from harness.reports import MISSING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.profile import SizeTable
+
+
+@click.command("compress", epilog="Example:  bench compress dense-convnet-tiny-digits --share")
+@click.argument("what", metavar="ID|FILE", shell_complete=options.complete_ids)
+@click.option("--weights-format", default="plain", show_default=True, help="Format id of FILE.")
+@click.option(
+    "--bits",
+    type=click.IntRange(1, 16),
+    default=8,
+    show_default=True,
+    help="Width of the code that stands for a shared weight.",
+)
+@click.option(
+    "--sparsity",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Drop this share of the non-zero weights first, by one threshold for all layers.",
+)
+@click.option("--share", is_flag=True, help="Cluster the weights of each layer first.")
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    what: str,
+    weights_format: str,
+    bits: int,
+    sparsity: float | None,
+    share: bool,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Bytes of every layer after each stage of Deep Compression.
+
+    dense: float32. pruned: float32 and a 4-bit gap per stored entry. shared: a code and a gap per
+    entry, and a codebook per layer. huffman: codes and gaps as an optimal prefix code. Nothing is
+    trained; weights that are not shared among 2^bits values have no shared size.
+    """
+    registry = options.load_registry(registries)
+    from harness.profile import find, size_table
+
+    with progress() as bars:
+        given = find(what, weights_format, registry, data_root, bars)
+        bars.stage(f"{what}: sizes")
+        sizes = size_table(given, bits, sparsity, share)
+    if as_json:
+        print_json({"what": what, "bits": bits, **asdict(sizes)})
+        return
+    console().print(_layers(sizes))
+    for line in _summary(sizes):
+        click.echo(line)
+
+
+def _layers(sizes: SizeTable) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", overflow="fold")
+    for head in ("weights", "non-zero", "entries", "dense", "pruned", "shared", "huffman"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in [*sizes.layers, sizes.total]:
+        stages = (row.dense_bytes, row.pruned_bytes, row.shared_bytes, row.huffman_bytes)
+        numbers = (row.weights, row.nonzero, row.entries, *stages)
+        table.add_row(row.name, *(_count(number) for number in numbers))
+    return table
+
+
+def _summary(sizes: SizeTable) -> list[str]:
+    total, lines = sizes.total, [f"file as it is        {sizes.file_bytes:,} bytes"]
+    if sizes.stored_bytes is not None:
+        lines.append(
+            f"shared, in one file  {sizes.stored_bytes:,} bytes, with an entry count per matrix"
+        )
+    smallest = min(
+        size
+        for size in (total.dense_bytes, total.pruned_bytes, total.shared_bytes, total.huffman_bytes)
+        if size is not None
+    )
+    lines.append(f"smallest stage       {total.dense_bytes / smallest:.2f}x smaller than dense")
+    return lines
+
+
+def _count(number: int | None) -> str:
+    return MISSING if number is None else f"{number:,}"

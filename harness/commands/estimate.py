@@ -1,0 +1,133 @@
+"""bench estimate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.commands import options
+from harness.commands.output import print_json, print_rich, progress
+from harness.commands.schedule import overrides_from
+
+DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
+
+
+@click.command(
+    "estimate",
+    epilog="Example:  bench estimate --method ftwt --model resnet20 --dataset cifar10 "
+    "--start dense-resnet20-cifar10 --images 1000",
+)
+@click.option("--method", required=True, help="Method that can tell beforehand, such as ftwt.")
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option("--start", help="Registry id of the dense network.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the dense network, instead of --start.",
+)
+@click.option(
+    "--values",
+    "--masses",
+    "listed",
+    default=DEFAULT_VALUES,
+    show_default=True,
+    help="Values of the method's main setting (ftwt: the mass r), separated by commas.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Evaluation images to look at, evenly spread; labels are not used.",
+)
+@click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another setting of the method, e.g. ground_truth=uniform (repeatable).",
+)
+@options.device
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    method: str,
+    model: str,
+    dataset: str,
+    start: str | None,
+    weights: Path | None,
+    listed: str,
+    images: int,
+    evaluation: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Savings to expect before any training.
+
+    The dense network looks at images, and the method says what it would leave out. A threshold
+    estimate assumes perfect gates and the dense network's activations; training moves both.
+    """
+    if (start is None) == (weights is None):
+        raise click.UsageError("say what to look at: either --start ID or --weights FILE")
+    values = _numbers(listed)
+    registry = options.load_registry(registries)
+    from harness.registry import local_entry
+    from harness.system import Options
+    from harness.training import estimate
+
+    if start is not None and evaluation is None:
+        evaluation = registry.get(start).evaluation
+    entry = local_entry(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        name=f"estimate-{method}-{model}",
+        evaluation=evaluation,
+        baseline=start,
+    )
+    with progress() as bars:
+        chosen = Options(
+            device=options.pick_device(device),
+            data_root=data_root,
+            from_file=weights,
+            limit=images,
+            progress=bars,
+        )
+        rows = estimate(entry, registry, _settings(assignments), values, chosen)
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.removesuffix("_pct").replace("_", " "), justify="right")
+    for row in rows:
+        setting, *percents = row.values()
+        table.add_row(f"{setting:g}", *(f"{value:.2f} %" for value in percents))
+    print_rich(table)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--values {text!r}: expected numbers such as 0.8,0.9") from error
+
+
+def _settings(assignments: tuple[str, ...]) -> dict[str, object]:
+    """Settings of the method, typed as in YAML; "settings." in front is allowed."""
+    from harness.registry import plain_yaml
+
+    given = overrides_from(assignments)
+    return {
+        key.removeprefix("settings."): plain_yaml.parse(value, key) for key, value in given.items()
+    }

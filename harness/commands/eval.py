@@ -1,0 +1,89 @@
+"""bench eval"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.commands import options
+from harness.commands.mirror import Tracking, mirror_all, tracking_options
+from harness.commands.output import print_json, progress
+from harness.commands.verdicts import print_results
+
+
+@click.command(
+    "eval",
+    epilog="Example:  bench eval --model convnet_tiny --dataset digits "
+    "--weights checkpoints/shipped/dense-convnet-tiny-digits.safetensors",
+)
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option(
+    "--weights",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="State dict (.pt, .pth, .safetensors, ...).",
+)
+@click.option("--weights-format", default="plain", show_default=True, help="File format id.")
+@click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
+@click.option("--name", help="Name under which the result is stored.")
+@click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
+@options.evaluation
+@options.device
+@options.data_root
+@tracking_options
+@options.extra_registries
+@options.as_json
+def command(
+    model: str,
+    dataset: str,
+    weights: Path,
+    weights_format: str,
+    evaluation: str | None,
+    name: str | None,
+    limit: int | None,
+    cache: bool | None,
+    fast: bool,
+    device: str,
+    data_root: Path | None,
+    tracking: Tracking,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Evaluate weights of your own by a published protocol.
+
+    The result stands in the same table as every published row.
+    """
+    registry = options.load_registry(registries)
+    from harness.checkpoints import build_model, load_into, read_weights
+    from harness.evaluation import evaluate_model
+    from harness.registry import local_entry
+    from harness.system import Options
+
+    entry = local_entry(
+        registry,
+        method="dense",
+        model=model,
+        dataset=dataset,
+        evaluation=evaluation,
+        name=name or f"local-{model}-{dataset}-{weights.stem}",
+    )
+    tensors, facts = read_weights(weights, weights_format)
+    network = build_model(entry)
+    load_into(network, tensors, entry.id)
+    with progress() as bars:
+        chosen = Options(
+            device=options.pick_device(device),
+            data_root=data_root,
+            limit=limit,
+            cache=options.cache_policy(cache),
+            fast=fast,
+            progress=bars,
+        )
+        result = evaluate_model(entry, registry, network.to(chosen.device), facts, chosen)
+        mirror_all([result], tracking, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_results([result])

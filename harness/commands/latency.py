@@ -1,0 +1,145 @@
+"""bench latency"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.output import print_json, progress
+from harness.commands.timings import show_timings
+from harness.errors import Preempted
+from harness.results import BACKENDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.profile import Request, Subjects
+    from harness.results import LatencyRecord
+
+
+@click.command(
+    "latency",
+    epilog="Example:  bench latency str-convnet-tiny-digits-90 --batch 1 --backend eager "
+    "--backend sparse",
+)
+@click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
+@click.option("--model", help="Network name, instead of ids: ours, torchvision's or timm's.")
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --model: time this file too, a checkpoint or a file of `bench shrink` (repeatable).",
+)
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    metavar="FILE.csv:COLUMN",
+    help="With --model: random weights pruned to the layer densities of this file (repeatable).",
+)
+@click.option("--dataset", help="With --model: sets classes and image size.")
+@click.option("--name", help="With --model: name of the record.")
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(1),
+    default=(1, 32),
+    show_default=True,
+    help="Images per pass (repeatable).",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(BACKENDS),
+    default=BACKENDS,
+    help="Way of running it (repeatable; default: all).",
+)
+@options.device
+@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's own).")
+@click.option("--repeats", default=30, show_default=True, help="Timed passes each, at least 30.")
+@click.option("--no-memory", is_flag=True, help="Do not measure peak memory (a process per way).")
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    ids: tuple[str, ...],
+    model: str | None,
+    weights: tuple[Path, ...],
+    budgets: tuple[str, ...],
+    dataset: str | None,
+    name: str | None,
+    batches: tuple[int, ...],
+    backends: tuple[str, ...],
+    device: str,
+    threads: int | None,
+    repeats: int,
+    no_memory: bool,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Time dense and pruned networks in turns.
+
+    An ID stands for the entry's network with its published weights, timed against the same network
+    drawn at random (dense kernels do not care about values). --model times a network of one's own.
+    Each backend's outputs are compared with eager execution first. Records go below
+    reports/latency; Ctrl-C keeps the batch sizes that are complete.
+    """
+    _require_one_kind(ids, model, bool(weights or budgets or dataset or name))
+    registry = options.load_registry(registries)
+    entries = [registry.get(name) for name in ids]
+    from harness.profile import Request, of_entry, of_model, require_repeats
+    from harness.system import Options
+
+    require_repeats(repeats)
+    with progress() as bars:
+        request = Request(
+            backends=tuple(dict.fromkeys(backends)),
+            batches=tuple(dict.fromkeys(batches)),
+            device=options.pick_device(device),
+            threads=threads,
+            repeats=repeats,
+            memory=not no_memory,
+            progress=bars,
+        )
+        chosen = Options(data_root=data_root, progress=bars)
+        made: list[Callable[[], Subjects]] = [
+            partial(of_entry, entry, registry, chosen) for entry in entries
+        ]
+        if model is not None:
+            made.append(partial(of_model, model, weights, budgets, dataset, name))
+        records = list(_measured(made, request))
+    if as_json:
+        print_json([record.model_dump(mode="json") for record in records])
+        return
+    for record in records:
+        show_timings(record)
+
+
+def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool) -> None:
+    if bool(ids) == (model is not None):
+        raise click.UsageError("give ids of entries, or --model NAME")
+    if about_model and model is None:
+        raise click.UsageError("--weights, --budget, --dataset and --name go with --model")
+
+
+def _measured(made: list[Callable[[], Subjects]], request: Request) -> Iterator[LatencyRecord]:
+    """Each one's record, saved. Raises Preempted after saving what was complete at a Ctrl-C."""
+    from harness.profile import measure
+    from harness.results import save_timings
+
+    for make in made:
+        record = measure(make(), request)
+        file = save_timings(record)
+        request.progress.note(f"written: {file.parent.name}/{file.name}")
+        if record.interrupted:
+            complete = ", ".join(str(batch) for batch in sorted({t.batch for t in record.timings}))
+            msg = f"{record.entry}: stopped; kept batch {complete}. Repeat with the --batch missing"
+            raise Preempted(msg)
+        yield record

@@ -1,0 +1,149 @@
+"""bench list"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.commands import options
+from harness.commands.output import console, print_json
+from harness.reports import MISSING, folded, status_style
+
+if TYPE_CHECKING:
+    from rich.segment import Segment
+
+    from harness.registry import Entry
+
+NUMBERS = 31  # columns of both numbers and the file status, and the gaps around them
+SHORTEST = 20  # columns an id gets on the narrowest terminal
+
+
+@click.command("list", epilog="Example:  bench list --dataset cifar10 --paper akamaster")
+@click.argument("words", nargs=-1)
+@click.option("--paper", help="Only this paper.")
+@click.option("--method", help="Only this method.")
+@click.option("--model", help="Only this model.")
+@click.option("--dataset", help="Only this data set.")
+@click.option("--available", is_flag=True, help="Only entries whose checkpoint can be had.")
+@options.extra_registries
+@options.as_json
+def command(
+    words: tuple[str, ...],
+    paper: str | None,
+    method: str | None,
+    model: str | None,
+    dataset: str | None,
+    available: bool,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Entries of the registry, with file status and last verdict.
+
+    WORDS keep the entries whose id contains every one of them.
+    """
+    from harness.checkpoints import status
+    from harness.results import last_verdicts
+
+    registry = options.load_registry(registries)
+    wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
+    options.require_known(wanted, registry.entries.values())
+    chosen = registry.select(**wanted)
+    entries = [e for e in chosen if all(word in e.id for word in words)]
+    rows = [(entry, status(entry)) for entry in entries]
+    if available:
+        rows = [(entry, state) for entry, state in rows if state != "none"]
+    verdicts = last_verdicts()
+    if as_json:
+        print_json([_document(entry, state, verdicts.get(entry.id)) for entry, state in rows])
+        return
+    _print_table(rows, verdicts)
+
+
+def _document(entry: Entry, state: str, verdict: str | None) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "paper": entry.paper,
+        "method": entry.method,
+        "model": entry.model,
+        "dataset": entry.dataset,
+        "granularity": entry.granularity,
+        "recipe": entry.recipe,
+        "baseline": entry.baseline,
+        "published": {
+            name: {
+                "text": value.text,
+                "value": value.value,
+                "source": value.source,
+                "suspect": value.suspect,
+                "note": value.note,
+            }
+            for name, value in entry.published.items()
+        },
+        "checkpoint": {
+            "status": state,
+            "sources": list(entry.checkpoint.sources) if entry.checkpoint else [],
+            "license": entry.checkpoint.license if entry.checkpoint else None,
+        },
+        "last_verdict": verdict,
+    }
+
+
+def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) -> None:
+    from rich.segment import Segments
+
+    if not rows:
+        click.echo("No entry matches. All of them: bench list", err=True)
+        return
+    lines = [("id", _numbers("top-1 %", "sparse %", "file"), "last verdict", "bold")]
+    for entry, state in rows:
+        numbers = _numbers(_cell(entry, "top1_pct"), _cell(entry, "sparsity_pct"), state)
+        status = verdicts.get(entry.id)
+        lines.append((entry.id, numbers, status or MISSING, status_style(status or "reported")))
+    screen = console()
+    screen.print(Segments(_laid_out(lines, screen.width)), end="", crop=False)
+    click.echo(
+        f"{_entries(len(rows))}, published numbers (? = doubtful). file: stored = here and "
+        "verified, shipped and local = found, link = on the net, none. Details: bench show ID",
+        err=True,
+    )
+
+
+def _laid_out(lines: Sequence[tuple[str, str, str, str]], width: int) -> Iterator[Segment]:
+    """(id, numbers, verdict, style of the verdict) per line, ids and verdicts folded to `width`.
+
+    By hand: rich's own table takes four times as long as everything else here.
+    """
+    from rich.segment import Segment
+    from rich.style import Style
+
+    room = width - NUMBERS
+    longest = max(len(verdict) for _, _, verdict, _ in lines)
+    ids = [folded(id_, max(room - longest, SHORTEST)).split("\n") for id_, *_ in lines]
+    left = max(len(part) for parts in ids for part in parts)
+    for parts, (_, numbers, verdict, style) in zip(ids, lines, strict=True):
+        for part, words in zip_longest(parts, wrap(verdict, max(room - left, 1)), fillvalue=""):
+            yield Segment(f"{part:{left}}{numbers}" if words else part)
+            yield Segment(words, Style.parse(style))
+            yield Segment("\n")
+            numbers = " " * NUMBERS
+
+
+def _numbers(top1: str, sparsity: str, state: str) -> str:
+    """The middle of a line, NUMBERS characters."""
+    return f"  {top1:>8}  {sparsity:>8}  {state:7}  "
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
+
+
+def _cell(entry: Entry, metric: str) -> str:
+    value = entry.published.get(metric)
+    if value is None:
+        return MISSING
+    return f"{value.text}?" if value.suspect else value.text

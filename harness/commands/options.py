@@ -1,0 +1,144 @@
+"""Options shared by several verbs, and the objects they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from harness.registry import Entry, Registry
+    from harness.system import CachePolicy
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def gathered(name: str, kind: type, *given: Callable[[F], F]) -> Callable[[F], F]:
+    """Options that reach the command as one argument `name`: a `kind` with a field for each."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def called(**values: Any) -> Any:
+            chosen = {field.name: values.pop(field.name) for field in fields(kind)}
+            return command(**values, **{name: kind(**chosen)})
+
+        for option in reversed(given):
+            called = option(called)
+        return called  # type: ignore[return-value]  # click only calls it by keywords
+
+    return decorate
+
+
+def as_json(command: F) -> F:
+    """--json: one JSON document on stdout and nothing else."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def extra_registries(command: F) -> F:
+    """--registry FILE: more entries, next to those that come with the code."""
+    return click.option(
+        "--registry",
+        "registries",
+        type=click.Path(path_type=Path, dir_okay=False),
+        multiple=True,
+        help="Another registry file to add (repeatable).",
+    )(command)
+
+
+def data_root(command: F) -> F:
+    """--data-root DIR."""
+    return click.option(
+        "--data-root",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the data sets (default: $BENCH_DATA_ROOT, else <home>/data).",
+    )(command)
+
+
+def device(command: F) -> F:
+    """--device D."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
+    )(command)
+
+
+def evaluation(command: F) -> F:
+    """--cache/--no-cache and --fast."""
+    command = click.option(
+        "--fast",
+        is_flag=True,
+        help="Measure bfloat16, channels last, compiled as well; never judged.",
+    )(command)
+    return click.option(
+        "--cache/--no-cache",
+        "cache",
+        default=None,
+        help="Picture files: decode once into the home folder, or anew each time "
+        "(default: once, if there is room).",
+    )(command)
+
+
+def cache_policy(cache: bool | None) -> CachePolicy:
+    """What --cache, --no-cache or neither asks for."""
+    if cache is None:
+        return "build"
+    return "require" if cache else "off"
+
+
+def complete_ids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Ids that begin with what was typed, for shell completion."""
+    return [name for name in load_registry(()).entries if name.startswith(incomplete)]
+
+
+def suite(command: F) -> F:
+    """--suite NAME."""
+    return click.option(
+        "--suite",
+        shell_complete=_complete_suites,
+        help="All entries of a suite (quickstart, nightly, ...).",
+    )(command)
+
+
+def _complete_suites(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    return [name for name in load_registry(()).suites if name.startswith(incomplete)]
+
+
+def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> None:
+    """Raises UsageError, with the nearest known values, for a filter that no entry can pass."""
+    from difflib import get_close_matches
+
+    held = list(entries)
+    for name, value in wanted.items():
+        known = dict.fromkeys(str(getattr(entry, name)) for entry in held)
+        if value is not None and value not in known:
+            near = get_close_matches(value, known, n=3) or sorted(known)[:12]
+            raise click.UsageError(f"--{name} {value!r} has no entry; nearest: {', '.join(near)}")
+
+
+def load_registry(registries: tuple[Path, ...]) -> Registry:
+    """The shipped registry plus the user's files."""
+    from harness.registry import load
+
+    return load(extra=registries)
+
+
+def pick_device(name: str) -> str:
+    """The torch device to use. Raises ProtocolError if it is not there."""
+    import torch
+
+    from harness.errors import ProtocolError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"device {name!r} is not usable: {reason}. Try: --device cpu"
+        raise ProtocolError(msg) from error
+    return name

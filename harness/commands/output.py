@@ -1,0 +1,128 @@
+"""Printing: results to stdout, progress to stderr, colour and bars only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.reports import status_style
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+    from rich.text import Text
+
+SHORTEST_TEXT = 20  # columns that text beside a label has on the narrowest terminal
+UNFOLDED = 200  # columns when nobody looks: lines that grep and logs can use
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def console() -> Console:
+    """A console on stdout: the terminal's width (or COLUMNS), no style at all under NO_COLOR."""
+    from rich.console import Console
+
+    seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(
+        highlight=False,
+        markup=False,
+        width=None if seen else UNFOLDED,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
+def print_rich(renderable: RenderableType) -> None:
+    """Print a table or text to stdout."""
+    console().print(renderable)
+
+
+def print_labelled(rows: Sequence[tuple[Text, str]]) -> None:
+    """A label and its text per row; text folds between words only: a link can be copied whole."""
+    from rich.text import Text
+
+    screen = console()
+    left = max(len(label) for label, _ in rows) + 2
+    for label, text in rows:
+        room = max(screen.width - left, SHORTEST_TEXT)
+        lines = wrap(text, room, break_long_words=False, break_on_hyphens=False)
+        screen.print(Text.assemble(label, " " * (left - len(label)), *lines[:1]), soft_wrap=True)
+        for line in lines[1:]:
+            screen.print(Text(" " * left + line), soft_wrap=True)
+
+
+def styled(status: str) -> Text:
+    """A status in its colour."""
+    from rich.text import Text
+
+    return Text(status, style=status_style(status))
+
+
+class Bars:
+    """Progress on a terminal: one bar that moves from stage to stage."""
+
+    def __init__(self, rich: RichProgress) -> None:
+        self._rich = rich
+        self._task: TaskID | None = None
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        if self._task is not None:
+            self._rich.remove_task(self._task)
+        self._task = self._rich.add_task(text, total=total, facts="")
+
+    def advance(self, amount: int = 1, **facts: float) -> None:
+        if self._task is None:
+            return
+        self._rich.update(self._task, advance=amount)
+        if facts:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in facts.items())
+            self._rich.update(self._task, facts=shown)
+
+    def note(self, text: str) -> None:
+        self._rich.console.print(text)
+
+
+class Lines:
+    """Progress for logs: one line per stage, nothing per batch."""
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        click.echo(text, err=True)
+
+    def advance(self, amount: int = 1, **facts: float) -> None:
+        """Batches leave no trace in a log."""
+
+    def note(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+@contextmanager
+def progress() -> Iterator[Bars | Lines]:
+    """Bars on a terminal, plain lines elsewhere; always on stderr."""
+    from rich.console import Console
+
+    stderr = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    if not stderr.is_terminal:
+        yield Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
+    with RichProgress(*columns, console=stderr, transient=True) as rich:
+        yield Bars(rich)

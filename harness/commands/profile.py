@@ -1,0 +1,117 @@
+"""bench profile"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.output import console, print_json, progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.results import Cost
+
+
+@click.command("profile", epilog="Example:  bench profile dense-resnet20-cifar10")
+@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
+@click.option("--dense", is_flag=True, help="Profile the architecture without its checkpoint.")
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Checkpoint file downloaded by hand.",
+)
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    entry_id: str,
+    dense: bool,
+    from_file: Path | None,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Parameters, zeros and MACs per layer.
+
+    Conv and linear weights only; one MAC is one multiply-accumulate; effective MACs are the dense
+    ones times the layer's density.
+    """
+    registry = options.load_registry(registries)
+    entry = registry.get(entry_id)
+    from harness.checkpoints import build_model, load_model
+    from harness.profile import measure_cost
+    from harness.registry import input_shape
+    from harness.system import Options
+
+    with progress() as bars:
+        chosen = Options(data_root=data_root, from_file=from_file, progress=bars)
+        model = build_model(entry) if dense else load_model(entry, chosen)[0]
+        cost = measure_cost(
+            model,
+            input_shape(registry.evaluations[entry.evaluation]),
+            registry.convention_of(entry),
+            entry.prunable_exclude,
+        )
+    if as_json:
+        print_json({"id": entry.id, **cost.model_dump(mode="json")})
+        return
+    screen = console()
+    screen.print(_layers(cost, screen.width))
+    click.echo(_summary(cost))
+
+
+def _layers(cost: Cost, width: int) -> Table:
+    """One line per layer; on a narrow terminal the shape goes first, then the dense MACs."""
+    from rich.table import Table
+
+    heads = ("layer", "shape", "weights", "non-zero", "density %", "MACs", "effective")
+    lines = [
+        (
+            row.name,
+            "x".join(map(str, row.shape)),
+            f"{row.total:,}",
+            f"{row.nnz:,}",
+            f"{100 * row.nnz / row.total:.2f}",
+            f"{row.macs_dense:,}",
+            f"{row.macs_effective:,}",
+        )
+        for row in cost.layers
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    shown = list(range(len(heads)))
+    for dropped in (heads.index("shape"), heads.index("MACs"), heads.index("weights")):
+        if sum(widths[i] for i in shown) + 2 * (len(shown) - 1) > width:
+            shown.remove(dropped)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i in shown:
+        number = heads[i] not in ("layer", "shape")
+        table.add_column(heads[i], justify="right" if number else "left", no_wrap=number)
+    for line in lines:
+        table.add_row(*(line[i] for i in shown))
+    return table
+
+
+def _summary(cost: Cost) -> str:
+    lines = [
+        f"parameters          {cost.params:,} (norms and biases included)",
+        f"weights             {cost.nnz:,} of {cost.total:,} non-zero: "
+        f"{cost.sparsity_pct:.4f} % sparse (all conv+linear weights)",
+    ]
+    if cost.prunable_total != cost.total:
+        share = 100 * (1 - cost.prunable_nnz / cost.prunable_total)
+        lines.append(
+            f"paper's denominator {cost.prunable_nnz:,} of {cost.prunable_total:,}: {share:.4f} %"
+        )
+    lines += [
+        f"MACs                {cost.macs_effective:,} of {cost.macs_dense:,} dense (batch 1)",
+        f"fvcore's own total  {cost.fvcore_total:,} (dense, with batch norm and pooling)",
+    ]
+    lines += [f"{name:<19} {value:,.4f} (paper's convention)" for name, value in cost.extra.items()]
+    if cost.collapsed:
+        lines.append(f"collapsed layers    {', '.join(cost.collapsed)}: no weight left")
+    return "\n".join(lines)

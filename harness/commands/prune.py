@@ -1,0 +1,130 @@
+"""bench prune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import methods
+from harness.commands import options
+from harness.commands.allocation import budget_options, chosen_settings
+from harness.commands.mirror import Tracking, mirror_all, tracking_options
+from harness.commands.output import print_json, print_rich, progress
+from harness.commands.schedule import Schedule, announce, chosen_training, training_options
+
+
+@click.command(
+    "prune",
+    epilog="Example:  bench prune --method magnitude --model convnet_tiny --dataset digits "
+    "--start dense-convnet-tiny-digits --target 0.9 --finetune 2ep --set settings.allocation=lamp",
+)
+@click.option("--method", required=True, help="Method with a one-shot form, such as magnitude.")
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option("--start", help="Registry id of the dense network to prune.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the dense network to prune, instead of --start.",
+)
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    required=True,
+    help="Sparsity after the last round: share of zeros in conv and linear weights; with --budget "
+    "macs the share of MACs to remove.",
+)
+@budget_options
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--finetune", default="0ep", show_default=True, help='After each round: "2ep".')
+@click.option("--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own).")
+@click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
+@click.option("--name", help="Name under which the result is stored.")
+@training_options
+@options.device
+@options.data_root
+@tracking_options
+@options.extra_registries
+@options.as_json
+def command(
+    method: str,
+    model: str,
+    dataset: str,
+    start: str | None,
+    weights: Path | None,
+    target: float,
+    budget: str | None,
+    calibration: dict[str, str] | None,
+    solver: str | None,
+    rounds: int,
+    finetune: str,
+    recipe_name: str | None,
+    evaluation: str | None,
+    name: str | None,
+    schedule: Schedule,
+    device: str,
+    data_root: Path | None,
+    tracking: Tracking,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Prune a dense network, at once or in rounds.
+
+    Every round may be followed by fine-tuning. Interrupted runs continue with the same command.
+    --method rd measures first (--budget, --calibration, --solver); bench allocation shows its plan.
+    """
+    if (start is None) == (weights is None):
+        raise click.UsageError("say what to prune: either --start ID or --weights FILE")
+    settings = _known_settings(method, chosen_settings(budget, calibration, solver))
+    from harness.registry import local_pruning
+
+    registry = options.load_registry(registries)
+    entry, recipe, changed = local_pruning(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        start=start,
+        target=target,
+        rounds=rounds,
+        finetune=finetune,
+        recipe_name=recipe_name,
+        evaluation=evaluation,
+        name=name,
+        overrides={**settings, **schedule.overrides},
+    )
+    if schedule.dry_run:
+        announce(entry, recipe, changed, schedule.seeds, registry)
+        return
+    from harness.reports import verdict_blocks
+    from harness.system import Options
+    from harness.training import reproduce_by_training
+
+    with progress() as bars:
+        chosen = Options(
+            device=options.pick_device(device),
+            data_root=data_root,
+            from_file=weights,
+            progress=bars,
+        )
+        training = chosen_training(schedule, changed)
+        result = reproduce_by_training(entry, registry, recipe, chosen, training)
+        mirror_all([result], tracking, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_rich(verdict_blocks([result]))
+
+
+def _known_settings(method: str, settings: dict[str, str]) -> dict[str, str]:
+    """Recipe keys for the settings. Raises UsageError if the method has no such setting."""
+    if settings and method in methods.names():
+        known = methods.get(method).Settings.model_fields
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            option = "calibration" if unknown[0].startswith("calibration") else unknown[0]
+            raise click.UsageError(
+                f"--{option} is for methods that measure, such as rd; {method} has no such setting"
+            )
+    return {f"settings.{name}": value for name, value in settings.items()}

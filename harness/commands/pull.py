@@ -1,0 +1,74 @@
+"""bench pull"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from harness.commands import options
+from harness.commands.exit_codes import CANNOT_CHECK
+from harness.commands.output import print_json, progress
+from harness.errors import CheckpointError
+
+
+@click.command(
+    "pull", epilog="Example:  bench pull dense-resnet20-cifar10      (by hand: --from FILE)"
+)
+@click.argument(
+    "entry_ids", metavar="ID...", nargs=-1, required=True, shell_complete=options.complete_ids
+)
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Use this file, downloaded by hand, instead of the links.",
+)
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    entry_ids: tuple[str, ...],
+    from_file: Path | None,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Obtain, verify and convert published checkpoints.
+
+    What is here already is verified again and not fetched. An ID that fails does not stop the
+    others.
+    """
+    from harness.checkpoints import build_model, obtain
+
+    if from_file is not None and len(entry_ids) > 1:
+        raise click.UsageError("--from gives one file; name one ID")
+    registry = options.load_registry(registries)
+    entries = [registry.get(entry_id) for entry_id in dict.fromkeys(entry_ids)]
+    pulled: list[dict[str, object]] = []
+    failed: list[CheckpointError] = []
+    with progress() as bars:
+        for entry in entries:
+            try:
+                obtained = obtain(
+                    entry,
+                    from_file=from_file,
+                    data_root=data_root,
+                    progress=bars,
+                    model=partial(build_model, entry),
+                )
+            except CheckpointError as error:
+                failed.append(error)
+            else:
+                pulled.append({**obtained.provenance(), "path": str(obtained.path)})
+    if as_json:
+        print_json(pulled)
+    else:
+        for facts in pulled:
+            click.echo(f"{facts['id']}: {facts['size_bytes']:,} bytes, sha256 {facts['sha256']}")
+            click.echo(f"  from {facts['source']}, licence: {facts['license']}")
+            click.echo(f"  plain state dict: {facts['path']}")
+    for problem in failed:
+        click.echo(f"bench: {problem}", err=True)
+    raise SystemExit(CANNOT_CHECK if failed else 0)

@@ -1,0 +1,82 @@
+"""bench registry links"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.exit_codes import CANNOT_CHECK
+from harness.commands.output import print_json, print_rich, progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.registry import Registry
+    from harness.results import Link
+
+
+@click.command("links", epilog="Example:  bench registry links --paper acdc")
+@click.option("--paper", help="Only the links of one paper and its entries.")
+@click.option("--timeout", type=click.IntRange(1), default=20, show_default=True, help="Seconds.")
+@options.extra_registries
+@options.as_json
+def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_json: bool) -> None:
+    """Ask every published address whether it still has what it should.
+
+    Pages are asked for their head, files for their first bytes; a login page in a file's place is
+    a dead link. The answers are kept in reports/links.json, where the site and `bench check`
+    read them. Exit code: 0 fine, 4 a link is dead or the host did not answer.
+    """
+    from harness.maintenance import Manners, probe
+    from harness.results import addresses, entries_with, save_links
+
+    registry = options.load_registry(registries)
+    wanted = addresses(registry if paper is None else _only(registry, paper))
+    with progress() as bars:
+        found = probe(wanted, Manners(read_timeout_s=timeout), bars)
+    save_links(found)
+    if as_json:
+        from dataclasses import asdict
+
+        print_json({address: asdict(link) for address, link in found.items()})
+    else:
+        print_rich(_table(found, entries_with(registry, found)))
+        click.echo(_summary(found))
+    raise SystemExit(0 if all(link.ok for link in found.values()) else CANNOT_CHECK)
+
+
+def _only(registry: Registry, paper: str) -> Registry:
+    from dataclasses import replace
+
+    from harness.registry import nearest
+
+    if paper not in registry.papers:
+        hint = nearest(paper, registry.papers)
+        raise click.UsageError(f"no paper is called {paper!r}{hint}")
+    entries = {id: entry for id, entry in registry.entries.items() if entry.paper == paper}
+    return replace(registry, papers={paper: registry.papers[paper]}, entries=entries)
+
+
+def _table(found: dict[str, Link], entries: dict[str, list[str]]) -> Table:
+    """Everything that is not alive; what is, is only counted."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("state", no_wrap=True)
+    for name in ("address", "answer", "entries"):
+        table.add_column(name, overflow="fold")
+    for address, link in found.items():
+        if not link.ok:
+            state = "unknown" if link.ok is None else "dead"
+            table.add_row(state, address, link.detail, ", ".join(entries.get(address, ())))
+    return table
+
+
+def _summary(found: dict[str, Link]) -> str:
+    dead = sum(link.ok is False for link in found.values())
+    unknown = sum(link.ok is None for link in found.values())
+    alive = len(found) - dead - unknown
+    return f"{len(found)} links: {alive} alive, {dead} dead, {unknown} could not be checked"

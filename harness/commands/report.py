@@ -1,0 +1,39 @@
+"""bench report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.commands import options
+from harness.commands.output import print_json
+
+
+@click.command("report", epilog="Example:  bench report --out site")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("site"),
+    show_default=True,
+    help="Folder of the site; replaced as a whole if an earlier report wrote it.",
+)
+@options.extra_registries
+@options.as_json
+def command(out: Path, registries: tuple[Path, ...], as_json: bool) -> None:
+    """Write the leaderboards as a static web site.
+
+    One folder that opens from a disk or any web server and loads nothing from elsewhere: boards per
+    data set with chart, filters and sorting; a page per entry, paper and method. From stored
+    results and link checks only.
+    """
+    from harness.reports import build
+
+    registry = options.load_registry(registries)
+    built = build(registry, out.resolve())
+    counts = built.claims.counts()
+    if as_json:
+        print_json({"folder": str(out), "pages": built.pages, "counts": counts})
+        return
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    click.echo(f"{out}: {built.pages} pages; {told}. Open {out / 'index.html'}")

@@ -1,0 +1,202 @@
+"""bench reproduce"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.mirror import Tracking, mirror_all, tracking_options
+from harness.commands.output import Bars, Lines, progress
+from harness.commands.schedule import Schedule, announce, chosen_training, training_options
+from harness.commands.verdicts import exit_status, report
+from harness.errors import BenchError, Preempted, ProtocolError
+
+if TYPE_CHECKING:
+    from harness.evaluation import Outcome
+    from harness.registry import Entry, Override, Recipe, Registry
+    from harness.results import Result
+    from harness.system import Options
+    from harness.training import Training
+
+
+@click.command(
+    "reproduce",
+    epilog="Example:  bench reproduce --suite quickstart      (offline, under a minute)",
+)
+@click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
+@options.suite
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Checkpoint file downloaded by hand (one ID only).",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "eval", "train"]),
+    default="auto",
+    show_default=True,
+    help="auto and eval use the published checkpoint; train follows the recipe.",
+)
+@training_options
+@click.option("--limit", type=click.IntRange(1), help="N images, evenly spread: a smoke run.")
+@click.option("--on", "stand_in", help="Stand-in data set such as imagenet-sample: a smoke run.")
+@click.option("--offline", is_flag=True, help="Use only files that are here already.")
+@click.option(
+    "--resume/--again",
+    "resume",
+    default=None,
+    help="Skip entries on record under the same conditions, or measure them again "
+    "(default: a suite resumes, IDs are measured).",
+)
+@options.evaluation
+@options.device
+@options.data_root
+@tracking_options
+@options.extra_registries
+@options.as_json
+def command(
+    entry_ids: tuple[str, ...],
+    suite: str | None,
+    from_file: Path | None,
+    mode: str,
+    schedule: Schedule,
+    limit: int | None,
+    stand_in: str | None,
+    offline: bool,
+    resume: bool | None,
+    cache: bool | None,
+    fast: bool,
+    device: str,
+    data_root: Path | None,
+    tracking: Tracking,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Published against measured, with a verdict and its reason.
+
+    Entries on the same images share one pass over them. One that fails does not stop the others.
+    A killed suite goes on with the same command: what is on record with the same entry,
+    checkpoint, protocol, images, commit, package versions and machine is not measured again.
+
+    Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
+    missing.
+    """
+    registry = options.load_registry(registries)
+    entries = _entries(registry, entry_ids, suite)
+    if from_file is not None and len(entries) > 1:
+        raise click.UsageError("--from gives one file; name one ID")
+    if schedule.overrides and mode != "train":
+        raise click.UsageError("--set changes a training recipe; add --mode train")
+    if schedule.dry_run:
+        for entry in entries:
+            _announce(entry, registry, mode, schedule)
+        return
+    from harness.evaluation import reproduce_together
+    from harness.system import Options
+
+    torch_device = options.pick_device(device)
+    with progress() as bars:
+        chosen = Options(
+            device=torch_device,
+            data_root=data_root,
+            from_file=from_file,
+            limit=limit,
+            offline=offline,
+            dataset=stand_in,
+            cache=options.cache_policy(cache),
+            fast=fast,
+            progress=bars,
+        )
+        if mode == "train":
+            coming = _trained(entries, registry, chosen, schedule)
+        else:
+            again = suite is None if resume is None else not resume
+            coming = reproduce_together(entries, registry, chosen, resume=not again)
+        outcomes = _followed(coming, entries, bars)
+        mirror_all([each.result for each in outcomes if each.result], tracking, bars)
+    report(outcomes, as_json)
+    raise SystemExit(exit_status(outcomes))
+
+
+def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
+    if not ids and suite is None:
+        raise click.UsageError("name at least one ID, or --suite quickstart")
+    chosen = [registry.get(entry_id) for entry_id in ids]
+    chosen += registry.suite(suite) if suite else ()
+    return list({entry.id: entry for entry in chosen}.values())
+
+
+def _followed(
+    coming: Iterable[Outcome], entries: Sequence[Entry], bars: Bars | Lines
+) -> list[Outcome]:
+    """All outcomes in the order of `entries`; each is told as it comes if there are several."""
+    done: dict[str, Outcome] = {}
+    for outcome in coming:
+        done[outcome.entry.id] = outcome
+        if len(entries) > 1:
+            bars.note(f"{len(done)}/{len(entries)} {outcome.entry.id}: {_in_a_word(outcome)}")
+    held = sum(not outcome.repeated for outcome in done.values())
+    if held:
+        bars.note(f"{held} of {len(entries)} are on record already; to measure anew: --again")
+    return [done[entry.id] for entry in entries]
+
+
+def _in_a_word(outcome: Outcome) -> str:
+    if outcome.result is None:
+        return f"cannot check ({type(outcome.error).__name__})"
+    status = outcome.result.verdict.status
+    if outcome.repeated:
+        return status
+    return f"{status}, on record since {outcome.result.created}"
+
+
+def _trained(
+    entries: Sequence[Entry], registry: Registry, chosen: Options, schedule: Schedule
+) -> Iterator[Outcome]:
+    """Entries trained by their recipes, one after the other."""
+    from harness.evaluation import Outcome
+
+    for entry in entries:
+        try:
+            recipe, changed = recipe_for(entry, registry, schedule.overrides)
+            training = chosen_training(schedule, changed)
+            yield Outcome(entry, _by_training(entry, registry, recipe, chosen, training))
+        except Preempted:
+            raise
+        except BenchError as error:
+            yield Outcome(entry, error=error)
+
+
+def _by_training(
+    entry: Entry, registry: Registry, recipe: Recipe, chosen: Options, training: Training
+) -> Result:
+    from harness.training import reproduce_by_training
+
+    return reproduce_by_training(entry, registry, recipe, chosen, training)
+
+
+def recipe_for(
+    entry: Entry, registry: Registry, overrides: dict[str, str]
+) -> tuple[Recipe, tuple[Override, ...]]:
+    """The entry's recipe with the user's changes. Raises ProtocolError if it has none."""
+    from harness.registry import with_overrides
+
+    if entry.recipe is None:
+        msg = f"{entry.id}: no training protocol is known. What is known: bench show {entry.id}"
+        raise ProtocolError(msg)
+    return with_overrides(registry.recipes[entry.recipe], overrides)
+
+
+def _announce(entry: Entry, registry: Registry, mode: str, schedule: Schedule) -> None:
+    if mode == "train":
+        recipe = recipe_for(entry, registry, schedule.overrides)
+        announce(entry, *recipe, schedule.seeds, registry)
+        return
+    from harness.checkpoints import status
+
+    click.echo(f"{entry.id}: evaluate {entry.evaluation}, checkpoint: {status(entry)}")

@@ -1,0 +1,120 @@
+"""Options that every training verb shares, and what they turn into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands.options import gathered
+
+if TYPE_CHECKING:
+    from harness.registry import Entry, Override, Recipe, Registry
+    from harness.training import Training
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What the user says about a training run."""
+
+    assignments: tuple[str, ...]
+    seeds: int
+    fresh: bool
+    dry_run: bool
+    evaluate_every: int
+    channels_last: bool
+    compiled: bool
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The KEY=VALUE texts of --set as a mapping. Raises UsageError for anything else."""
+        return overrides_from(self.assignments)
+
+
+training_options = gathered(
+    "schedule",
+    Schedule,
+    click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a recipe value, e.g. epochs=3, optimizer.lr=0.05, "
+        "settings.sparsity=0.9 (repeatable; recorded).",
+    ),
+    click.option(
+        "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds."
+    ),
+    click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
+    click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
+    click.option(
+        "--evaluate-every",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Epochs between evaluations; the last epoch is always evaluated.",
+    ),
+    click.option("--channels-last", is_flag=True, help="NHWC memory layout (recorded)."),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="torch.compile the network (recorded)."
+    ),
+)
+
+
+def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping. Raises UsageError for anything else."""
+    parsed: dict[str, str] = {}
+    for text in assignments:
+        key, found, value = text.partition("=")
+        if not found or not key:
+            raise click.UsageError(f"--set {text!r}: expected KEY=VALUE, such as epochs=3")
+        parsed[key] = value
+    return parsed
+
+
+def chosen_training(schedule: Schedule, overrides: tuple[Override, ...]) -> Training:
+    """The harness's view of the options; overrides: of the recipe, already applied."""
+    from harness.training import Speed, Training
+
+    return Training(
+        seeds=tuple(range(schedule.seeds)),
+        fresh=schedule.fresh,
+        evaluate_every=schedule.evaluate_every,
+        speed=Speed(channels_last=schedule.channels_last, compile=schedule.compiled),
+        overrides=overrides,
+    )
+
+
+def announce(
+    entry: Entry,
+    recipe: Recipe,
+    changed: tuple[Override, ...],
+    seeds: int,
+    registry: Registry,
+) -> None:
+    """Print what would run, the training of a start network that has to come first included."""
+    from harness.registry import merged_settings
+    from harness.training import start_entry, trained_first
+
+    source = start_entry(entry, recipe, registry)
+    rows = {
+        "entry": entry.id,
+        "method": f"{entry.method} {dict(merged_settings(entry, recipe, changed))}",
+        "model": f"{entry.model} on {entry.dataset}",
+        "recipe": f"{recipe.name} v{recipe.version}: {recipe.length}, batch {recipe.batch}",
+        "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",
+        "start": source.id if source else "random initialisation",
+        "seeds": str(seeds),
+    }
+    if recipe.prune:
+        rounds = recipe.prune
+        rows["rounds"] = f"{rounds.count} x (prune {rounds.amount:g}, then {rounds.finetune})"
+    if source and source.recipe and trained_first(source):
+        first = registry.recipes[source.recipe]
+        rows["first"] = f"train {source.id}: {first.name}, {first.length}, then its {first.selects}"
+        rows["first"] += " epoch (unless finished before)"
+    if recipe.specified_by == "assumed":
+        rows["assumed"] = recipe.note
+    for name, value in rows.items():
+        click.echo(f"{name:<10} {value}")

@@ -1,0 +1,181 @@
+"""bench show"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.output import print_json, print_labelled, print_rich, styled
+from harness.reports import MISSING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.registry import Entry, Registry
+    from harness.results import LatencyRecord, Place, Result
+
+
+@click.command("show", epilog="Example:  bench show str-resnet50-81")
+@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
+@options.extra_registries
+@options.as_json
+def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
+    """Everything about one entry.
+
+    Paper, links, protocol, published numbers and where they are printed, and every result so far.
+    Of a run of one's own, by its name in bench table: what came of it. How a target would be shared
+    among the layers: bench allocation ID --target 0.9
+    """
+    from rich.text import Text
+
+    registry = options.load_registry(registries)
+    if entry_id not in registry.entries and (own := _results(entry_id)):
+        _show_own(own, as_json)
+        return
+    entry = registry.get(entry_id)
+    if as_json:
+        print_json(_document(entry, registry))
+        return
+    print_rich(Text(entry.id, style="bold italic"))
+    print_labelled([(Text(label, style="bold"), text) for label, text in _facts(entry, registry)])
+    if entry.published:
+        print_rich(_published(entry))
+    _print_history(entry)
+    _print_timings(entry)
+
+
+def _document(entry: Entry, registry: Registry) -> dict[str, object]:
+    from harness.checkpoints import status
+
+    return {
+        **asdict(entry),
+        "checkpoint_status": status(entry),
+        "paper": asdict(registry.papers[entry.paper]),
+        "evaluation": asdict(registry.evaluations[entry.evaluation]),
+        "results": [result.model_dump(mode="json") for result in _results(entry.id)],
+        "latencies": [record.model_dump(mode="json") for record in _timings(entry).values()],
+    }
+
+
+def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
+    """Where the entry was timed -> the newest record of that place."""
+    from harness.results import load_timings
+
+    return {record.place: record for record in load_timings(entry=entry.id)}
+
+
+def _results(name: str) -> list[Result]:
+    from harness.results import load_all
+
+    return list(load_all(entry=name))
+
+
+def _show_own(results: list[Result], as_json: bool) -> None:
+    """A run that is in no registry: its newest result, and where to look further."""
+    newest = results[-1]
+    if as_json:
+        stored = [result.model_dump(mode="json") for result in results]
+        print_json({"id": newest.entry, "results": stored})
+        return
+    from harness.reports import verdict_blocks
+
+    print_rich(verdict_blocks([newest]))
+    lines = {
+        "method": f"{newest.method}, {newest.granularity}",
+        "model": f"{newest.model} on {newest.dataset}",
+        "settings": ", ".join(f"{k}={v}" for k, v in newest.settings.items()) or MISSING,
+        "record": f"reports/results/{newest.entry}/{newest.result_id}.json",
+    }
+    if newest.mode == "pruned":
+        lines["layers"] = (
+            f"bench allocation DENSE --run {newest.entry} (DENSE: what it started from)"
+        )
+    for label, text in lines.items():
+        click.echo(f"{label:<12} {text}")
+
+
+def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
+    from harness.checkpoints import status
+    from harness.results import in_browser
+
+    paper = registry.papers[entry.paper]
+    evaluation = registry.evaluations[entry.evaluation]
+    settings = registry.settings_of(entry)
+    rows = [
+        ("paper", f"{paper.title} ({paper.venue})"),
+        ("", paper.url),
+        ("code", paper.code or MISSING),
+        ("licence", paper.license),
+        ("method", f"{entry.method}, {entry.granularity}"),
+        ("model", f"{entry.model} on {entry.dataset}"),
+        ("evaluation", f"{evaluation.name} v{evaluation.version}"),
+        ("recipe", entry.recipe or "none: no training protocol is known"),
+        ("settings", ", ".join(f"{k}={v}" for k, v in settings.items()) or MISSING),
+        ("FLOPs unit", paper.flops_convention),
+        ("not counted", ", ".join(entry.prunable_exclude) or "every conv and linear weight counts"),
+        ("baseline", entry.baseline or MISSING),
+        ("suites", ", ".join(entry.suites) or MISSING),
+        ("checkpoint", status(entry)),
+    ]
+    if entry.checkpoint:
+        rows += [("", in_browser(source)) for source in entry.checkpoint.sources]
+        rows.append(("", f"sha256 {entry.checkpoint.sha256 or 'not pinned yet'}"))
+        rows.append(("", f"licence of the file: {entry.checkpoint.license}"))
+    if entry.note:
+        rows.append(("note", entry.note))
+    return rows
+
+
+def _published(entry: Entry) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("published", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for name, value in entry.published.items():
+        spread = f" ± {value.std}" if value.std else ""
+        doubt = (
+            f" (suspect: {value.note})" if value.suspect else f" ({value.note})" * bool(value.note)
+        )
+        table.add_row(name, f"{value.text}{spread}", value.source + doubt)
+    return table
+
+
+def _print_history(entry: Entry) -> None:
+    results = _results(entry.id)
+    if not results:
+        click.echo(f"No result yet. Measure it: bench reproduce {entry.id}")
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("result", "mode", "top-1 %", "Δ", "verdict", "reason"):
+        table.add_column(
+            name, overflow="fold", justify="right" if name in ("top-1 %", "Δ") else "left"
+        )
+    for result in results:
+        top1 = result.metrics["top1_pct"]
+        delta = MISSING if top1.delta is None else f"{top1.delta:+.2f}"
+        table.add_row(
+            result.created[:10],
+            result.mode,
+            f"{top1.measured:.2f}",
+            delta,
+            styled(result.verdict.status),
+            result.verdict.reason,
+        )
+    print_rich(table)
+
+
+def _print_timings(entry: Entry) -> None:
+    from harness.reports import told, where
+
+    for record in _timings(entry).values():
+        click.echo(f"timed {record.created[:10]} on {where(record)}")
+        for sentence in told(record):
+            click.echo(f"  {sentence}")

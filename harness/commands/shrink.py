@@ -1,0 +1,136 @@
+"""bench shrink"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands import options
+from harness.commands.output import print_json, progress
+from harness.commands.timings import show_timings
+
+if TYPE_CHECKING:
+    from harness.export import Shrunk
+
+
+@click.command(
+    "shrink", epilog="Example:  bench shrink --model resnet18 --channels 0.5 --out half.safetensors"
+)
+@click.argument("what", metavar="[RUN|ENTRY|RESULT]", required=False)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the smaller network (.safetensors).",
+)
+@click.option(
+    "--channels",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Cut this share of every layer's channels, smallest L1 norm first (extra `shrink`).",
+)
+@click.option("--model", help="With --channels: network name, instead of an entry.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --model: file of the network to cut (default: random weights).",
+)
+@options.data_root
+@options.extra_registries
+@options.as_json
+def command(
+    what: str | None,
+    out: Path,
+    channels: float | None,
+    model: str | None,
+    weights: Path | None,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Write a network without some channels, and time both.
+
+    A finished filter search (RUN is its folder, ENTRY a name whose newest finished run is meant,
+    RESULT the id or file of a stored result) loses its dead channels: checked against the masked
+    network, with the state beside it as packed bits. With --channels any network loses a share of
+    its channels, untrained afterwards. Time the file elsewhere: bench latency --model NAME
+    --weights FILE. Load it with harness.checkpoints.narrowed.load_shrunk.
+    """
+    if (what is None) == (model is None):
+        raise click.UsageError("give a run, an entry or a result, or --model NAME")
+    if channels is None:
+        if what is None:
+            raise click.UsageError("--model goes with --channels")
+        _search(what, out, as_json)
+    else:
+        _cut(what, model, weights, channels, out, data_root, registries, as_json)
+
+
+def _cut(
+    what: str | None,
+    model: str | None,
+    weights: Path | None,
+    channels: float,
+    out: Path,
+    data_root: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    registry = options.load_registry(registries)
+    entry = None if what is None else registry.get(what)
+    from harness.export import narrowed_entry, narrowed_model
+    from harness.profile import Request, measure
+    from harness.results import save_timings
+    from harness.system import Options
+
+    with progress() as bars:
+        if entry is not None:
+            chosen = Options(data_root=data_root, progress=bars)
+            subjects = narrowed_entry(entry, registry, chosen, channels, out)
+        else:
+            assert model is not None, "checked above"
+            subjects = narrowed_model(model, weights, channels, out)
+        request = Request(backends=("eager",), batches=(1,), memory=False, progress=bars)
+        record = measure(subjects, request)
+        save_timings(record)
+    if as_json:
+        print_json({**record.model_dump(mode="json"), "out": out.name})
+    else:
+        show_timings(record)
+        click.echo(f"written: {out.name}")
+
+
+def _search(what: str, out: Path, as_json: bool) -> None:
+    from harness.export import find_run, shrink_run, state_file
+
+    made = shrink_run(find_run(what), out)
+    if as_json:
+        latency = {name: times.model_dump() for name, times in made.latency.items()}
+        print_json({**asdict(made), "latency": latency, "out": out.name})
+        return
+    for line in _lines(made):
+        click.echo(line)
+    click.echo(f"written              {out.name}, {state_file(out).name}")
+
+
+def _lines(made: Shrunk) -> list[str]:
+    lines = [
+        f"run                  {made.entry}",
+        f"masked vs. shrunk    {made.largest_difference:.3g} largest difference of a logit",
+        f"parameters           {made.params_shrunk:,} of {made.params_dense:,}",
+    ]
+    if "structural_macs" in made.figures:
+        left, dense = made.figures["structural_macs"], made.figures["dense_macs"]
+        lines.append(
+            f"MACs                 {left:,.0f} of {dense:,.0f} ({100 * left / dense:.2f} %)"
+        )
+    lines.append(f"kept ratio R         {made.figures['kept_pct']:.2f} %")
+    reference = made.latency["dense"].p50
+    for name, times in made.latency.items():
+        lines.append(
+            f"{name:<20} {times.p50:.2f} ms per image (p90 {times.p90:.2f}), "
+            f"{reference / times.p50:.2f}x dense, {made.threads} threads"
+        )
+    return lines

@@ -1,0 +1,141 @@
+"""bench table"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.commands import options
+from harness.commands.output import console
+from harness.reports import SORTS, STYLES
+
+if TYPE_CHECKING:
+    from harness.registry import Registry
+    from harness.reports import Column, Row, Wanted
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _words(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of a repeatable option; each may hold several, separated by commas."""
+    return tuple(word.strip() for text in given for word in text.split(",") if word.strip())
+
+
+def _several(name: str, told: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", multiple=True, callback=_words, metavar="A[,B]", help=told)
+
+
+@click.command(
+    "table",
+    epilog="Example:  bench table --dataset cifar10 --method acdc,gmp,dense --sort top1",
+)
+@_several("dataset", "Only these data sets.")
+@_several("model", "Only these models.")
+@_several("method", "Only these methods.")
+@_several("paper", "Only these papers.")
+@_several("verdict", "Only these verdicts.")
+@click.option(
+    "--sort",
+    type=click.Choice(tuple(SORTS)),
+    help="By name, data set, best top-1, furthest from published, most zeros, fewest MACs, newest."
+    "  [default: entry; with --into: dataset]",
+)
+@click.option("--limit", type=click.IntRange(1), help="At most N rows, and their baselines.")
+@_several("columns", "Only these columns, in this order; an unknown name lists them all.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(STYLES),
+    default="rich",
+    show_default=True,
+    help="How to print it; csv and json carry unrounded numbers.",
+)
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Markdown file whose table between the results markers is replaced.",
+)
+@options.extra_registries
+@options.as_json
+def command(
+    dataset: tuple[str, ...],
+    model: tuple[str, ...],
+    method: tuple[str, ...],
+    paper: tuple[str, ...],
+    verdict: tuple[str, ...],
+    sort: str | None,
+    limit: int | None,
+    columns: tuple[str, ...],
+    style: str,
+    into: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """The leaderboard, from stored results only.
+
+    The newest result per entry and way of measuring; a full evaluation beats a newer smoke run.
+    By name, baselines stand below the rows they belong to. Filters take several values: --method
+    acdc,gmp.
+    """
+    from harness.reports import Wanted, leaderboard, stored_rows
+
+    shown = _columns(columns)
+    wanted = Wanted(dataset, model, method, paper, verdict)
+    registry = options.load_registry(registries)
+    stored = stored_rows()
+    _require_known(wanted, stored, registry)
+    order = sort or ("entry" if into is None else "dataset")
+    rows = leaderboard(stored, registry, wanted, sort=order, limit=limit)
+    if not rows:
+        click.echo("No results match. Measure some: bench reproduce --suite quickstart", err=True)
+    if into is not None:
+        from harness.reports import update
+
+        click.echo(f"{into}: {'table replaced' if update(into, rows, shown) else 'unchanged'}")
+        return
+    _print(rows, "json" if as_json else style, shown)
+
+
+def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) -> None:
+    if style != "rich":
+        from harness.reports import render
+
+        click.echo(render(rows, style, columns))
+    elif rows:
+        from harness.reports import screen
+
+        terminal = console()
+        terminal.print(screen(rows, terminal.width, columns), end="", crop=False)  # fits already
+
+
+def _columns(names: tuple[str, ...]) -> tuple[Column, ...] | None:
+    if not names:
+        return None
+    from harness.reports import BY_KEY, chosen
+
+    for name in names:
+        if name not in BY_KEY:
+            raise click.UsageError(f"no column is called {name!r}; columns: {', '.join(BY_KEY)}")
+    return chosen(names)
+
+
+def _require_known(wanted: Wanted, stored: Sequence[Row], registry: Registry) -> None:
+    """Raises UsageError, with the nearest known values, for a value nobody has."""
+    from difflib import get_close_matches
+
+    from harness.results import STATUSES
+
+    for name, values in asdict(wanted).items():
+        known = {str(getattr(held, name)) for held in stored}
+        if name == "verdict":
+            known |= set(STATUSES)
+        else:
+            known |= {str(getattr(entry, name)) for entry in registry.entries.values()}
+        for value in values:
+            if value not in known:
+                near = get_close_matches(value, known, n=3) or sorted(known)[:12]
+                raise click.UsageError(f"--{name} {value!r} is unknown; nearest: {', '.join(near)}")

@@ -1,0 +1,32 @@
+"""A record of timings on the terminal; what several verbs print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands.output import console
+
+if TYPE_CHECKING:
+    from harness.results import LatencyRecord
+
+
+def show_timings(record: LatencyRecord) -> None:
+    """Print what was timed, the table, and what was left out."""
+    from harness.reports import MEBIBYTE, legend, rich_table, rows, where
+
+    screen = console()
+    click.echo(f"{record.entry}: {where(record)}")
+    for network in record.networks:
+        dense, packed = network.dense_bytes / MEBIBYTE, network.packed_bytes / MEBIBYTE
+        click.echo(
+            f"  {network.name}: {network.sparsity_pct:.2f} % zeros, "
+            f"{network.macs_effective / 1e6:,.1f} of {network.macs_dense / 1e6:,.1f} M MACs, "
+            f"{dense:.1f} MiB ({packed:.1f} packed); {network.weights}"
+        )
+    screen.print(rich_table(rows([record]), screen.width))
+    reasons = (f"{x.network} on {x.backend}: {x.reason}" for x in record.skipped)
+    for reason in dict.fromkeys(reasons):
+        click.echo(f"not timed: {reason}")
+    click.echo(legend([record]))

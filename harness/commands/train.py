@@ -1,0 +1,88 @@
+"""bench train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import methods
+from harness.commands import options
+from harness.commands.mirror import Tracking, mirror_all, tracking_options
+from harness.commands.output import print_json, print_rich, progress
+from harness.commands.schedule import Schedule, training_options
+
+METHODS = ", ".join(methods.BUILT_IN)
+
+
+@click.command(
+    "train",
+    epilog="Example:  bench train --method gmp --model convnet_tiny --dataset digits "
+    "--set epochs=10 --set settings.sparsity=0.9 --seeds 3",
+)
+@click.option(
+    "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
+)
+@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
+@click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
+@click.option("--start", help="Registry id whose weights the run starts from.")
+@click.option("--name", help="Name under which the result is stored.")
+@training_options
+@options.device
+@options.data_root
+@tracking_options
+@options.extra_registries
+@options.as_json
+def command(
+    method: str,
+    model: str,
+    dataset: str,
+    recipe_name: str | None,
+    evaluation: str | None,
+    start: str | None,
+    name: str | None,
+    schedule: Schedule,
+    device: str,
+    data_root: Path | None,
+    tracking: Tracking,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Train with any method under a standardized protocol.
+
+    Seeds run one after the other. Interrupted runs continue with the same command; finished ones
+    are not repeated.
+    """
+    from harness.registry import local_training
+
+    registry = options.load_registry(registries)
+    entry, recipe, changed = local_training(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        recipe_name=recipe_name,
+        evaluation=evaluation,
+        start=start,
+        name=name,
+        overrides=schedule.overrides,
+    )
+    from harness.commands.schedule import announce, chosen_training
+    from harness.reports import verdict_blocks
+    from harness.system import Options
+    from harness.training import reproduce_by_training
+
+    if schedule.dry_run:
+        announce(entry, recipe, changed, schedule.seeds, registry)
+        return
+    with progress() as bars:
+        chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)
+        training = chosen_training(schedule, changed)
+        result = reproduce_by_training(entry, registry, recipe, chosen, training)
+        mirror_all([result], tracking, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_rich(verdict_blocks([result]))

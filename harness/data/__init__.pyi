@@ -1,0 +1,50 @@
+from . import decode_cache
+from .augment import Augment
+from .batches import (
+    Batch,
+    EvaluationBatches,
+    batches_of,
+    evaluation_batches,
+    find_images,
+    resident_batches,
+    stacked,
+)
+from .datasets import ImageSet, PictureSet, describe, find_pictures, load, names
+from .decode_cache import DecodeCache, cache_folder, cached
+from .decoders import Transform, cores, in_batches
+from .imagenet import decode, ordered_map
+from .known import STREAMED
+from .pixels import Normalise, in_channels
+from .training_batches import FolderTrainBatches, TrainBatches, generator_for
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "DecodeCache",
+    "EvaluationBatches",
+    "FolderTrainBatches",
+    "ImageSet",
+    "Normalise",
+    "PictureSet",
+    "STREAMED",
+    "TrainBatches",
+    "Transform",
+    "batches_of",
+    "cache_folder",
+    "cached",
+    "cores",
+    "decode",
+    "decode_cache",
+    "describe",
+    "evaluation_batches",
+    "find_images",
+    "find_pictures",
+    "generator_for",
+    "in_batches",
+    "in_channels",
+    "load",
+    "names",
+    "ordered_map",
+    "resident_batches",
+    "stacked",
+]

@@ -1,0 +1,23 @@
+from .paired_test import Paired, Side, compare
+from .protocol import Evaluated, evaluate, evaluate_together
+from .reproduce import Outcome, reproduce_together
+from .reproduce_one import evaluate_model, reproduce_by_evaluation
+from .result import Procedure, checkpoint_facts, data_facts, make_result, smoke_reason
+
+__all__ = [
+    "Evaluated",
+    "Outcome",
+    "Paired",
+    "Procedure",
+    "Side",
+    "checkpoint_facts",
+    "compare",
+    "data_facts",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_together",
+    "make_result",
+    "reproduce_by_evaluation",
+    "reproduce_together",
+    "smoke_reason",
+]

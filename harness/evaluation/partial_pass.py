@@ -1,0 +1,72 @@
+"""Counts of evaluations that are under way, so that a killed one goes on where it was.
+
+<runs>/evaluations/<entry>-<key>.npz, where the key hashes all that the counts depend on. There
+whole or not at all; removed when the result is on record.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import numpy as np
+
+from harness import paths
+from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
+from harness.system import provenance
+
+FORMAT = 1  # raise it when the same arrays would mean something else
+
+
+class PartialFile:
+    """What was counted so far for one entry's network."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        evaluation: Evaluation,
+        checkpoint_sha256: str,
+        images: tuple[str, int, int],
+        device: str,
+    ) -> None:
+        """images: fingerprint, number evaluated, batch size."""
+        key = provenance.sha256_json(
+            {
+                "format": FORMAT,
+                "entry": entry_sha256(entry),
+                "evaluation": evaluation_sha256(evaluation),
+                "checkpoint": checkpoint_sha256,
+                "images": images,
+                "versions": provenance.versions(),
+                "code": provenance.code_version(),
+                "hardware": provenance.hardware(device),
+            }
+        )
+        self._path = paths.runs_folder() / "evaluations" / f"{entry.id}-{key[:16]}.npz"
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """The arrays kept last, or None; a damaged file counts as absent."""
+        try:
+            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as held:
+                return dict(held)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def keep(self, arrays: dict[str, np.ndarray]) -> None:
+        """Replace what was kept."""
+        if not arrays:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        try:
+            with open(part, "wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self._path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove it: the result is on record, or is to be measured anew."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""One entry from the registry to a result: the story of the program, top to bottom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.checkpoints import load_model
+from harness.data import EvaluationBatches, ImageSet, PictureSet, batches_of, describe, find_images
+from harness.errors import BenchError, CheckpointUnavailable, ProtocolError
+from harness.evaluation.result import checkpoint_facts
+from harness.evaluation.shared_pass import Loaded, evaluate_loaded
+from harness.models import require_size
+from harness.registry import (
+    EVALUATION_BATCH,
+    FACTS,
+    Entry,
+    Evaluation,
+    Registry,
+    facts,
+    input_shape,
+)
+from harness.results import CheckpointFacts, Result
+from harness.system import Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) -> Result:
+    """Evaluate the published checkpoint by its stated protocol; judge, save and return the result.
+
+    Raises CheckpointError, DataError or MetricError; nothing is saved then.
+    """
+    evaluation = evaluation_of(entry, registry, options.dataset)
+    try:
+        model, obtained = load_model(entry, options)
+    except CheckpointUnavailable as error:
+        raise with_missing_data(error, evaluation, options) from error
+    return evaluate_model(entry, registry, model, checkpoint_facts(obtained), options)
+
+
+def with_missing_data(
+    error: CheckpointUnavailable, evaluation: Evaluation, options: Options
+) -> CheckpointUnavailable:
+    """`error`, which also tells of a data set that is not there.
+
+    Whoever fetches the file by hand should not learn only then that the data is missing too.
+    """
+    data = describe(evaluation.dataset, options.data_root)
+    found = data.startswith("found")
+    also = "" if found else f" - Data set {evaluation.dataset}, too, is {data}"
+    return CheckpointUnavailable(f"{error}{also}")  # a new one: nothing is its own cause
+
+
+def evaluate_model(
+    entry: Entry,
+    registry: Registry,
+    model: nn.Module,
+    checkpoint: CheckpointFacts,
+    options: Options,
+) -> Result:
+    """Evaluate `model` as `entry` says; judge, save and return the result."""
+    evaluation = evaluation_of(entry, registry, options.dataset)
+    require_size(model.eval(), entry.model, input_shape(evaluation))
+    images = find_images(evaluation, options.data_root, download=not options.offline)
+    batches = prepared_batches(images, evaluation, options)
+    loaded = [Loaded(entry, model, checkpoint)]
+    (found,) = evaluate_loaded(
+        loaded,
+        evaluation,
+        batches,
+        registry,
+        device=options.device,
+        fast=options.fast,
+        progress=options.progress,
+    )
+    if isinstance(found, BenchError):
+        raise found
+    return found
+
+
+def prepared_batches(
+    images: ImageSet | PictureSet, evaluation: Evaluation, options: Options
+) -> EvaluationBatches:
+    """The batches of the evaluation protocol; pictures are decoded into the cache if asked for."""
+    return batches_of(
+        images,
+        evaluation,
+        options.device,
+        EVALUATION_BATCH,
+        options.limit,
+        cache=options.cache,
+        progress=options.progress,
+    )
+
+
+def evaluation_of(entry: Entry, registry: Registry, stand_in: str | None) -> Evaluation:
+    """The entry's own protocol, or the same preprocessing on a stand-in data set."""
+    if stand_in is not None and stand_in != entry.dataset and not facts(stand_in).stand_in:
+        known = ", ".join(name for name, fact in FACTS.items() if fact.stand_in)
+        msg = f"{entry.id}: {stand_in} stands in for no other data set; these do: {known}"
+        raise ProtocolError(msg)
+    return registry.evaluation(entry, on=stand_in)

@@ -1,0 +1,145 @@
+"""Assemble a Result: the one place where entry, measurement and provenance meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.registry import (
+    EVALUATION_BATCH,
+    LOCAL,
+    Entry,
+    Evaluation,
+    entry_sha256,
+    evaluation_sha256,
+    facts,
+)
+from harness.results import (
+    CheckpointFacts,
+    DataFacts,
+    Latency,
+    Measured,
+    Protocol,
+    Result,
+    Run,
+    judge,
+    new_id,
+    overall,
+)
+from harness.system import provenance
+
+if TYPE_CHECKING:
+    from harness.checkpoints import Obtained
+    from harness.data import EvaluationBatches
+
+
+NAMED_LAYERS = 4  # in a note
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """How the weights came to be: mode, and everything that was chosen on the way."""
+
+    mode: str  # evaluated | trained | pruned
+    recipe: Protocol | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: CheckpointFacts | None = None
+    runs: tuple[Run, ...] = ()
+    precision: str = "float32"
+    predictions_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def make_result(
+    entry: Entry,
+    evaluation: Evaluation,
+    data: DataFacts,
+    measured: Measured,
+    procedure: Procedure,
+    device: str,
+    wall_s: float,
+    latency: Latency | None = None,
+) -> Result:
+    """Judge what was measured and put it on record (not yet saved)."""
+    metrics = judge(entry, measured)
+    result_id, created = new_id()
+    return Result(
+        result_id=result_id,
+        created=created,
+        entry=entry.id,
+        entry_sha256=None if entry.paper == LOCAL else entry_sha256(entry),
+        paper=None if entry.paper == LOCAL else entry.paper,
+        method=entry.method,
+        model=entry.model,
+        dataset=entry.dataset,
+        granularity=entry.granularity,
+        mode=procedure.mode,  # type: ignore[arg-type]  # pydantic validates the literal
+        smoke=measured.smoke,
+        protocol=Protocol(
+            name=evaluation.name, version=evaluation.version, sha256=evaluation_sha256(evaluation)
+        ),
+        recipe=procedure.recipe,
+        settings=dict(procedure.settings),
+        overrides=dict(procedure.overrides),
+        checkpoint=procedure.checkpoint,
+        data=data,
+        counts=measured.counts,
+        runs=procedure.runs,
+        cost=measured.cost,
+        latency=latency,
+        metrics=metrics,
+        verdict=overall(metrics, measured.smoke),
+        predictions_sha256=procedure.predictions_sha256,
+        precision=procedure.precision,
+        batch_size=EVALUATION_BATCH,
+        wall_s=wall_s,
+        versions=provenance.versions(),
+        hardware=provenance.hardware(device),
+        code=provenance.code_version(),
+        notes=(*procedure.notes, *_emptied(measured.cost.collapsed)),
+    )
+
+
+def _emptied(layers: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence about layers without any weight left, which explain accuracies at chance."""
+    if not layers:
+        return ()
+    more = f" and {len(layers) - NAMED_LAYERS} more" if len(layers) > NAMED_LAYERS else ""
+    return (f"no weight left in {', '.join(layers[:NAMED_LAYERS])}{more}",)
+
+
+def smoke_reason(evaluation: Evaluation, batches: EvaluationBatches) -> str:
+    """Why an evaluation over `batches` is no full one; "" if it is."""
+    stand_in = facts(evaluation.dataset).stand_in
+    if stand_in:
+        return stand_in
+    if batches.n < batches.n_total:
+        return f"{batches.n} of {batches.n_total} images, evenly spread"
+    return ""
+
+
+def data_facts(evaluation: Evaluation, batches: EvaluationBatches) -> DataFacts:
+    """The images that were used, named by content."""
+    return DataFacts(
+        dataset=evaluation.dataset,
+        split=evaluation.split,
+        fingerprint=batches.fingerprint,
+        copy_name=batches.copy_name,
+        n=batches.n,
+        n_total=batches.n_total,
+        approximate_images=batches.approximate_images,
+    )
+
+
+def checkpoint_facts(obtained: Obtained) -> CheckpointFacts:
+    """The bytes that were loaded."""
+    return CheckpointFacts(
+        sha256=obtained.sha256,
+        source=obtained.source,
+        format=obtained.format,
+        size_bytes=obtained.size_bytes,
+        license=obtained.license,
+        stated=dict(obtained.stated),
+    )

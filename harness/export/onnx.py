@@ -1,0 +1,69 @@
+"""A network as an ONNX file, for any number of images."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from harness.errors import ProtocolError
+from harness.models import input_size
+from harness.registry import facts
+
+INPUT, OUTPUT = "images", "logits"
+EXAMPLES = 2  # one image would be taken for a constant
+
+
+def write_onnx(
+    network: nn.Module, model: str, dataset: str, target: Path, about: Mapping[str, str]
+) -> None:
+    """Write `network` (eval mode, CPU) to `target`: input `images`, output `logits`, both (N, ...).
+
+    about: facts kept inside the file. Zeros stay in place: the file is as large as a dense one.
+    Raises ProtocolError if the exporter is missing or cannot follow the network.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        msg = f"{error.name} is not installed. Install the extra: pip install 'reprune[latency]'"
+        raise ProtocolError(msg) from error
+    side = input_size(model)
+    images = torch.zeros(EXAMPLES, facts(dataset).channels, side, side)
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("images")},),
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{about.get('entry', model)}: the exporter cannot follow {model}: {reason}"
+        raise ProtocolError(f"{msg}. Try: --to safetensors") from error
+    assert program is not None, "dynamo exports return a program"
+    program.model.metadata_props.update({f"reprune.{k}": v for k, v in about.items()})
+    program.save(target, external_data=False)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter warns about its own dependencies; nothing of it is about the network."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,262 @@
+"""Finished filter searches as physically smaller networks: made, checked, written, read again."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from harness.checkpoints import DESCRIPTION, EXTRA, LAYOUT, Origin, load_model, save_narrowed
+from harness.errors import ProtocolError
+from harness.profile import (
+    SEED,
+    Subject,
+    Subjects,
+    fresh_network,
+    input_shape_of,
+    network_from_file,
+)
+from harness.registry import facts, input_shape
+from harness.results import DENSE
+from harness.system import Options
+
+if TYPE_CHECKING:
+    from harness.registry import Entry, Registry
+
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from harness import paths
+from harness.errors import CheckpointUnavailable, MetricError
+from harness.models import build
+from harness.profile import interleaved
+from harness.registry import make_method
+from harness.results import Percentiles, Result, load
+from harness.training import RunFolder
+from methods.base import Schedule
+from methods.ipruning import EDropout, IPruning
+from methods.ipruning.layout import pack_bits
+from methods.ipruning.shrink import ShrunkResNet, save
+
+CHECKED_IMAGES = 64
+TIMED_IMAGES = 50
+# Float32 sums of up to 512 * 9 products in another order, over 100 layers, of logits near 10.
+LARGEST_DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """What came of shrinking one run. latency: milliseconds per image, dense, masked, shrunk."""
+
+    entry: str
+    largest_difference: float  # between logits of the masked and the shrunk network
+    params_dense: int
+    params_shrunk: int
+    figures: dict[str, float]
+    latency: dict[str, Percentiles]
+    threads: int
+
+
+def find_run(what: str) -> Path:
+    """The folder of a finished run: `what` itself, a stored result's, or an entry's newest one.
+
+    what: a folder, a result (its id or file), or the name of an entry. The first seed of a result
+    counts. Raises CheckpointUnavailable if there is none.
+    """
+    folder = Path(what)
+    if (folder / "done.json").is_file():
+        return folder
+    stored = _stored(folder)
+    if stored is not None:
+        return _run_of(stored)
+    found = sorted(
+        (paths.runs_folder() / folder.name).glob("*/done.json"), key=lambda p: p.stat().st_mtime
+    )
+    if not found:
+        raise CheckpointUnavailable(
+            f"{what}: no finished run of that name. Train one first: bench train --method edropout"
+        )
+    return found[-1].parent
+
+
+def _stored(what: Path) -> Result | None:
+    """The stored result of that file or id, or None."""
+    if what.suffix == ".json" and what.is_file():
+        return load(what)
+    named = next(paths.results_folder().glob(f"*/{what.name}.json"), None)
+    return None if named is None else load(named)
+
+
+def _run_of(result: Result) -> Path:
+    if not result.runs:
+        msg = f"{result.result_id} ({result.entry}) was not trained here, so it has no run"
+        raise CheckpointUnavailable(f"{msg}. Cut its channels instead: bench shrink --channels 0.5")
+    wanted = result.runs[0].model_dump(mode="json")
+    for file in sorted(paths.runs_folder().glob("*/*/done.json")):
+        if json.loads(file.read_text())["run"] == wanted:
+            return file.parent
+    msg = f"{result.result_id} ({result.entry}): the folder of its run is not here"
+    raise CheckpointUnavailable(f"{msg}. Repeat the training command to make it again")
+
+
+def shrink_run(folder: Path, out: Path) -> Shrunk:
+    """Shrink the network of a finished run, check it, and write it to `out`.
+
+    `out` gets the weights, and what they are in its header; beside it <name>.state.safetensors
+    gets the state as packed bits, and its layout. Raises ProtocolError for runs of methods that
+    remove no filters and for networks that cannot be cut, MetricError if outputs differ.
+    """
+    done: dict[str, Any] = json.loads((folder / "done.json").read_text())
+    origin = done.get("origin")
+    if origin is None or origin["method"] not in (IPruning.name, EDropout.name):
+        msg = f"{folder.name}: only runs of ipruning and edropout have filters to remove"
+        raise ProtocolError(msg)
+    dense, method = _at_the_end(origin, RunFolder(folder, done["key"]))
+    try:
+        small = method.shrunk_network(dense).eval()
+    except ValueError as error:
+        raise ProtocolError(f"{origin['entry']}: {error}") from error
+    full = method.full_network(dense).eval()
+    masked = method.finalize(dense).eval()
+    images = _images(max(CHECKED_IMAGES, TIMED_IMAGES), origin["input_shape"])
+    difference = _difference(masked, small, images[:CHECKED_IMAGES])
+    ways = {"dense": full, "masked": masked, "shrunk": small}
+    latency = interleaved(ways, list(images[:TIMED_IMAGES].split(1)))
+    _write(small, method, out)
+    return Shrunk(
+        entry=origin["entry"],
+        largest_difference=difference,
+        params_dense=sum(p.numel() for p in full.parameters()),
+        params_shrunk=sum(p.numel() for p in small.parameters()),
+        figures={k: float(v) for k, v in method.figures(masked, [images[:1]]).items()},
+        latency=latency,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _at_the_end(origin: dict[str, Any], folder: RunFolder) -> tuple[nn.Module, IPruning | EDropout]:
+    """The unmasked network after the last step and its method, with the state that it found."""
+    channels = origin["input_shape"][0]
+    model = build(origin["model"], facts(origin["dataset"]).classes, channels)
+    settings = {**origin["settings"], "network": "pruned"}
+    method = make_method(origin["method"], settings)
+    assert isinstance(method, IPruning | EDropout), "checked by name"
+    method.attach(model, Schedule(1, 1))
+    end = folder.load_end()
+    model.load_state_dict(end["model"])
+    method.load_state_dict(end["method"])
+    return model.eval(), method
+
+
+def _images(count: int, shape: list[int]) -> Tensor:
+    """Normal noise (count,C,H,W), as normalised pictures are; the same every time."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+@torch.inference_mode()
+def _difference(masked: nn.Module, small: nn.Module, images: Tensor) -> float:
+    found = float((masked(images) - small(images)).abs().max())
+    if not found <= LARGEST_DIFFERENCE:
+        msg = (
+            f"shrunk and masked network differ by {found:g} (at most {LARGEST_DIFFERENCE:g} comes "
+            "from rounding); nothing was written. Please report the run's settings"
+        )
+        raise MetricError(msg)
+    return found
+
+
+def _write(small: ShrunkResNet, method: IPruning | EDropout, out: Path) -> None:
+    from safetensors.torch import save_file
+
+    weights, description = save(small)
+    plain = {name: tensor.contiguous() for name, tensor in weights.items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(plain, out, metadata={DESCRIPTION: description})
+    bits = {"state": pack_bits(method.final_state())}
+    save_file(bits, state_file(out), metadata={LAYOUT: method.layout.to_json()})
+
+
+def state_file(out: Path) -> Path:
+    """Where the packed state of the network in `out` lies."""
+    return out.with_name(f"{out.stem}.state.safetensors")
+
+
+def narrowed_entry(
+    entry: Entry, registry: Registry, options: Options, share: float, out: Path
+) -> Subjects:
+    """An entry's network whole, and without `share` of its channels, which is written to `out`.
+
+    Raises CheckpointError if the weights cannot be had, ProtocolError if they cannot be cut.
+    """
+    network, obtained = load_model(entry, options)
+    about = facts(entry.dataset)
+    origin = Origin(entry.model, about.classes, about.channels)
+    shape = input_shape(registry.evaluations[entry.evaluation])
+    whole = Subject(DENSE, entry.model, obtained.source, network)
+    return _narrow(entry.id, whole, origin, shape, share, out)
+
+
+def narrowed_model(model: str, weights: Path | None, share: float, out: Path) -> Subjects:
+    """A model whole, and without `share` of its channels, which is written to `out`."""
+    shape = input_shape_of(model, None)
+    if weights is None:
+        whole = Subject(DENSE, model, f"random, seed {SEED}", fresh_network(model, None, shape))
+    else:
+        whole = replace(network_from_file(model, weights, None), name=DENSE)
+    return _narrow(model, whole, Origin(model), shape, share, out)
+
+
+def _narrow(
+    name: str,
+    whole: Subject,
+    origin: Origin,
+    shape: tuple[int, int, int],
+    share: float,
+    out: Path,
+) -> Subjects:
+    images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(SEED))
+    network = remove_channels_(copy.deepcopy(whole.network), images, share)
+    save_narrowed(network, origin, images, out)
+    told = f"{whole.weights}; without {100 * share:g} % of the channels, smallest L1 norm first"
+    small = Subject(f"channels-{share:g}", origin.model, told, network)
+    return Subjects(f"{name}-channels-{share:g}", shape, (whole, small))
+
+
+def remove_channels_(network: nn.Module, images: Tensor, share: float) -> nn.Module:
+    """`network` without the `share` of each layer's channels that have the smallest L1 norm.
+
+    Channels that a sum or a concatenation ties together go together; the classifier's outputs
+    stay. images: (1,C,H,W), to trace the network with. It is changed in place.
+    Raises ProtocolError without torch-pruning, or if the network does not run afterwards.
+    """
+    try:
+        import torch_pruning
+    except ImportError as error:
+        raise ProtocolError(EXTRA) from error
+    head = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about parameters that no layer owns: left as they are
+            pruner = torch_pruning.pruner.MagnitudePruner(
+                network.eval(),
+                images,
+                importance=torch_pruning.importance.MagnitudeImportance(p=1),
+                pruning_ratio=share,
+                ignored_layers=[head],
+            )
+            pruner.step()
+        with torch.inference_mode():
+            network(images)
+    except (RuntimeError, ValueError, IndexError, AttributeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"channels cannot be cut from {type(network).__name__}: {first}"
+        hint = "Its forward pass fixes channel counts? Shortcuts that pad channels do"
+        raise ProtocolError(f"{msg}. {hint}; take a model with projections instead") from error
+    return network

@@ -1,0 +1,90 @@
+"""registry.lock brought up to date with the checkpoints that lie in the store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import paths
+from harness.checkpoints import digest, pins
+from harness.registry import Checkpoint, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What is known about the hash of one entry's checkpoint.
+
+    state: in the registry | pinned | newly pinned | not here | contradiction | changed | ambiguous.
+    """
+
+    id: str
+    state: str
+    sha256: str | None = None
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.state not in ("contradiction", "changed", "ambiguous")
+
+
+def lock(entry: Entry) -> Locked:
+    """Pin the stored checkpoint of `entry` unless its hash is known, and read the file again.
+
+    The entry has a checkpoint. Raises RegistryError if registry.lock is damaged.
+    """
+    assert entry.checkpoint is not None
+    stated, pin = entry.checkpoint.sha256, pins.pinned(entry.id)
+    if stated and pin and stated != pin.sha256:
+        detail = f"registry.lock says {pin.sha256[:16]}; delete its line if the registry is right"
+        return Locked(entry.id, "contradiction", stated, detail)
+    known = stated or (pin.sha256 if pin else None)
+    if known is None:
+        return _pin(entry, entry.checkpoint)
+    state = "in the registry" if stated else "pinned"
+    return _reread(entry, known) or Locked(entry.id, state, known)
+
+
+def _pin(entry: Entry, checkpoint: Checkpoint) -> Locked:
+    """Pin what was downloaded from the entry's sources while registry.lock was elsewhere."""
+    found = {
+        facts["sha256"]: str(facts["source"])
+        for facts in map(_facts, _records(entry))
+        if facts.get("source") in checkpoint.sources
+    }
+    if not found:
+        return Locked(entry.id, "not here", None, f"get it: bench pull {entry.id}")
+    if len(found) > 1:
+        hashes = " and ".join(sha256[:16] for sha256 in sorted(found))
+        detail = f"the store holds {hashes}; delete the wrong one and repeat"
+        return Locked(entry.id, "ambiguous", None, detail)
+    [(sha256, source)] = found.items()
+    changed = _reread(entry, sha256)
+    if changed is None:
+        pins.pin(entry.id, sha256, source)
+    return changed or Locked(entry.id, "newly pinned", sha256, f"from {source}")
+
+
+def _reread(entry: Entry, sha256: str) -> Locked | None:
+    """The complaint about a stored file that is not what was written, or None."""
+    file = paths.checkpoint_store() / entry.id / f"{sha256[:16]}.safetensors"
+    record = file.with_suffix(".json")
+    if not file.is_file() or not record.is_file():
+        return None
+    if digest(file) == _facts(record).get("converted_sha256"):
+        return None
+    detail = f"the stored file changed on disk; delete it and run: bench pull {entry.id}"
+    return Locked(entry.id, "changed", sha256, detail)
+
+
+def _records(entry: Entry) -> list[Path]:
+    return sorted((paths.checkpoint_store() / entry.id).glob("*.json"))
+
+
+def _facts(record: Path) -> dict[str, str]:
+    """What a stored checkpoint's record says; nothing if it was cut off."""
+    try:
+        facts: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return facts

@@ -1,1 +1,0 @@
-"""The nightly check: re-run, compare with what was accepted, look at the links, report."""

@@ -1,0 +1,92 @@
+"""What a model costs, once: integer counts per layer, and the figures in the paper's convention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from harness.profile.conventions import acdc_flops, remaining_pct
+from harness.profile.macs import DenseMacs, LayerProfile, dense_macs, layer_profiles, total_macs
+from harness.profile.zeros import SparsityProfile, sparsity
+from harness.results import Cost, Figures, LayerRow
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shape = tuple[int, int, int]
+EFFECTIVE_MACS = "effective_macs"  # a method's own count per image, where zeros do not tell
+
+
+def measure_cost(
+    model: nn.Module,
+    input_shape: Shape,
+    convention: str = "macs",
+    exclude: Iterable[str] = (),
+    measured: Figures | None = None,
+) -> Cost:
+    """Count weights, zeros and multiply-accumulates of `model` for one (C,H,W) input.
+
+    convention: the paper's FLOPs convention id. exclude: glob patterns of layers outside the
+    paper's sparsity denominator. measured: the method's own figures; where both know a name, the
+    method's counts. Parts that a method added (gates) are in `params` and nowhere else.
+    """
+    dense = dense_macs(model, input_shape)
+    zeros = sparsity(model)
+    layers = layer_profiles(zeros, dense)
+    cost = _cost(zeros, dense, layers, exclude, _figures(model, layers, input_shape, convention))
+    return cost if measured is None else _with_figures(cost, measured)
+
+
+def _with_figures(cost: Cost, measured: Figures) -> Cost:
+    extra = {**cost.extra, **measured.values}
+    left = cost.macs_effective
+    if EFFECTIVE_MACS in measured.values:
+        left = round(measured.values[EFFECTIVE_MACS])
+        if cost.extra.get("flops_millions") == cost.macs_effective / 1e6:  # MACs by convention
+            extra["flops_millions"] = measured.values[EFFECTIVE_MACS] / 1e6
+    return cost.model_copy(
+        update={"extra": extra, "spread": measured.spread, "macs_effective": left}
+    )
+
+
+def _cost(
+    zeros: SparsityProfile,
+    dense: DenseMacs,
+    layers: tuple[LayerProfile, ...],
+    exclude: Iterable[str],
+    figures: dict[str, float],
+) -> Cost:
+    nnz, total = zeros.counts()
+    prunable_nnz, prunable_total = zeros.counts(exclude)
+    macs, effective = total_macs(layers)
+    return Cost(
+        params=zeros.params,
+        nnz=nnz,
+        total=total,
+        macs_dense=macs,
+        macs_effective=effective,
+        fvcore_total=dense.fvcore_total,
+        prunable_nnz=prunable_nnz,
+        prunable_total=prunable_total,
+        layers=tuple(LayerRow(**asdict(layer)) for layer in layers),
+        extra=figures,
+    )
+
+
+def _figures(
+    model: nn.Module, layers: tuple[LayerProfile, ...], input_shape: Shape, convention: str
+) -> dict[str, float]:
+    """The metrics that a paper of this convention prints and that zeros alone determine."""
+    if convention == "macs":
+        return {"flops_millions": total_macs(layers)[1] / 1e6}
+    if convention == "2x-macs-bn-relu-pool":
+        return {"flops_millions": acdc_flops(model, layers, input_shape) / 1e6}
+    if convention == "rd-macs-ratio":
+        biased = frozenset(
+            name
+            for name, module in model.named_modules()
+            if getattr(module, "bias", None) is not None
+        )
+        return {"flops_remaining_pct": remaining_pct(layers, biased, convention)}
+    return {}

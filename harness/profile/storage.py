@@ -1,0 +1,85 @@
+"""Sizes of a network after the stages of Deep Compression, from its weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from harness.checkpoints import obtain_checkpoint, read_weights
+from harness.errors import ProtocolError
+from harness.registry import Registry
+from harness.system import Options, Progress
+from methods.deep_compression import (
+    LayerSize,
+    percentile_masks,
+    share_weights,
+    size_report,
+    total_size,
+)
+
+COUNT_BYTES = 4  # of the number of stored entries, which a file keeps for each matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A state dict and the size of the file it came in."""
+
+    weights: Mapping[str, Tensor]
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTable:
+    """One row per tensor, their sum, and what one file of the shared stage takes."""
+
+    layers: list[LayerSize]
+    total: LayerSize
+    stored_bytes: int | None  # shared stage and one entry count per matrix; None: not shared
+    file_bytes: int
+
+
+def find(
+    what: str, format_id: str, registry: Registry, data_root: Path | None, progress: Progress
+) -> Given:
+    """The weights of registry entry `what`, or of the file of that name.
+
+    Raises CheckpointError if they cannot be had or read, RegistryError for neither id nor file.
+    """
+    if Path(what).is_file():
+        tensors, facts = read_weights(Path(what), format_id)
+        return Given(tensors, facts.size_bytes)
+    options = Options(data_root=data_root, progress=progress)
+    obtained = obtain_checkpoint(registry.get(what), options)
+    return Given(obtained.tensors(), obtained.size_bytes)
+
+
+def size_table(
+    given: Given, bits: int, sparsity: float | None = None, share: bool = False
+) -> SizeTable:
+    """Sizes of `given` as it is, or after stages that are applied here first.
+
+    sparsity: this share of the non-zero weights of all matrices falls, by one threshold. share:
+    k-means in every matrix, to 2**bits - 1 values. Raises ProtocolError if nothing can be pruned.
+    """
+    weights = {name: w for name, w in given.weights.items() if w.is_floating_point()}
+    matrices = {name: w for name, w in weights.items() if w.dim() > 1}
+    if sparsity is not None:
+        try:
+            masks = percentile_masks(matrices, 100 * sparsity)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        matrices = {name: w * masks[name] for name, w in matrices.items()}
+    if share:
+        matrices = {
+            name: share_weights(w, bits) if w.unique().numel() >= 2**bits else w
+            for name, w in matrices.items()
+        }
+    layers = size_report({**weights, **matrices}, bits)
+    total = total_size(layers)
+    stored = total.shared_bytes
+    if stored is not None:
+        stored += COUNT_BYTES * len(matrices)
+    return SizeTable(layers, total, stored, given.file_bytes)

@@ -1,0 +1,185 @@
+"""Networks to be timed next to each other: the dense one first, then what was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from harness.checkpoints import (
+    build_model,
+    is_shrunk,
+    load_into,
+    load_model,
+    load_shrunk,
+    read_weights,
+)
+from harness.errors import ProtocolError
+from harness.models import build, input_size
+from harness.profile.zeros import sparsity
+from harness.registry import facts, input_shape
+from harness.results import DENSE
+from harness.system import Options
+from methods.budgets import BudgetValues, read
+
+if TYPE_CHECKING:
+    from harness.registry import Entry, Registry
+
+SEED = 0
+CALIBRATION_IMAGES = 8
+PRUNED = "pruned"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A network in eval mode, and in words where its weights come from."""
+
+    name: str
+    model: str
+    weights: str
+    network: nn.Module
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """What is timed in turns; `entry` names the record, input_shape is (C,H,W)."""
+
+    entry: str
+    input_shape: tuple[int, int, int]
+    networks: tuple[Subject, ...]
+
+
+def of_entry(entry: Entry, registry: Registry, options: Options) -> Subjects:
+    """An entry's network with its published weights, and the dense one drawn at random.
+
+    An entry without zeros stands alone: it is the dense network. Raises CheckpointError if the
+    weights cannot be had.
+    """
+    network, obtained = load_model(entry, options)
+    shape = input_shape(registry.evaluations[entry.evaluation])
+    weights = f"{obtained.source}, sha256 {obtained.sha256[:12]}"
+    nnz, total = sparsity(network).counts()
+    if nnz == total and entry.granularity != "dynamic":
+        return Subjects(entry.id, shape, (Subject(DENSE, entry.model, weights, network),))
+    torch.manual_seed(SEED)
+    dense = _settled(build_model(entry), shape).to(options.device)
+    networks = (
+        Subject(DENSE, entry.model, f"random, seed {SEED}", dense),
+        Subject(PRUNED, entry.model, weights, network),
+    )
+    return Subjects(entry.id, shape, networks)
+
+
+def of_model(
+    model: str,
+    weights: Iterable[Path] = (),
+    budgets: Iterable[str] = (),
+    dataset: str | None = None,
+    name: str | None = None,
+) -> Subjects:
+    """A model with random weights; then with those of each file, and pruned to each budget.
+
+    weights: plain checkpoints, or files of `bench shrink`. budgets: as methods.budgets.read takes
+    them, such as FILE.csv:90.23; the zeros lie at random places. dataset: sets classes and image
+    size; None = what the model was designed for. Raises RegistryError, CheckpointError or
+    ProtocolError.
+    """
+    shape = input_shape_of(model, dataset)
+    made = [Subject(DENSE, model, f"random, seed {SEED}", fresh_network(model, dataset, shape))]
+    for file in weights:
+        made.append(network_from_file(model, file, dataset))
+    for source in budgets:
+        made.append(_at_budget(model, source, dataset, shape))
+    chosen = name or "-".join([model, *(s.name for s in made[1:])])
+    return Subjects(chosen, shape, tuple(made))
+
+
+def fresh_network(model: str, dataset: str | None, shape: tuple[int, int, int]) -> nn.Module:
+    torch.manual_seed(SEED)
+    return _settled(_build(model, dataset), shape)
+
+
+def _build(model: str, dataset: str | None) -> nn.Module:
+    if dataset is None:
+        return build(model)
+    about = facts(dataset)
+    return build(model, num_classes=about.classes, in_channels=about.channels)
+
+
+def input_shape_of(model: str, dataset: str | None) -> tuple[int, int, int]:
+    if dataset is not None:
+        about = facts(dataset)
+        return about.channels, about.side, about.side
+    side = input_size(model)
+    first = next(m for m in build(model).modules() if isinstance(m, nn.Conv2d))
+    return first.in_channels, side, side
+
+
+def network_from_file(model: str, file: Path, dataset: str | None) -> Subject:
+    if is_shrunk(file):
+        return Subject(file.stem, model, f"file {file.name}, shrunk", load_shrunk(file))
+    network = _build(model, dataset)
+    tensors, about = read_weights(file, "plain")
+    load_into(network, tensors, file.name)
+    return Subject(
+        file.stem, model, f"file {file.name}, sha256 {about.sha256[:12]}", network.eval()
+    )
+
+
+def _at_budget(
+    model: str, source: str, dataset: str | None, shape: tuple[int, int, int]
+) -> Subject:
+    try:
+        budget = read(source)
+    except (ValueError, OSError) as error:
+        raise ProtocolError(f"--budget: {error}") from error
+    torch.manual_seed(SEED)
+    network = _build(model, dataset)
+    prune_at_random_(network, budget, torch.Generator().manual_seed(SEED))
+    name = source.rpartition("/")[2].rpartition(":")[2].removesuffix(".safetensors")
+    told = f"random, seed {SEED}; zeros at random places, layer densities of {Path(source).name}"
+    return Subject(name, model, told, _settled(network, shape))
+
+
+@torch.no_grad()
+def prune_at_random_(network: nn.Module, budget: BudgetValues, generator: torch.Generator) -> None:
+    """Zero weights at random places until each layer named in `budget` keeps what it says.
+
+    budget: layer -> share of zeros (float) or kept count (int). Layers without one stay dense.
+    Raises ProtocolError for a layer that the network lacks.
+    """
+    weights = {name: p for name, p in network.named_parameters() if p.dim() >= 2}
+    for layer, value in budget.items():
+        weight = weights.get(f"{layer}.weight")
+        if weight is None:
+            known = ", ".join(list(weights)[:3])
+            msg = f"the budget names layer {layer!r}, which the network lacks (it has {known}, ...)"
+            raise ProtocolError(msg)
+        size = weight.numel()
+        gone = size - value if isinstance(value, int) else round(value * size)
+        weight.view(-1)[torch.randperm(size, generator=generator)[:gone]] = 0
+
+
+def _settled(network: nn.Module, shape: Sequence[int]) -> nn.Module:
+    """`network` in eval mode with batch-norm statistics of a few noise images.
+
+    Without them activations of a random network grow or vanish from layer to layer, and outputs
+    could not be compared.
+    """
+    noise: Tensor = torch.randn(
+        CALIBRATION_IMAGES, *shape, generator=torch.Generator().manual_seed(SEED)
+    )
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # plain average
+    with torch.no_grad():
+        network.train()(noise)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return network.eval()

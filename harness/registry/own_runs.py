@@ -1,0 +1,175 @@
+"""Entries for a user's own runs: the same type as a registry entry, nothing published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import methods
+from harness.errors import ProtocolError
+from harness.registry import LOCAL, Evaluation, Registry
+from harness.registry.datasets import FACTS
+from harness.registry.entries import Entry
+from harness.registry.recipes import Override, Recipe, with_overrides
+
+if TYPE_CHECKING:
+    pass
+
+
+def local_entry(
+    registry: Registry,
+    *,
+    method: str,
+    model: str,
+    dataset: str,
+    name: str,
+    evaluation: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    baseline: str | None = None,
+    granularity: str = "unstructured",
+) -> Entry:
+    """An entry that is in no registry, for weights or training runs of one's own.
+
+    evaluation: a protocol's name; None = the data set's default one.
+    Raises ProtocolError for unknown names.
+    """
+    _refuse_unknown(dataset)
+    chosen = registry.evaluations.get(evaluation) if evaluation else default(registry, dataset)
+    if chosen is None or chosen.dataset != dataset:
+        known = [e.name for e in registry.evaluations.values() if e.dataset == dataset]
+        msg = f"no evaluation {evaluation!r} on {dataset}; known: {', '.join(known)}"
+        raise ProtocolError(msg)
+    return Entry(
+        id=re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-"),
+        paper=LOCAL,
+        method=method,
+        model=model,
+        dataset=dataset,
+        evaluation=chosen.name,
+        settings=dict(settings or {}),
+        baseline=baseline,
+        granularity=granularity,
+    )
+
+
+def default(registry: Registry, dataset: str) -> Evaluation:
+    """The evaluation named in the registry's defaults for a data set."""
+    return registry.evaluations[registry.defaults[dataset].evaluation]
+
+
+Planned = tuple[Entry, Recipe, tuple[Override, ...]]
+
+
+def local_training(
+    registry: Registry,
+    *,
+    method: str,
+    model: str,
+    dataset: str,
+    recipe_name: str | None = None,
+    evaluation: str | None = None,
+    start: str | None = None,
+    name: str | None = None,
+    overrides: Mapping[str, str],
+) -> Planned:
+    """Entry and recipe of a user's training run: the data set's standard protocol, changed."""
+    recipe = _recipe(registry, recipe_name or registry.defaults[_known(registry, dataset)].recipe)
+    wanted = {**overrides, **({"start": start} if start else {})}
+    changed, record = with_overrides(recipe, wanted)
+    if start is not None:
+        registry.get(start)
+        evaluation = evaluation or registry.get(start).evaluation
+    entry = local_entry(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        evaluation=evaluation,
+        name=name or _name(method, model, dataset, overrides),
+        baseline=start,
+        granularity=_granularity(method),
+    )
+    return entry, changed, record
+
+
+def local_pruning(
+    registry: Registry,
+    *,
+    method: str,
+    model: str,
+    dataset: str,
+    start: str | None,
+    target: float,
+    rounds: int,
+    finetune: str,
+    recipe_name: str | None = None,
+    evaluation: str | None = None,
+    name: str | None = None,
+    overrides: Mapping[str, str],
+) -> Planned:
+    """Entry and recipe of a user's pruning run.
+
+    Every round removes the same share of what is left: 1 - (1 - target)^(1/rounds).
+    """
+    standard = registry.defaults[_known(registry, dataset)].finetune
+    plan = {
+        "epochs": "0",
+        "prune.count": str(rounds),
+        "prune.amount": repr(1.0 - (1.0 - target) ** (1.0 / rounds)),
+        "prune.finetune": finetune,
+    }
+    suffix = {"settings.target": f"{target:g}", **({"r": f"{rounds}r"} if rounds > 1 else {})}
+    return local_training(
+        registry,
+        method=method,
+        model=model,
+        dataset=dataset,
+        recipe_name=recipe_name or standard,
+        evaluation=evaluation,
+        start=start,
+        name=name or _name(method, model, dataset, {**overrides, **suffix}),
+        overrides={**plan, **overrides},
+    )
+
+
+def _recipe(registry: Registry, name: str) -> Recipe:
+    if name not in registry.recipes:
+        near = (
+            ", ".join(get_close_matches(name, registry.recipes, n=3)) or "bench show ID names one"
+        )
+        raise ProtocolError(f"no recipe is called {name!r}; nearest: {near}")
+    return registry.recipes[name]
+
+
+def _refuse_unknown(dataset: str) -> None:
+    if dataset not in FACTS:
+        near = ", ".join(get_close_matches(dataset, FACTS, n=2) or FACTS)
+        raise ProtocolError(f"no data set is called {dataset!r}; nearest: {near}")
+
+
+def _known(registry: Registry, dataset: str) -> str:
+    _refuse_unknown(dataset)
+    if dataset not in registry.defaults:
+        msg = f"no standard protocol for {dataset}; name one: --recipe NAME --evaluation NAME"
+        raise ProtocolError(msg)
+    return dataset
+
+
+def _name(method: str, model: str, dataset: str, overrides: Mapping[str, str]) -> str:
+    """local-<method>-<model>-<dataset>, then what was set of the method's own values."""
+    own = [value for key, value in overrides.items() if key.startswith(("settings.", "r"))]
+    return "-".join(["local", method, model, dataset, *own])
+
+
+def _granularity(method: str) -> str:
+    if method == "dense":
+        return "dense"
+    try:
+        chosen = methods.get(method)
+    except KeyError as error:
+        raise ProtocolError(str(error.args[0])) from error
+    if chosen.kind == "dynamic":
+        return "dynamic"
+    return "structured" if chosen.structured else "unstructured"

@@ -1,0 +1,93 @@
+"""Rows of all stored results, fast: result files never change, so each is read once.
+
+A large store keeps its rows in <home>/cache, keyed by file name, size and time of change, and
+thrown away whenever the code that makes rows is another. Losing the file costs one slower table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from harness import paths
+from harness.reports.table import rows
+from harness.reports.table.rows import Row, row
+from harness.results import load, schema, verdict
+
+WORTH_KEEPING = 200  # files; fewer are read about as fast as the cache would be
+
+_values = attrgetter(*(field.name for field in fields(Row)))
+
+
+def stored_rows(folder: Path | None = None) -> list[Row]:
+    """One row per stored result, oldest first. Raises MetricError for a file that is no result."""
+    base = folder or paths.results_folder()
+    cache = paths.cache_folder() / "rows.json"
+    known = _read(cache)
+    held: dict[str, list[Any]] = {}
+    found: list[Row] = []
+    fresh = 0
+    for name, stamp in _listing(base):
+        kept = known.get(name)
+        if kept is not None and kept[0] == stamp:
+            found.append(Row(*kept[1]))
+            held[name] = kept
+            continue
+        made = row(load(base / name, layers=False))
+        found.append(made)
+        held[name] = [stamp, _values(made)]
+        fresh += 1
+    if fresh > WORTH_KEEPING:
+        _write(cache, held)
+    return found
+
+
+def _listing(base: Path) -> Iterator[tuple[str, str]]:
+    """(path below `base`, size and time of change) of every result file, by file name."""
+    files: list[tuple[str, str, str]] = []
+    with suppress(FileNotFoundError), os.scandir(base) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                files += _within(entry)
+    for _, name, stamp in sorted(files):
+        yield name, stamp
+
+
+def _within(entry: os.DirEntry[str]) -> Iterator[tuple[str, str, str]]:
+    with os.scandir(entry.path) as inside:
+        for file in inside:
+            if file.name.endswith(".json") and not file.name.startswith("."):
+                facts = file.stat()
+                stamp = f"{facts.st_size} {facts.st_mtime_ns}"
+                yield file.name, f"{entry.name}/{file.name}", stamp
+
+
+def _code() -> str:
+    """Hash of the sources that decide what a row says."""
+    digest = hashlib.sha256()
+    for module in (rows, schema, verdict):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def _read(cache: Path) -> dict[str, list[Any]]:
+    try:
+        code, held = json.loads(cache.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return {}
+    return held if code == _code() else {}
+
+
+def _write(cache: Path, held: dict[str, list[Any]]) -> None:
+    part = cache.with_name(f".{cache.name}.{os.getpid()}.part")
+    with suppress(OSError):  # a home that cannot be written to costs time, nothing else
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps([_code(), held], separators=(",", ":")))
+        part.replace(cache)

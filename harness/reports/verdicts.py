@@ -1,0 +1,82 @@
+"""What `bench reproduce` prints about each result: a headline, then every judged metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.reports.latency_sentence import latency_told
+from harness.reports.table.cells import MISSING, status_style
+from harness.reports.table.columns import chosen, signed
+from harness.reports.table.rows import note, row
+from harness.results import Comparison, Result, as_printed
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.segment import Segments
+    from rich.table import Table
+    from rich.text import Text
+
+
+def verdict_blocks(results: Sequence[Result]) -> Group:
+    """Per result its verdict, then every metric that was published or is worth knowing."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    blocks: list[Text | Table] = []
+    for result in results:
+        blocks.append(_headline(result))
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for head, right in (("", False), ("published", True), ("measured", True), ("Δ", True)):
+            table.add_column(head, justify="right" if right else "left", no_wrap=True)
+        table.add_column("verdict", overflow="fold")
+        for name, comparison in result.metrics.items():
+            measured_only = name in result.cost.extra and name.endswith("_pct")
+            if name != "top1_pct" and comparison.published is None and not measured_only:
+                continue
+            table.add_row(
+                f"  {name}",
+                comparison.published or MISSING,
+                measured_text(comparison),
+                signed(comparison.delta),
+                Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
+            )
+        if result.latency is not None:
+            told = latency_told(result.latency)
+            table.add_row("  ms per image", MISSING, f"{told.best_ms:.2f}", MISSING, told.sentence)
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def verdict_lines(results: Sequence[Result], width: int) -> Segments:
+    """Many results as the leaderboard shows them, in the order given."""
+    from harness.reports.table.terminal import screen
+
+    rows = [row(result) for result in results]
+    measured = "evaluated" if any(r.mode == "evaluated" for r in rows) else "retrained"
+    return screen(rows, width, chosen(("published", measured, "delta", "verdict", "sparsity")))
+
+
+def _headline(result: Result) -> Text:
+    from rich.text import Text
+
+    style = f"bold {status_style(result.verdict.status)}".strip()
+    facts = [f"n={result.data.n:,} images", f"{result.protocol.name} v{result.protocol.version}"]
+    facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
+    facts += [told for told in (note(result),) if told]
+    return Text.assemble(
+        (result.entry, "bold"),
+        "  ",
+        (result.verdict.status, style),
+        (f"  {', '.join(facts)}", "dim"),
+    )
+
+
+def measured_text(comparison: Comparison) -> str:
+    """As many decimals as printed, at least two."""
+    if comparison.measured is None:
+        return MISSING
+    printed = comparison.published or "0.00"
+    fine = printed if "e" in printed or len(printed.partition(".")[2]) > 2 else "0.00"
+    return as_printed(fine, comparison.measured)

@@ -1,0 +1,142 @@
+"""From an entry and what was measured to one comparison per metric.
+
+One small function per published metric, looked up by name, so that no function knows papers or ids.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.registry import Entry, Published
+from harness.results import verdict
+from harness.results.schema import Cost, Counts
+from harness.results.verdict import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one evaluation, or several seeds of a training run, found."""
+
+    counts: Counts
+    cost: Cost
+    n_total: int  # images in the split
+    approximate_images: int | None = 0
+    # Retrained: metric or method's figure -> one value per seed.
+    per_seed_pct: Mapping[str, Sequence[float]] | None = None
+    smoke: str = ""
+
+
+def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
+    """Metric name -> comparison, for everything published and the figures worth having anyway."""
+    found: dict[str, Comparison] = {}
+    for name, published in entry.published.items():
+        found[name] = _one(name, published, entry, measured)
+    if not measured.smoke:
+        contradictions = verdict.check_figures(entry.published, measured.cost.prunable_total)
+        for name, contradiction in contradictions.items():
+            # The paper's own arithmetic settles the status; what is shown stays what was measured.
+            found[name] = replace(
+                contradiction, measured=found[name].measured, delta=found[name].delta
+            )
+    for name, value in _always(entry, measured).items():
+        found.setdefault(name, verdict.reported(value))
+    return found
+
+
+def _always(entry: Entry, measured: Measured) -> dict[str, float]:
+    """Shown even when nobody published them. A dynamic network has no zeros to tell of."""
+    counts, cost = measured.counts, measured.cost
+    zeros = {} if entry.granularity == "dynamic" else {"sparsity_pct": cost.sparsity_pct}
+    values = {"top1_pct": counts.top1_pct, **zeros, "loss": counts.loss, **cost.extra}
+    return {name: _mean(name, measured, value) for name, value in values.items()}
+
+
+def _mean(name: str, measured: Measured, first: float) -> float:
+    """Mean over seeds of metric `name` where there are several, else `first`."""
+    seeds = (measured.per_seed_pct or {}).get(name, ())
+    return math.fsum(seeds) / len(seeds) if seeds else first
+
+
+def _one(name: str, published: Published, entry: Entry, measured: Measured) -> Comparison:
+    if published.suspect:
+        value = _value(name, measured)
+        return verdict.not_judged(published, value, "suspect", published.note or "doubtful cell")
+    judged = _JUDGES.get(name)
+    if judged is None:
+        value = _value(name, measured)
+        return verdict.not_judged(published, value, "reported", "shown, not judged")
+    return judged(name, published, measured)
+
+
+def _accuracy(name: str, published: Published, measured: Measured) -> Comparison:
+    value = _value(name, measured)
+    if measured.smoke or value is None:
+        return verdict.not_judged(published, value, "smoke", measured.smoke or "not measured")
+    if measured.per_seed_pct and name in measured.per_seed_pct:
+        return verdict.judge_retrained(published, measured.per_seed_pct[name])
+    return verdict.judge_accuracy(published, value, measured.n_total, measured.approximate_images)
+
+
+def _sparsity(name: str, published: Published, measured: Measured) -> Comparison:
+    cost = measured.cost
+    return verdict.judge_sparsity(published, cost.prunable_nnz, cost.prunable_total)
+
+
+def _params(name: str, published: Published, measured: Measured) -> Comparison:
+    """Non-zero prunable weights; a dense row may instead count every parameter.
+
+    A method's own count comes first: it knows what its paper calls left.
+    """
+    cost = measured.cost
+    if name in cost.extra:
+        return _figure(name, published, measured)
+    judged = verdict.judge_count(published, cost.prunable_nnz / 1e6)
+    if judged.status != "exact" and cost.prunable_nnz == cost.prunable_total:
+        everything = verdict.judge_count(published, cost.params / 1e6)
+        return everything if everything.status == "exact" else judged
+    return judged
+
+
+def _figure(name: str, published: Published, measured: Measured) -> Comparison:
+    value = _value(name, measured)
+    if value is None:
+        why = "depends on the input or on the method's state, which this run does not have"
+        return verdict.not_judged(published, None, "cannot check", why)
+    seeds = (measured.per_seed_pct or {}).get(name)
+    if measured.smoke and (seeds or measured.cost.spread):  # depends on images or on training
+        return verdict.not_judged(published, value, "smoke", measured.smoke)
+    if seeds:
+        return verdict.judge_retrained(published, seeds)
+    return verdict.judge_count(published, value)
+
+
+def _value(name: str, measured: Measured) -> float | None:
+    """The measured value of metric `name`, in the paper's convention, or None."""
+    if name in measured.cost.extra:
+        return _mean(name, measured, measured.cost.extra[name])
+    plain: dict[str, Callable[[], float]] = {
+        "top1_pct": lambda: measured.counts.top1_pct,
+        "top3_pct": lambda: measured.counts.top3_pct,
+        "top5_pct": lambda: measured.counts.top5_pct,
+        "loss": lambda: measured.counts.loss,
+        "sparsity_pct": lambda: (
+            100.0 * (1 - measured.cost.prunable_nnz / measured.cost.prunable_total)
+        ),
+        "params_millions": lambda: measured.cost.prunable_nnz / 1e6,
+    }
+    return _mean(name, measured, plain[name]()) if name in plain else None
+
+
+_JUDGES: dict[str, Callable[[str, Published, Measured], Comparison]] = {
+    "top1_pct": _accuracy,
+    "top3_pct": _accuracy,
+    "top5_pct": _accuracy,
+    "sparsity_pct": _sparsity,
+    "params_millions": _params,
+    "flops_millions": _figure,
+    "flops_remaining_pct": _figure,
+    "flops_reduction_pct": _figure,
+    "kept_pct": _figure,
+}

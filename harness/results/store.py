@@ -1,0 +1,174 @@
+"""The record: one JSON file per result, append-only, full provenance, no absolute path.
+
+Layout below the results folder:  <entry id>/<UTC time>-<8 hex>.json  and, next to it, the per-image
+predictions as <same name>.npz. A file is written once, under its final name, and never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol as Shape
+
+from pydantic import ValidationError
+
+from harness import paths
+from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
+from harness.results.result_files import files, unreadable
+from harness.results.schema import Result
+from harness.system import provenance, publish
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def new_id(now: datetime | None = None) -> tuple[str, str]:
+    """(result id, creation time): ids sort by time to the microsecond and never coincide."""
+    moment = now or datetime.now(UTC)
+    return (
+        f"{moment:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}",
+        moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+def predictions_sha256(predictions: np.ndarray) -> str:
+    """sha256 of per-image class indices (N,) as little-endian uint16, whatever their dtype."""
+    return hashlib.sha256(predictions.astype("<u2").tobytes()).hexdigest()
+
+
+def save(result: Result, predictions: np.ndarray | None = None, folder: Path | None = None) -> Path:
+    """Write `result` (and predictions) under its final name; the path of the JSON file."""
+    base = (folder or paths.results_folder()) / result.entry
+    if predictions is not None:
+        import numpy as np
+
+        publish(
+            base / f"{result.result_id}.npz",
+            lambda file: np.savez_compressed(file, predictions=predictions.astype(np.uint16)),
+        )
+    target = base / f"{result.result_id}.json"
+    text = result.model_dump_json(indent=1)
+    publish(target, lambda file: file.write(text.encode() + b"\n"))
+    return target
+
+
+def load(file: Path, *, layers: bool = True) -> Result:
+    """One result. Raises MetricError naming the file and the first wrong field.
+
+    layers=False leaves the per-layer tables empty: a table of ten thousand results needs none.
+    """
+    data = file.read_bytes()
+    try:
+        return Result.model_validate_json(data if layers else _without_layers(data))
+    except ValidationError as error:
+        if not layers:  # not in the layout that `save` writes
+            return load(file)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise unreadable(file, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def _without_layers(data: bytes) -> bytes:
+    """`data` with its lists called `layers` emptied; they are most of the bytes.
+
+    A JSON string holds no line break, so the first closing bracket that stands alone two levels
+    deep ends the list.
+    """
+    start, kept = 0, []
+    while (head := data.find(b'\n  "layers": [\n', start)) >= 0:
+        tail = data.find(b"\n  ]", head)
+        if tail < 0:
+            break
+        kept += [data[start:head], b'\n  "layers": [']
+        start = tail + len(b"\n  ")
+    return b"".join([*kept, data[start:]])
+
+
+def load_all(
+    folder: Path | None = None, entry: str = "*", *, layers: bool = True
+) -> Iterator[Result]:
+    """Every stored result, or only those of one entry, oldest first; `layers` as in `load`."""
+    for file in files(folder, entry):
+        yield load(file, layers=layers)
+
+
+class Ranked(Shape):
+    """What tells which of several results of one entry counts: a Result, or its row in a table."""
+
+    @property
+    def entry(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def smoke(self) -> str: ...
+    @property
+    def result_id(self) -> str: ...
+
+
+R = TypeVar("R", bound=Ranked)
+
+
+def latest(results: Iterable[R]) -> dict[tuple[str, str], R]:
+    """Newest result per (entry, mode); a full evaluation beats a newer smoke run."""
+    chosen: dict[tuple[str, str], R] = {}
+    for result in results:
+        key = (result.entry, result.mode)
+        held = chosen.get(key)
+        if held is None or _rank(result) >= _rank(held):
+            chosen[key] = result
+    return chosen
+
+
+def _rank(result: Ranked) -> tuple[bool, str]:
+    return (not result.smoke, result.result_id)
+
+
+def on_record(
+    entry: Entry,
+    evaluation: Evaluation,
+    checkpoint_sha256: str,
+    fingerprint: str,
+    n: int,
+    device: str,
+    fast: bool,
+) -> Result | None:
+    """The newest stored result of the very same evaluation, or None.
+
+    The same means: registry entry, protocol, checkpoint bytes, images and their number, commit,
+    package versions, machine and device. Changes that are not committed are not told apart.
+    fast: it must have a fast measurement as well.
+    """
+    wanted = {
+        "mode": "evaluated",
+        "entry_sha256": entry_sha256(entry),
+        "protocol": evaluation_sha256(evaluation),
+        "checkpoint": checkpoint_sha256,
+        "fingerprint": fingerprint,
+        "n": n,
+        "precision": "float32",
+        "versions": provenance.versions(),
+        "code": provenance.code_version(),
+        "hardware": provenance.hardware(device),
+    }
+    stored = sorted(load_all(entry=entry.id), key=lambda result: result.result_id, reverse=True)
+    fitting = (result for result in stored if _conditions(result) == wanted)
+    return next((result for result in fitting if result.fast or not fast), None)
+
+
+def _conditions(result: Result) -> dict[str, Any]:
+    return {
+        "mode": result.mode,
+        "entry_sha256": result.entry_sha256,
+        "protocol": result.protocol.sha256,
+        "checkpoint": result.checkpoint.sha256 if result.checkpoint else None,
+        "fingerprint": result.data.fingerprint,
+        "n": result.data.n,
+        "precision": result.precision,
+        "versions": result.versions,
+        "code": result.code,
+        "hardware": result.hardware,
+    }

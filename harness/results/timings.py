@@ -1,0 +1,198 @@
+"""Latency on record: one JSON file per measurement, append-only, no absolute path.
+
+Layout below the latency folder: <entry id or name>/<UTC time>-<8 hex>.json. Times of different
+machines, devices or thread counts are never compared: `newest` hands out those of one place only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness import paths
+from harness.errors import MetricError
+from harness.system import publish
+
+SCHEMA_VERSION: Literal[1] = 1
+EAGER = "eager"
+BACKENDS = (EAGER, "channels_last", "compile", "onnxruntime", "sparse")
+DENSE = "dense"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Times(_Model):
+    """Milliseconds of one pass over a whole batch, over `n` passes."""
+
+    n: int
+    p25: float
+    p50: float
+    p75: float
+    p90: float
+
+    @property
+    def iqr(self) -> float:
+        return self.p75 - self.p25
+
+
+class Timing(_Model):
+    """One network on one backend at one batch size."""
+
+    network: str
+    backend: str
+    batch: int
+    ms: Times
+    samples_ms: tuple[float, ...]  # in the order in which they were taken
+    prepare_s: float  # conversion, compilation and first pass, not part of `ms`
+    largest_difference: float  # of any output to the same network run eagerly
+    largest_output: float  # what that difference is to be held against
+    peak_memory_bytes: int | None  # see `memory`; None: could not be measured
+
+
+class Skipped(_Model):
+    """What was asked for and could not be measured, and why."""
+
+    network: str
+    backend: str
+    batch: int
+    reason: str
+
+
+class Network(_Model):
+    """What was timed. Sizes are defined in harness.profile.size."""
+
+    name: str
+    model: str
+    weights: str  # where they come from, in words
+    params: int
+    nnz: int  # of conv and linear weights
+    total: int
+    macs_dense: int
+    macs_effective: int
+    dense_bytes: int
+    packed_bytes: int
+    deflated_bytes: int
+
+    @property
+    def sparsity_pct(self) -> float:
+        return 100.0 * (1.0 - self.nnz / self.total)
+
+
+class LatencyRecord(_Model):
+    """All timings of one command: every one was taken in turns with the others of its batch."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    record_id: str
+    created: str  # UTC, ISO 8601
+    entry: str  # registry id, or the user's own name
+    input_shape: tuple[int, int, int]
+    dtype: str = "float32"
+    warmup: int  # untimed passes per way before the first turn
+    burst: int  # timed passes per turn, after untimed ones
+    settle_s: float = 0.0  # seconds of untimed passes in each turn, at least one pass
+    networks: tuple[Network, ...]  # the first is the reference
+    timings: tuple[Timing, ...]
+    skipped: tuple[Skipped, ...] = ()
+    memory: str = ""  # what peak_memory_bytes means here
+    interrupted: bool = False
+    load_average: float | None = None  # of the last minute, when the measurement began
+    environment: dict[str, str] = Field(default_factory=dict)  # variables that move times
+    versions: dict[str, str]
+    hardware: dict[str, Any]  # with `machine`, the hash of its facts, device and threads
+    code: dict[str, Any]
+
+    @property
+    def place(self) -> Place:
+        hardware = self.hardware
+        return Place(hardware["machine"], hardware["device"], hardware["threads"])
+
+    def find(self, network: str, backend: str, batch: int) -> Timing | None:
+        """The timing of that kind, or None."""
+        wanted = (network, backend, batch)
+        return next((t for t in self.timings if (t.network, t.backend, t.batch) == wanted), None)
+
+    def reference(self, batch: int) -> Timing | None:
+        """The first network, run eagerly, at that batch size."""
+        return self.find(self.networks[0].name, EAGER, batch)
+
+    def fastest(self, network: str, batch: int) -> Timing | None:
+        """The timing of `network` with the smallest median, whatever the backend."""
+        mine = [t for t in self.timings if (t.network, t.batch) == (network, batch)]
+        return min(mine, key=lambda t: t.ms.p50, default=None)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a time holds: it says nothing about any other machine, device or thread count."""
+
+    machine: str
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How much faster, as a ratio of medians, and whether the spreads leave it any meaning."""
+
+    ratio: float
+    significant: bool
+
+
+def gain(slow: Times, fast: Times) -> Gain:
+    """How much faster `fast` is than `slow`; not significant if their p25-p75 intervals overlap."""
+    apart = fast.p75 < slow.p25 or slow.p75 < fast.p25
+    return Gain(slow.p50 / fast.p50, apart)
+
+
+def save_timings(record: LatencyRecord, folder: Path | None = None) -> Path:
+    """Write `record` under its final name; the path. Raises MetricError if it exists."""
+    base = folder or paths.latency_folder()
+    target = base / record.entry / f"{record.record_id}.json"
+    text = record.model_dump_json(indent=1)
+    publish(target, lambda file: file.write(text.encode() + b"\n"))
+    return target
+
+
+def load(file: Path) -> LatencyRecord:
+    """One record. Raises MetricError naming the file and the first wrong field."""
+    try:
+        return LatencyRecord.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        msg = (
+            f"{file.parent.name}/{file.name}: not a latency record of schema {SCHEMA_VERSION}: "
+            f"{where}: {first['msg']}. Written by another version or edited by hand? Restore the "
+            "file, or move it away."
+        )
+        raise MetricError(msg) from error
+
+
+def load_timings(folder: Path | None = None, entry: str = "*") -> Iterator[LatencyRecord]:
+    """Every stored record, or only those of one entry, oldest first."""
+    base = folder or paths.latency_folder()
+    for file in sorted(base.glob(f"{entry}/*.json"), key=lambda path: path.name):
+        yield load(file)
+
+
+def newest(machine: str | None = None, folder: Path | None = None) -> dict[str, LatencyRecord]:
+    """Entry -> its newest record, all from one place; {} if there is none.
+
+    machine: the hash in `hardware`; None = wherever the newest record was taken. Of several devices
+    or thread counts of that machine, the newest record's count.
+    """
+    return of_one_place(load_timings(folder), lambda p: machine in (None, p.machine))
+
+
+def of_one_place(
+    records: Iterable[LatencyRecord], wanted: Callable[[Place], bool] = lambda place: True
+) -> dict[str, LatencyRecord]:
+    """Entry -> newest record among those taken where the newest wanted one was."""
+    held = sorted((r for r in records if wanted(r.place)), key=lambda r: r.record_id)
+    return {record.entry: record for record in held if record.place == held[-1].place}

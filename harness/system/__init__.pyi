@@ -1,0 +1,47 @@
+from . import provenance
+from .distributed import (
+    agreed,
+    gather_interleaved,
+    processes,
+    rank,
+    refuse_differences,
+    replicate,
+    share_buffers,
+    sum_over_processes,
+    wait_for_all,
+    world_size,
+)
+from .files import publish
+from .hashes import sha256_file
+from .locks import held, locked
+from .options import CachePolicy, Options
+from .precision import fast_precision, verdict_precision
+from .progress import Progress, Silent
+from .provenance import broken_pair, sha256_json, versions
+
+__all__ = [
+    "CachePolicy",
+    "Options",
+    "Progress",
+    "Silent",
+    "agreed",
+    "broken_pair",
+    "fast_precision",
+    "gather_interleaved",
+    "held",
+    "locked",
+    "processes",
+    "provenance",
+    "publish",
+    "rank",
+    "refuse_differences",
+    "replicate",
+    "sha256_file",
+    "sha256_json",
+    "share_buffers",
+    "sum_over_processes",
+    "verdict_precision",
+    "versions",
+    "wait_for_all",
+    "world_size",
+]

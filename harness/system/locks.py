@@ -1,0 +1,116 @@
+"""A lock between processes that the operating system releases when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import CheckpointUnavailable
+
+POLL_S = 0.2
+
+
+@contextmanager
+def held(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold `path` exclusively, waiting as long as it takes.
+
+    on_wait: called once, with the holder's process id, when somebody else has it.
+    The lock lives in the kernel, so a file left over by a killed process is free at once. The file
+    stays: removing it would let two processes lock two files of one name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not try_lock(handle):
+            on_wait(holder(path))
+            while not try_lock(handle):
+                time.sleep(POLL_S)
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def holder(path: Path) -> str:
+    """Process id that the holder of `path` wrote into it, or "unknown"."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def try_lock(handle: int) -> bool:
+        """Whether the lock on this open file is ours now; never waits."""
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def try_lock(handle: int) -> bool:
+        """Whether the lock on this open file is ours now; never waits."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+WAIT_S = 3600.0  # a 2 GB file on a slow line takes about this long
+
+
+POLL_S = 0.05
+
+
+@contextmanager
+def locked(path: Path, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold `path` exclusively; the file exists only while somebody holds or waits for it.
+
+    The lock lives in the kernel, so a file left over by a killed process is free at once.
+    Raises CheckpointUnavailable naming the holder when it is not free after `wait_s` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = _acquire(path, time.monotonic() + wait_s, wait_s)
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # an open file cannot be removed there
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path, deadline: float, wait_s: float) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if try_lock(handle) and _still_there(handle, path):
+            os.ftruncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+            return handle
+        pid = holder(path)
+        os.close(handle)
+        if time.monotonic() > deadline:
+            msg = (
+                f"another process (pid {pid}) still holds {path.name} after {wait_s:.0f} s. "
+                "Wait for it, or end it and try again."
+            )
+            raise CheckpointUnavailable(msg)
+        time.sleep(POLL_S)
+
+
+def _still_there(handle: int, path: Path) -> bool:
+    """False when the previous holder removed the file between our open and our lock."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False

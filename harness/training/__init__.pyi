@@ -1,0 +1,30 @@
+from .allocation_preview import BASELINES, Comparison, allocate, kept_counts, pruned
+from .batches import calibration_images
+from .curve_cache import CurveCache
+from .loop import Job, Speed, train
+from .optimizers import build_optimizer
+from .resume import RunFolder
+from .retrain import reproduce_by_training
+from .savings_preview import estimate
+from .setup import Training
+from .start_weights import start_entry, trained_first
+
+__all__ = [
+    "BASELINES",
+    "Comparison",
+    "CurveCache",
+    "Job",
+    "RunFolder",
+    "Speed",
+    "Training",
+    "allocate",
+    "build_optimizer",
+    "calibration_images",
+    "estimate",
+    "kept_counts",
+    "pruned",
+    "reproduce_by_training",
+    "start_entry",
+    "train",
+    "trained_first",
+]

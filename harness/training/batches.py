@@ -1,0 +1,137 @@
+"""What a recipe makes of the training split: batches, a part held back, calibration images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.data import (
+    STREAMED,
+    Augment,
+    FolderTrainBatches,
+    Normalise,
+    TrainBatches,
+    decode,
+    find_pictures,
+    generator_for,
+    in_channels,
+    load,
+    ordered_map,
+    resident_batches,
+    stacked,
+)
+from harness.errors import ProtocolError
+from harness.registry import Augmentation, Evaluation, Recipe, input_shape
+from harness.system import rank, world_size
+from methods.base import Method
+
+VALIDATION = -1  # generator of the split; epochs, whose generators are their neighbours, count up
+WHOLE_CROP = 224  # pixels, where neither recipe nor evaluation names a crop
+
+
+def train_batches(
+    recipe: Recipe, evaluation: Evaluation, root: Path | None, device: str, seed: int
+) -> TrainBatches | FolderTrainBatches:
+    """The recipe's batches of the training split, normalised as in `evaluation`.
+
+    Without the part that the recipe holds back for validation. Raises DataError, ProtocolError.
+    """
+    common: dict[str, Any] = {
+        "batch_size": recipe.batch,
+        "mean": evaluation.mean,
+        "std": evaluation.std,
+        "seed": seed,
+        "drop_last": recipe.drop_last,
+        "channels": evaluation.channels,
+        "scale": evaluation.scale,
+        "device": device,
+        "rank": rank(),
+        "world_size": world_size(),
+    }
+    if evaluation.dataset in STREAMED:
+        return _from_folder(recipe, evaluation, root, common)
+    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    if recipe.validation_frac:
+        images = images.take(split_rows(len(images), recipe.validation_frac, seed)[0])
+    return TrainBatches(images, augment=_augment(recipe.augmentation), **common)
+
+
+def split_rows(total: int, frac: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Row numbers (training, held back), both ascending: round(frac * total) random ones go.
+
+    The draw has a generator of its own, so it moves neither the order nor the augmentation.
+    """
+    order = torch.randperm(total, generator=generator_for(seed, VALIDATION))
+    held = round(frac * total)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def calibration_images(
+    method: Method, evaluation: Evaluation, root: Path | None, device: str, seed: int
+) -> Tensor | None:
+    """The images (M,C,H,W) float32, normalised, that `method` asks for before a pruning event.
+
+    The method's made-up ones, which need no data set; or training images by its own rule, prepared
+    as for evaluation, without augmentation; None if it looks at neither.
+    """
+    images = method.calibration_images(input_shape(evaluation), seed)
+    if images is None and type(method).calibration_rows is not Method.calibration_rows:
+        real = _from_files if evaluation.dataset in STREAMED else _from_array
+        images = real(method, evaluation, root, device)
+    return None if images is None else images.to(device)
+
+
+def _from_array(
+    method: Method, evaluation: Evaluation, root: Path | None, device: str
+) -> Tensor | None:
+    whole = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    rows = method.calibration_rows(len(whole), False)
+    if rows is None:
+        return None
+    chosen = whole.take(torch.tensor(list(rows), dtype=torch.int64))
+    ((images, _),) = resident_batches(chosen, evaluation, device, batch_size=len(chosen))
+    return images
+
+
+def _from_files(
+    method: Method, evaluation: Evaluation, root: Path | None, device: str
+) -> Tensor | None:
+    files = find_pictures(evaluation.dataset, "train", root).pictures.files
+    rows = method.calibration_rows(len(files), True)
+    if rows is None:
+        return None
+    resize, crop = evaluation.resize, evaluation.crop or WHOLE_CROP
+    decoded = ordered_map(
+        lambda row: decode(files[row], resize, crop, evaluation.interpolation), list(rows), ahead=64
+    )
+    normalise = Normalise(evaluation.mean, evaluation.std, evaluation.scale, device)
+    return normalise(in_channels(stacked(decoded, device), evaluation.channels))
+
+
+def _from_folder(
+    recipe: Recipe, evaluation: Evaluation, root: Path | None, common: dict[str, Any]
+) -> FolderTrainBatches:
+    if recipe.validation_frac:
+        msg = f"recipe {recipe.name} holds back {recipe.validation_frac:g} of the training set"
+        raise ProtocolError(f"{msg}, which {evaluation.dataset}, a set of files, cannot do")
+    wanted = recipe.augmentation
+    return FolderTrainBatches(
+        find_pictures(evaluation.dataset, "train", root),
+        crop=wanted.random_resized_crop or evaluation.crop or WHOLE_CROP,
+        resize=None if wanted.random_resized_crop else evaluation.resize,
+        flip=wanted.flip,
+        interpolation=evaluation.interpolation,
+        **common,
+    )
+
+
+def _augment(wanted: Augmentation) -> Augment:
+    return Augment(
+        crop_padding=wanted.crop_padding,
+        flip=wanted.flip,
+        cutout=wanted.cutout,
+        rotation_degrees=wanted.rotation_degrees,
+    )

@@ -1,0 +1,172 @@
+"""The folder of one training run: atomic state for resuming, final weights, proof of completion.
+
+state.pt              everything needed to continue, replaced atomically
+roundNN/state.pt      likewise, inside a round of pruning
+weights.safetensors   the finished network, plain keys
+best.safetensors      the network of the best epoch so far, if the recipe selects it
+end.pt                last weights and method state, if the method has several final networks
+done.json             written last: a run that has it is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from harness.errors import ProtocolError
+from harness.system import held, rank, wait_for_all
+
+
+class RunFolder:
+    """Where one seed of one configuration keeps its state. `key` hashes the configuration."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        self.key = key
+
+    @property
+    def weights(self) -> Path:
+        """The finished network."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The network of the best evaluated epoch; only if the recipe selects it."""
+        return self.path / "best.safetensors"
+
+    def inner(self, name: str) -> RunFolder:
+        """The folder of a part of this run."""
+        return RunFolder(self.path / name, self.key)
+
+    def or_finished_twin(self) -> RunFolder:
+        """This folder, or that of another entry's finished run with the same key."""
+        if self.path.exists():
+            return self
+        for done in sorted(self.path.parent.parent.glob(f"*/{self.path.name}/done.json")):
+            twin = RunFolder(done.parent, self.key)
+            if twin.finished() is not None:
+                return twin
+        return self
+
+    def clear(self) -> None:
+        """Forget everything, parts and leftovers of killed saves included."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Replace the state; a kill at any moment leaves the old or the new one, whole."""
+        self._replace("state.pt", lambda file: torch.save({"key": self.key, **state}, file))
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The saved state, or None. Raises ProtocolError if it belongs to another run."""
+        return self._load("state.pt")
+
+    def keep_end(self) -> None:
+        """Keep of the saved state what other final networks can be made from."""
+        state = self.load_state()
+        if state is not None:
+            end = {name: state[name] for name in ("key", "model", "method")}
+            self._replace("end.pt", lambda file: torch.save(end, file))
+
+    def load_end(self) -> dict[str, Any]:
+        """{"model", "method"} after the last step. Raises ProtocolError if it was not kept."""
+        end = self._load("end.pt")
+        if end is None:
+            msg = f"{self.path.name} keeps no end.pt to make another network from"
+            raise ProtocolError(f"{msg}. Start again with --fresh")
+        return end
+
+    def _load(self, name: str) -> dict[str, Any] | None:
+        file = self.path / name
+        if not file.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        except Exception as error:  # damaged by a full disk: any of torch's, zipfile's errors
+            msg = (
+                f"{file.name} of this run cannot be read ({type(error).__name__}); the disk may "
+                "have been full. Start again with --fresh"
+            )
+            raise ProtocolError(msg) from error
+        if state["key"] != self.key:
+            msg = (
+                f"{file.parent.name} holds a run with other settings ({state['key'][:12]}, now "
+                f"{self.key[:12]}). Start again with --fresh"
+            )
+            raise ProtocolError(msg)
+        return state
+
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace the network of the best epoch."""
+        self._save_weights("best.safetensors", weights)
+
+    def finish(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write the final weights, then done.json; the state is no longer needed."""
+        self._save_weights("weights.safetensors", weights)
+        text = json.dumps({"key": self.key, **facts}, indent=1)
+        self._replace("done.json", lambda file: file.write(text.encode()))
+        (self.path / "state.pt").unlink(missing_ok=True)
+        for leftover in self.path.glob(".*.part"):  # of killed saves
+            leftover.unlink(missing_ok=True)
+
+    def finished(self) -> dict[str, Any] | None:
+        """What done.json says, or None while the run is not finished."""
+        file = self.path / "done.json"
+        if not file.exists():
+            return None
+        facts: dict[str, Any] = json.loads(file.read_text())
+        return facts if facts["key"] == self.key else None
+
+    def _save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
+        from safetensors.torch import save
+
+        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+        self._replace(name, lambda file: file.write(save(plain)))
+
+    def _replace(self, name: str, write: Any) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        part = self.path / f".{name}.{os.getpid()}.part"
+        try:
+            with open(part, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path / name)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(folder: RunFolder, *, fresh: bool) -> Iterator[RunFolder]:
+    """`folder`, emptied if `fresh`, or a finished twin of it; no other command works in it.
+
+    Under torchrun the first process holds the lock. It lies outside the folder, so that emptying
+    the folder does not lift it, and is free as soon as its holder dies.
+    Raises ProtocolError, with nothing touched, if somebody else has it.
+    """
+
+    def refuse(holder: str) -> NoReturn:
+        name = f"{folder.path.parent.name}/{folder.path.name}"
+        raise ProtocolError(
+            f"{name}: process {holder} is at work on this very run, and two would overwrite each "
+            f"other's state. Wait until it ends, or stop it (kill {holder}; it saves first); the "
+            "same command then continues. Another seed or setting is another run"
+        )
+
+    entry = folder.path.parent
+    lock = entry.parent / ".locks" / f"{entry.name}-{folder.path.name}.lock"
+    with held(lock, refuse) if rank() == 0 else nullcontext():
+        if not fresh:
+            yield folder.or_finished_twin()
+            return
+        if rank() == 0:
+            folder.clear()
+        wait_for_all()
+        yield folder

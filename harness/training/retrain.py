@@ -1,0 +1,204 @@
+"""One entry trained from its recipe, seed by seed, to a result: the other half of the story."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from harness.data import evaluation_batches
+from harness.evaluation import Procedure, data_facts, make_result, smoke_reason
+from harness.profile import measure_cost
+from harness.registry import (
+    EVALUATION_BATCH,
+    LOCAL,
+    Entry,
+    Override,
+    Recipe,
+    Registry,
+    input_shape,
+    make_method,
+    merged_settings,
+    recipe_sha256,
+)
+from harness.reports import density_plot
+from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
+from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
+from harness.training.seed import Seed, one_seed
+from harness.training.setup import Plan, Training, run_folder
+from harness.training.signals import obeyed
+from harness.training.start_weights import Start, start_of
+
+
+def reproduce_by_training(
+    entry: Entry, registry: Registry, recipe: Recipe, options: Options, training: Training
+) -> Result:
+    """Train every seed of `entry` by `recipe`, judge the mean, save and return the result.
+
+    Finished seeds are reused, interrupted ones continue. Under torchrun all processes train one
+    model together and process 0 reports and saves.
+    Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
+    """
+    started = time.perf_counter()
+    make_method(entry.method, merged_settings(entry, recipe, training.overrides))
+    with processes(options.device) as device, obeyed():
+        progress = Silent() if rank() else options.progress
+        options = replace(options, device=device, progress=progress)
+        plan = _plan(entry, registry, recipe, options, training)
+        seeds = [one_seed(plan, seed) for seed in training.seeds]
+        result = _result(plan, seeds, time.perf_counter() - started)
+        if rank() == 0:
+            file = save(result, seeds[0].predictions)
+            density_plot(result, file.with_suffix(".png"))
+    return result
+
+
+def _plan(
+    entry: Entry, registry: Registry, recipe: Recipe, options: Options, training: Training
+) -> Plan:
+    """Start weights, trained first where that is needed, and the evaluation images."""
+    evaluation = registry.evaluations[entry.evaluation]
+
+    def train_first(source: Entry) -> Path:
+        return _weights_of(source, registry, options, training)
+
+    start = start_of(entry, recipe, registry, options, train_first)
+    test = evaluation_batches(
+        evaluation, options.data_root, options.device, EVALUATION_BATCH, limit=options.limit
+    )
+    settings = merged_settings(entry, recipe, training.overrides)
+    return Plan(entry, registry, recipe, evaluation, settings, options, training, test, start)
+
+
+def _weights_of(entry: Entry, registry: Registry, options: Options, training: Training) -> Path:
+    """Weights of `entry` trained by its own recipe with seed 0: a run and a result of its own.
+
+    The epoch that the recipe selects. Finished runs are reused, also under --fresh.
+    """
+    assert entry.recipe is not None  # trained_first
+    recipe = registry.recipes[entry.recipe]
+    alone = replace(training, seeds=(0,), overrides=(), fresh=False)
+    options.progress.note(f"{entry.id} comes first: {recipe.length} with {recipe.name}")
+    plan = _plan(entry, registry, recipe, options, alone)
+    folder = run_folder(plan, 0).or_finished_twin()
+    if folder.finished() is None or not _on_record(plan):
+        reproduce_by_training(entry, registry, recipe, options, alone)
+        wait_for_all()  # the first process has written by then
+    return folder.best if recipe.selects == "best" else folder.weights
+
+
+def _on_record(plan: Plan) -> bool:
+    """Whether a result of this entry by this recipe was saved: a run may be killed just before."""
+    wanted = recipe_sha256(plan.recipe)
+    stored = load_all(entry=plan.entry.id)
+    return any(result.recipe and result.recipe.sha256 == wanted for result in stored)
+
+
+def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
+    """Mean over seeds, cost of the first seed's network, and the verdict."""
+    entry, evaluation = plan.entry, plan.evaluation
+    convention = plan.registry.convention_of(entry)
+    first = seeds[0]
+    cost = measure_cost(
+        first.model, input_shape(evaluation), convention, entry.prunable_exclude, first.figures
+    )
+    measured = Measured(
+        counts=first.run.counts,
+        cost=cost,
+        n_total=plan.test.n_total,
+        approximate_images=plan.test.approximate_images,
+        per_seed_pct=_per_seed([seed.run for seed in seeds]),
+        smoke=smoke_reason(evaluation, plan.test)
+        or changed_schedule(entry, plan.training.overrides, plan.start, plan.options.from_file),
+    )
+    procedure = Procedure(
+        mode="trained" if plan.recipe.prune is None else "pruned",
+        recipe=Protocol(
+            name=plan.recipe.name,
+            version=plan.recipe.version,
+            sha256=recipe_sha256(plan.recipe),
+        ),
+        settings=plan.settings,
+        overrides={
+            change.key: f"{change.value} (was {change.was}, {change.source})"
+            for change in plan.training.overrides
+        },
+        checkpoint=plan.start.facts if plan.start else None,
+        runs=tuple(seed.run for seed in seeds),
+        predictions_sha256=predictions_sha256(first.predictions),
+        precision=_precision(plan),
+        notes=training_notes(plan.recipe, plan.training.overrides, plan.start),
+    )
+    data = data_facts(evaluation, plan.test)
+    return make_result(
+        entry, evaluation, data, measured, procedure, plan.options.device, wall_s, first.latency
+    )
+
+
+def _per_seed(runs: list[Run]) -> dict[str, list[float]]:
+    """Metric -> one value per seed: accuracies, and every figure of the method."""
+    counts = [run.counts for run in runs]
+    return {
+        "top1_pct": [c.top1_pct for c in counts],
+        "top3_pct": [c.top3_pct for c in counts],
+        "top5_pct": [c.top5_pct for c in counts],
+        **{name: [run.figures[name] for run in runs] for name in runs[0].figures},
+    }
+
+
+def _precision(plan: Plan) -> str:
+    speed = plan.training.speed
+    extras = [name for name, on in asdict(speed).items() if on]
+    return "+".join(
+        [{"fp32": "float32"}.get(plan.recipe.precision, plan.recipe.precision), *extras]
+    )
+
+
+def changed_schedule(
+    entry: Entry, overrides: tuple[Override, ...], start: Start | None, from_file: Path | None
+) -> str:
+    """Why a run is no judgement; "" if it is.
+
+    A changed recipe cannot confirm or refute a paper; a user's own run is what it is.
+    """
+    if entry.paper == LOCAL:
+        return ""
+    changes = [f"{change.key}={change.value} (recipe: {change.was})" for change in overrides]
+    if start is not None and from_file is not None:
+        changes.append(f"started from {start.name}")
+    return f"changed recipe: {', '.join(changes)}" if changes else ""
+
+
+# A changed length is said wherever the result is shown: a short schedule is not the protocol.
+_LENGTHS = ("length", "prune.finetune", "settings.batches_per_epoch")
+
+
+def _recipes(change: Override) -> str:
+    return "all" if change.was is None else f"the recipe's {change.was}"
+
+
+def training_notes(
+    recipe: Recipe, overrides: tuple[Override, ...], start: Start | None
+) -> tuple[str, ...]:
+    """Sentences about how a result was trained, in the order of the procedure."""
+    notes = [f"trained {recipe.length} with {recipe.name}"] if recipe.length.count else []
+    if recipe.prune:
+        rounds = recipe.prune
+        notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
+    notes += [
+        f"{change.key} {change.value} instead of {_recipes(change)}"
+        for change in overrides
+        if change.key in _LENGTHS and change.value != change.was
+    ]
+    if start is not None:
+        notes.append(f"started from {start.name} (sha256 {start.facts.sha256[:12]})")
+    if recipe.validation_frac:
+        share = f"{100 * recipe.validation_frac:g} %"
+        notes.append(f"{share} of the training images, drawn by seed, held back and not used")
+    if recipe.selects == "best":
+        notes.append("the source prints its best epoch on the test set; here the last epoch counts")
+    if world_size() > 1:
+        notes.append(f"{world_size()} processes")
+    if recipe.specified_by == "assumed":
+        notes.append(f"assumed: {recipe.note}")
+    return tuple(notes)

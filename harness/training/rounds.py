@@ -1,0 +1,146 @@
+"""The standardized pruning procedure: prune, fine-tune, repeat; one round is the one-shot case.
+
+Optional dense training comes first (`recipe.length`), then `recipe.prune.count` rounds. Each round
+asks the method for the next target and trains with a fresh optimizer and schedule. Resumable
+between rounds and inside every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from harness.errors import MetricError, ProtocolError
+from harness.profile import sparsity
+from harness.registry import Duration, PruneRounds
+from harness.system import rank, verdict_precision, wait_for_all
+from harness.training.curve_cache import CurveCache
+from harness.training.generators import generator_states, restore_generators
+from harness.training.loop import Job, Trained, train
+from harness.training.resume import RunFolder
+from methods.base import Method, Schedule, Settings
+from methods.dense import Dense
+from methods.store import Keeping
+
+Calibration = Callable[[], Tensor | None]
+
+
+def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
+    """Run every round that is left and hand over the network after the last one.
+
+    calibration: called once per round, for methods that look at data: images (N,C,H,W), normalised.
+    The history has one row per round, 0 = dense; epochs, steps and time are of all rounds together.
+    Raises ProtocolError if the recipe has no rounds, the method no one-shot form, or a target
+    cannot be reached.
+    """
+    rounds = _rounds(job)
+    job.method.attach(job.model, Schedule(0, len(job.batches), job.seed))
+    history = _resume(job)
+    if not history:
+        history = [_dense(job)]
+        _save(job, history)
+    trained = None
+    for number in range(len(history), rounds.count + 1):
+        trained = _round(job, rounds, number, calibration)
+        history.append(_row(trained, number))
+        _save(job, history)
+    if trained is None:  # every round was finished before: only the last look is missing
+        trained = _finetune(job, Duration(0, "step"), rounds.count)
+    return replace(
+        trained,
+        history=tuple(history),
+        epochs=sum(row["epochs"] for row in history),
+        steps=int(sum(row["steps"] for row in history)),
+        wall_s=sum(row["wall_s"] for row in history),
+    )
+
+
+def _rounds(job: Job) -> PruneRounds:
+    if job.recipe.prune is None:
+        msg = f"recipe {job.recipe.name} has no pruning rounds. Add: --set prune.count=1"
+        raise ProtocolError(msg)
+    if type(job.method).prune is Method.prune:
+        msg = f"method {job.method.name!r} prunes while training and has no one-shot form"
+        raise ProtocolError(f"{msg}. Use: bench train --method {job.method.name}")
+    return job.recipe.prune
+
+
+def _resume(job: Job) -> list[dict[str, float]]:
+    """Rows of the finished rounds (0 = dense), everything else restored; [] at the start."""
+    state = job.folder.load_state()
+    if state is None:
+        return []
+    job.model.load_state_dict(state["model"])
+    job.method.load_state_dict(state["method"])
+    restore_generators(state["generators"])
+    job.progress.note(f"resumed after round {len(state['history']) - 1}")
+    return list(state["history"])
+
+
+def _dense(job: Job) -> dict[str, float]:
+    """Train the network that will be pruned, when the recipe trains its own; its row."""
+    dense = replace(job.recipe, prune=None)
+    inside = replace(job, recipe=dense, method=Dense(Settings()), folder=_folder(job, 0))
+    try:
+        return _row(train(inside), 0)
+    except MetricError as error:
+        raise ProtocolError(f"the network to prune cannot be measured: {error}") from error
+
+
+def _row(trained: Trained, number: int) -> dict[str, float]:
+    counts = trained.last.counts
+    profile = sparsity(trained.model)
+    return {
+        "round": float(number),
+        "top1_pct": counts.top1_pct,
+        "test_loss": counts.loss,
+        "nnz": float(profile.counts()[0]),
+        "sparsity_pct": 100.0 * profile.sparsity(),
+        "collapsed_layers": float(len(profile.collapsed)),
+        "epochs": trained.epochs,
+        "steps": float(trained.steps),
+        "wall_s": trained.wall_s,
+    }
+
+
+def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> Trained:
+    """Prune to the round's target, unless it was interrupted after that, then fine-tune."""
+    if _folder(job, number).load_state() is None:
+        target = rounds.targets[number - 1]
+        job.progress.stage(f"round {number}/{rounds.count}: prune to {100 * target:.2f} %")
+        if isinstance(job.method, Keeping):
+            stage = f"round {number}/{rounds.count}: distortion curves"
+            job.method.store = CurveCache(job.progress, stage)
+        try:
+            with verdict_precision():  # what a method measures does not depend on TF32 either
+                job.method.prune(job.model, target, calibration())
+        except (ValueError, IndexError) as error:
+            msg = f"round {number}, target {100 * target:.2f} %: {error}"
+            raise ProtocolError(msg) from error
+    return _finetune(job, rounds.finetune, number)
+
+
+def _finetune(job: Job, length: Duration, number: int) -> Trained:
+    recipe = replace(job.recipe, prune=None, length=length)
+    return train(replace(job, recipe=recipe, folder=_folder(job, number), attach=False))
+
+
+def _save(job: Job, history: list[dict[str, float]]) -> None:
+    """Close a round; every process takes part, the first one writes."""
+    if rank() == 0:
+        job.folder.save_state(
+            {
+                "history": history,
+                "model": job.model.state_dict(),
+                "method": job.method.state_dict(),
+                "generators": generator_states(),
+            }
+        )
+        _folder(job, len(history) - 1).clear()
+    wait_for_all()
+
+
+def _folder(job: Job, number: int) -> RunFolder:
+    return job.folder.inner(f"round{number:02d}")

@@ -1,0 +1,104 @@
+"""What all seeds of one training run share, and the networks it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from harness import paths
+from harness.checkpoints import build_model, load_into
+from harness.data import EvaluationBatches
+from harness.registry import (
+    Entry,
+    Evaluation,
+    Override,
+    Recipe,
+    Registry,
+    evaluation_sha256,
+    make_method,
+    recipe_sha256,
+    without_choices,
+)
+from harness.system import Options, sha256_json, world_size
+from harness.training.loop import Speed
+from harness.training.resume import RunFolder
+from harness.training.start_weights import Start, initialise
+from methods.base import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the caller may choose about a training run, besides the recipe."""
+
+    seeds: tuple[int, ...] = (0,)
+    fresh: bool = False  # repeat finished seeds instead of reusing them
+    evaluate_every: int = 1  # epochs
+    save_every_s: float = 120.0
+    speed: Speed = field(default_factory=Speed)
+    overrides: tuple[Override, ...] = ()  # of the recipe, already applied; recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is the same for all seeds of one result."""
+
+    entry: Entry
+    registry: Registry
+    recipe: Recipe
+    evaluation: Evaluation
+    settings: Mapping[str, object]
+    options: Options
+    training: Training
+    test: EvaluationBatches
+    start: Start | None
+
+
+def run_folder(plan: Plan, seed: int) -> RunFolder:
+    """runs/<entry>/<configuration>-seed<k>; the key hashes everything that moves the training."""
+    recipe, settings = without_choices(plan.entry.method, plan.recipe, plan.settings)
+    key = sha256_json(
+        {
+            "model": plan.entry.model,
+            "method": plan.entry.method,
+            "settings": {k: str(v) for k, v in settings.items()},
+            "recipe": recipe_sha256(recipe),
+            "evaluation": evaluation_sha256(plan.evaluation),
+            "data": plan.test.fingerprint,
+            "limit": plan.options.limit,
+            "start": plan.start.facts.sha256 if plan.start else None,
+            "speed": asdict(plan.training.speed),
+            "device": torch.device(plan.options.device).type,
+            "processes": world_size(),
+            "seed": seed,
+        }
+    )
+    path: Path = paths.runs_folder() / plan.entry.id / f"{key[:12]}-seed{seed}"
+    return RunFolder(path, key)
+
+
+def build(plan: Plan) -> nn.Module:
+    """The network with its start weights, on the device."""
+    model = build_model(plan.entry, plan.evaluation)
+    initialise(model, plan.recipe.init)
+    if plan.start is not None:
+        load_into(model, plan.start.tensors, plan.entry.id)
+    return model.to(plan.options.device)
+
+
+def rebuilt(plan: Plan, seed: int, weights: Path) -> nn.Module:
+    """The network of a finished run, or of its best epoch.
+
+    A dynamic one has the parts that its method adds.
+    """
+    model = build(plan)
+    method = make_method(plan.entry.method, plan.settings)
+    if method.kind == "dynamic":
+        method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
+        model = method.finalize(model)
+    load_into(model, load_file(weights), plan.entry.id)
+    return model.eval()

@@ -1,1 +1,0 @@
-"""Keeping the registry true: new entries, pinned hashes, recomputed facts, published addresses."""

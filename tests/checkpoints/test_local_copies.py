@@ -1,0 +1,293 @@
+"""Pins, locks, local sources and the state of the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save
+
+from harness import paths
+from harness.checkpoints import Obtained, obtain, pins, status
+from harness.checkpoints import local_copies as store
+from harness.checkpoints.downloading import Policy
+from harness.checkpoints.sources import local_path
+from harness.errors import CheckpointUnavailable, HashMismatch, RegistryError
+from harness.registry.entries import Entry
+from harness.system.locks import locked
+from tests.checkpoints.conftest import (
+    BIG,
+    FAST,
+    SMALL,
+    Server,
+    files_below,
+    make_entry,
+    reply,
+    saved,
+    tiny_state,
+)
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENT = Policy(attempts=1, read_timeout_s=60.0)  # the server waits for a second process
+
+
+@pytest.fixture
+def local(home: Path, tmp_path: Path) -> Entry:
+    """An entry whose file lies below the data root."""
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "data" / "sub" / "a.pth").write_bytes(SMALL)
+    return make_entry("data:sub/a.pth")
+
+
+def test_data_source_is_read_in_place(local: Entry, home: Path, tmp_path: Path) -> None:
+    got = obtain(local)
+    assert got.source == "data:sub/a.pth"
+    assert str(tmp_path) not in str(got.provenance())
+    assert (tmp_path / "data/sub/a.pth").read_bytes() == SMALL
+    assert [f for f in files_below(home) if not f.endswith((".safetensors", ".json"))] == [
+        "registry.lock"
+    ]
+
+
+def test_data_root_option_wins(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(SMALL)
+    entry = make_entry("data:a.pth")
+    assert status(entry) == "none"
+    assert status(entry, tmp_path) == "local"
+    assert obtain(entry, data_root=tmp_path).size_bytes == len(SMALL)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["data:../a", "data:x/../../a", "data:/etc/passwd", "data:", "shipped:../a", "data:C:/a"],
+)
+def test_local_sources_cannot_leave_their_root(tmp_path: Path, source: str) -> None:
+    with pytest.raises(RegistryError, match="leaves the folder"):
+        local_path(source, tmp_path)
+
+
+def test_shipped_source_is_found_beside_the_code(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "shipped_checkpoints", lambda: tmp_path)
+    entry = make_entry("shipped:tiny.safetensors", format="safetensors")
+    assert status(entry) == "none"
+    with pytest.raises(CheckpointUnavailable, match="shipped tiny.safetensors: no such file"):
+        obtain(entry)
+    (tmp_path / "tiny.safetensors").write_bytes(save(tiny_state()))
+    assert status(entry) == "shipped"
+    assert obtain(entry).tensors().keys() == tiny_state().keys()
+    assert status(entry) == "stored"
+
+
+def test_status_needs_no_network(local: Entry, home: Path) -> None:
+    link = make_entry("https://example.invalid/f")
+    assert (status(local), status(link)) == ("local", "link")
+    obtain(local)
+    assert status(local) == "stored"
+
+
+def test_entry_without_checkpoint_says_how_to_train(home: Path) -> None:
+    bare = Entry(
+        id="x-1",
+        paper="p",
+        method="dense",
+        model="m",
+        dataset="cifar10",
+        evaluation="e",
+        recipe="r",
+    )
+    assert status(bare) == "none"
+    with pytest.raises(CheckpointUnavailable, match="bench reproduce x-1 --mode train"):
+        obtain(bare)
+
+
+def test_user_file_is_pinned_by_name_only(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").write_bytes(SMALL)
+    got = obtain(make_entry("https://example.invalid/f"), from_file=tmp_path / "mine.pth")
+    assert got.source == "file:mine.pth"
+    assert str(tmp_path) not in (home / "registry.lock").read_text()
+
+
+def test_user_file_with_other_bytes_than_pinned_is_refused(local: Entry, tmp_path: Path) -> None:
+    obtain(local)
+    (tmp_path / "other.pth").write_bytes(BIG)
+    with pytest.raises(HashMismatch) as caught:
+        obtain(local, from_file=tmp_path / "other.pth")
+    for data in (SMALL, BIG):
+        assert hashlib.sha256(data).hexdigest() in str(caught.value)
+
+
+def test_user_file_with_the_pinned_bytes_changes_nothing(local: Entry, tmp_path: Path) -> None:
+    first = obtain(local)
+    (tmp_path / "same.pth").write_bytes(SMALL)
+    again = obtain(local, from_file=tmp_path / "same.pth")
+    assert (again.reused, again.source) == (True, first.source)
+
+
+def test_missing_user_file_is_named(home: Path) -> None:
+    with pytest.raises(CheckpointUnavailable, match="there is no file 'nowhere.pth'"):
+        obtain(make_entry("data:f"), from_file=Path("nowhere.pth"))
+    assert files_below(home) == []
+
+
+def test_hash_of_the_registry_needs_no_pin(local: Entry, home: Path) -> None:
+    entry = make_entry("data:sub/a.pth", sha256=hashlib.sha256(SMALL).hexdigest())
+    assert not obtain(entry).reused
+    assert obtain(entry).reused
+    assert not (home / "registry.lock").exists()
+
+
+def damage(got: Obtained) -> None:
+    got.path.write_bytes(got.path.read_bytes()[:-1] + b"\x07")
+
+
+def lose_record(got: Obtained) -> None:
+    got.path.with_suffix(".json").write_text("{")
+
+
+def lose_file(got: Obtained) -> None:
+    got.path.unlink()
+
+
+@pytest.mark.parametrize("harm", [damage, lose_record, lose_file])
+def test_damaged_store_is_made_anew(local: Entry, harm: object) -> None:
+    first = obtain(local)
+    assert callable(harm)
+    harm(first)
+    again = obtain(local)
+    assert not again.reused
+    assert again.converted_sha256 == first.converted_sha256
+    assert obtain(local).reused
+
+
+def test_newer_converter_makes_stored_files_anew(
+    local: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obtain(local)
+    monkeypatch.setattr(store, "CONVERTER_VERSION", store.CONVERTER_VERSION + 1)
+    assert status(local) == "local"
+
+
+def test_pins_are_sorted_and_read_back(home: Path) -> None:
+    for name in ("b", "a"):
+        pins.pin(name, name * 64, f"file:{name} file.pth")
+    lines = (home / "registry.lock").read_text().splitlines()
+    assert lines[1:] == [f"{n * 64}  {n}  file:{n} file.pth" for n in "ab"]
+    assert pins.pinned("a") == pins.Pin("a" * 64, "file:a file.pth")
+    assert pins.pinned("c") is None
+    assert files_below(home) == ["registry.lock"]
+
+
+def test_pin_is_never_overwritten(home: Path) -> None:
+    pins.pin("a", "a" * 64, "x")
+    with pytest.raises(HashMismatch, match="a" * 64):
+        pins.pin("a", "b" * 64, "y")
+    assert pins.pinned("a") == pins.Pin("a" * 64, "x")
+
+
+def test_damaged_lock_file_names_its_line(home: Path) -> None:
+    home.mkdir()
+    (home / "registry.lock").write_text("# header\nnonsense\n")
+    with pytest.raises(RegistryError, match=r"registry\.lock, line 2: 'nonsense'"):
+        pins.pinned("a")
+
+
+def test_held_lock_names_its_holder(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    with locked(lock):
+        with pytest.raises(CheckpointUnavailable, match=rf"pid {os.getpid()}.*x\.lock"):
+            with locked(lock, wait_s=0.0):
+                pytest.fail("two holders at once")
+    assert not lock.exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from harness.system.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    command = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(CheckpointUnavailable, match=f"pid {holder.pid}"):
+            with locked(lock, wait_s=0.0):
+                pytest.fail("two holders at once")
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert lock.exists()  # left over, and yet free
+    with locked(lock, wait_s=0.0):
+        pass
+    assert not lock.exists()
+
+
+OBTAIN = """
+import sys
+from harness.checkpoints import obtain
+from harness.registry.entries import Checkpoint, Entry
+entry = Entry(id="dense-tiny", paper="p", method="dense", model="m", dataset="cifar10",
+              evaluation="e", checkpoint=Checkpoint((sys.argv[1],), "plain"))
+print("asking", flush=True)
+print(obtain(entry).reused)
+"""
+
+
+def test_two_processes_download_once(home: Path, server: Server) -> None:
+    both = threading.Event()
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        both.wait(timeout=60)
+        reply(SMALL)(handler)
+
+    url = server.url("/f", slow, reply(SMALL))
+    with ThreadPoolExecutor(1) as pool:
+        ours = pool.submit(obtain, make_entry(url), policy=PATIENT)
+        while not server.seen:
+            time.sleep(0.01)
+        command = [sys.executable, "-c", OBTAIN, url]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "asking\n"
+            time.sleep(0.2)  # now it waits for the lock, or downloads if there is none
+            both.set()
+            assert other.communicate(timeout=60)[0] == "True\n"
+        assert not ours.result().reused
+    assert len(server.seen) == 1
+
+
+def test_importing_the_store_stays_light() -> None:
+    code = (
+        "import sys, harness.checkpoints; "
+        "print([m for m in ('torch', 'numpy', 'requests', 'gdown', 'h5py') if m in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+def test_same_content_in_both_containers_converts_alike(home: Path, tmp_path: Path) -> None:
+    digests = set()
+    for number, legacy in enumerate((True, False)):
+        (tmp_path / f"{number}.pth").write_bytes(saved(tiny_state(), legacy))
+        (home / "registry.lock").unlink(missing_ok=True)
+        got = obtain(make_entry("data:f"), from_file=tmp_path / f"{number}.pth", policy=FAST)
+        digests.add(got.converted_sha256)
+    assert len(digests) == 1

@@ -1,0 +1,135 @@
+"""`bench table`: from stored results only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import results
+from tests.commands.conftest import Bench, document
+from tests.support.results import made, trained
+
+
+@pytest.fixture
+def stored() -> None:
+    results.save(made(entry="a", when="20260101T120000Z-1", status="exact"))
+    results.save(made(entry="a", when="20260102T120000Z-1", status="smoke", smoke="few images"))
+    results.save(made(entry="b", when="20260103T120000Z-1", status="mismatch", dataset="digits"))
+    results.save(trained(entry="c", when="20260104T120000Z-1"))
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("arguments", [("--json",), ("--format", "json")])
+def test_json_is_one_array_and_full_runs_beat_smoke(
+    bench: Bench, arguments: tuple[str, ...]
+) -> None:
+    rows = document(bench("table", *arguments))
+    assert [(row["entry"], row["verdict"]) for row in rows] == [
+        ("a", "exact"),
+        ("b", "mismatch"),
+        ("c", "reported"),
+    ]
+
+
+@pytest.mark.usefixtures("stored")
+def test_filters_and_sorting_reach_the_table(bench: Bench) -> None:
+    rows = document(bench("table", "--dataset", "cifar10", "--sort", "date", "--json"))
+    assert [row["entry"] for row in rows] == ["c", "a"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_screen_folds_at_sixty_columns(bench: Bench) -> None:
+    lines = bench("table", COLUMNS="60").stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    heads = ["entry", "published", "evaluated", "retrained", "Δ", "pp", "verdict"]
+    assert lines[0].split() == heads
+
+
+@pytest.mark.usefixtures("stored")
+def test_csv_and_markdown_go_to_stdout(bench: Bench) -> None:
+    assert bench("table", "--format", "csv").stdout.startswith("entry,paper,method,")
+    several = bench("table", "--format", "markdown").stdout
+    assert several.startswith("| entry | data set | sparsity % |")
+    one = bench("table", "--format", "markdown", "--dataset", "digits").stdout
+    assert one.startswith("| entry | sparsity % |")  # the same in every row says nothing
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_file_is_ordered_by_data_set_unless_told_otherwise(bench: Bench, tmp_path: Path) -> None:
+    results.save(made(entry="z", when="20260105T120000Z-1", dataset="cifar10"))
+    file = tmp_path / "page.md"
+    file.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+
+    def order(*words: str) -> list[str]:
+        bench("table", "--into", file, *words)
+        return [line[4] for line in file.read_text().splitlines() if line.startswith("| [`")]
+
+    assert order() == ["a", "c", "z", "b"]
+    assert order("--sort", "entry") == ["a", "b", "c", "z"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_markdown_file_is_brought_up_to_date(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("head\n<!-- results:begin -->\nold\n<!-- results:end -->\ntail\n")
+    assert bench("table", "--into", file).stdout == f"{file}: table replaced\n"
+    text = file.read_text()
+    assert text.startswith("head\n") and text.endswith("tail\n") and "old" not in text
+    assert "91.74" in text
+    assert bench("table", "--into", file).stdout == f"{file}: unchanged\n"
+
+
+@pytest.mark.usefixtures("stored")
+def test_links_of_a_file_lead_to_the_records_from_where_it_lies(bench: Bench, home: Path) -> None:
+    for name, lead in (("README.md", "reports/results/"), ("reports/all.md", "results/")):
+        file = home / name
+        file.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+        bench("table", "--into", file, "--columns", "published,verdict")
+        head, _, first, *_ = file.read_text().splitlines()[1:]
+        assert head == "| entry | published | verdict |"
+        link = re.findall(r"\]\(([^)]+)\)", first)[0]
+        assert link.startswith(lead)
+        assert (file.parent / link).is_file()
+
+
+def test_without_results_the_first_command_is_named(bench: Bench) -> None:
+    done = bench("table")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "bench reproduce --suite quickstart" in done.stderr
+    assert document(bench("table", "--json")) == []
+
+
+@pytest.mark.usefixtures("stored")
+def test_filters_take_several_values_in_either_form(bench: Bench) -> None:
+    for words in (
+        ("--verdict", "mismatch,reported"),
+        ("--verdict", "mismatch", "--verdict", "reported"),
+    ):
+        assert [row["entry"] for row in document(bench("table", *words, "--json"))] == ["b", "c"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_columns_and_limit_narrow_every_format(bench: Bench) -> None:
+    words = ("--columns", "verdict,n", "--limit", "1", "--format")
+    assert bench("table", *words, "csv").stdout == "entry,verdict,about,n_images\na,exact,,10000\n"
+    assert bench("table", *words, "latex").stdout.count(r"\\") == 2
+    assert bench("table", *words, "html").stdout.count("<tr") == 2
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--columns", "verdikt"), "columns: entry, sparsity, macs"),
+        (("--method", "acdcc"), "nearest: acdc"),
+        (("--verdict", "exakt"), "nearest: exact"),
+    ],
+)
+def test_an_unknown_word_names_the_known_ones(
+    bench: Bench, words: tuple[str, ...], told: str
+) -> None:
+    done = bench("table", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert told in done.stderr

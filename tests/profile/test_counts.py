@@ -1,0 +1,137 @@
+"""Parameters, zeros and MACs: hand counts, forward hooks and torch's own counter agree."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import MetricError
+from harness.profile.conventions import acdc_flops, remaining_pct
+from harness.profile.cost import measure_cost
+from harness.profile.macs import dense_macs, layer_profiles, total_macs
+from harness.profile.zeros import sparsity
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=True),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=4, bias=False),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * 2 * 2, 5),
+    )
+
+
+def test_macs_equal_hand_count() -> None:
+    found = dense_macs(small_net(), (3, 8, 8))
+    # conv: 8*3*9 weights at 64 positions; grouped: 8*2*9 at 16; linear 32*5.
+    assert found.per_layer == {"0": 216 * 64, "3": 144 * 16, "6": 160}
+
+
+def test_twice_the_macs_is_torchs_flop_count() -> None:
+    model = small_net().eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 8, 8))
+    assert counter.get_total_flops() == 2 * dense_macs(model, (3, 8, 8)).total
+
+
+def test_profiling_leaves_the_model_as_it_was() -> None:
+    model = small_net().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    dense_macs(model, (3, 8, 8))
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_cached_profile_equals_a_fresh_one(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    first = dense_macs(small_net(), (3, 8, 8))
+    assert list((tmp_path / "cache" / "macs").glob("*.json"))
+    assert dense_macs(small_net(), (3, 8, 8)) == first
+
+
+def test_another_stride_is_another_cache_entry() -> None:
+    model = small_net()
+    dense_macs(model, (3, 8, 8))
+    model[3] = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=2, bias=False)
+    assert dense_macs(model, (3, 8, 8)).per_layer["3"] == 8 * 4 * 9 * 16
+
+
+def test_only_exact_zeros_are_zeros() -> None:
+    model = small_net()
+    with torch.no_grad():
+        model[0].weight.fill_(1e-30)
+        model[0].weight.view(-1)[:16] = 0.0
+        model[3].weight.view(-1)[:3] = -0.0
+    found = sparsity(model)
+    assert [layer.nnz for layer in found.layers][:2] == [200, 141]
+
+
+def test_effective_macs_follow_density_exactly() -> None:
+    model = small_net()
+    with torch.no_grad():
+        for index in (0, 3, 6):
+            model[index].weight.fill_(1.0)
+        model[0].weight.view(-1)[:54] = 0.0  # a quarter
+        model[6].weight.view(-1)[:80] = 0.0  # a half
+    layers = layer_profiles(sparsity(model), dense_macs(model, (3, 8, 8)))
+    assert [layer.macs_effective for layer in layers] == [162 * 64, 144 * 16, 80]
+    assert total_macs(layers) == (216 * 64 + 144 * 16 + 160, 162 * 64 + 144 * 16 + 80)
+
+
+def test_excluded_layers_leave_the_denominator() -> None:
+    model = small_net()
+    with torch.no_grad():
+        model[3].weight.zero_()
+        model[0].weight.fill_(1.0)
+        model[6].weight.fill_(1.0)
+    found = sparsity(model)
+    assert found.counts(exclude=["0", "6"]) == (0, 144)
+    assert found.sparsity() == 144 / (216 + 144 + 160)
+    assert found.collapsed == ("3",)
+
+
+def test_rd_convention_counts_one_bias_per_position() -> None:
+    model = small_net()
+    with torch.no_grad():
+        for index in (0, 3, 6):
+            model[index].weight.fill_(1.0)
+        model[6].weight.zero_()
+    layers = layer_profiles(sparsity(model), dense_macs(model, (3, 8, 8)))
+    bias = 64 + 1
+    left = 216 * 64 + 144 * 16 + bias
+    whole = 216 * 64 + 144 * 16 + 160 + bias
+    found = remaining_pct(layers, frozenset({"0", "6"}), "rd-macs-ratio")
+    assert found == pytest.approx(100 * left / whole, abs=1e-12)
+
+
+def test_acdc_convention_equals_hand_count() -> None:
+    model = small_net()
+    with torch.no_grad():
+        for index in (0, 3, 6):
+            model[index].weight.fill_(1.0)
+    layers = layer_profiles(sparsity(model), dense_macs(model, (3, 8, 8)))
+    expected = 2 * (216 * 64 + 144 * 16 + 160)  # multiply and add
+    expected += 8 * 64 + 5  # biases
+    expected += 2 * 8 * 64 + 8 * 64  # batch norm, ReLU
+    expected += 4 * 8 * 2 * 2  # 2x2 max pooling
+    assert acdc_flops(model, layers, (3, 8, 8)) == expected
+
+
+def test_a_convention_that_needs_more_than_zeros_is_refused() -> None:
+    with pytest.raises(MetricError, match="ftwt-reported"):
+        remaining_pct([], frozenset(), "ftwt-reported")
+
+
+def test_cost_counts_the_weight_in_use() -> None:
+    cost = measure_cost(small_net(), (3, 8, 8), "macs", exclude=("0",))
+    assert cost.prunable_total == 144 + 160
+    assert cost.extra == {"flops_millions": cost.macs_effective / 1e6}
+    assert cost.params == 216 + 8 + 16 + 144 + 160 + 5

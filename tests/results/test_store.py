@@ -1,0 +1,185 @@
+"""The record: append-only, whole or absent, refused by name when it is not what it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import results
+from harness.errors import MetricError
+from harness.results import result_files
+from tests.support.results import made, trained
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_result_read_back_equals_the_one_saved() -> None:
+    for result in (made(), trained()):
+        assert results.load(results.save(result)) == result
+
+
+def test_a_result_lies_below_its_entry_under_its_id(home: Path) -> None:
+    path = results.save(made(entry="a-1"), np.zeros(3))
+    assert path == home / "reports" / "results" / "a-1" / "20261101T120000Z-00000001.json"
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "20261101T120000Z-00000001.json",
+        "20261101T120000Z-00000001.npz",
+    ]
+
+
+def test_a_stored_result_is_never_overwritten() -> None:
+    path = results.save(made())
+    before = path.read_bytes()
+    with pytest.raises(MetricError, match="20261101T120000Z-00000001.json exists already"):
+        results.save(made(status="mismatch"))
+    assert path.read_bytes() == before
+
+
+def test_a_file_appears_only_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    sync = os.fsync
+
+    def while_writing(file: int) -> None:
+        seen.append([path.name for path in results.paths.results_folder().glob("*/*.json")])
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", while_writing)
+    results.save(made())
+    assert seen == [[]]
+
+
+def test_an_interrupted_save_leaves_nothing(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    def no_space(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        results.save(made())
+    assert [p for p in home.rglob("*") if p.is_file()] == []
+    assert list(results.load_all()) == []
+
+
+def test_predictions_are_stored_as_uint16_and_named_by_hash() -> None:
+    predictions = np.array([3, 999, 0], np.int64)
+    path = results.save(made(), predictions)
+    with np.load(path.with_suffix(".npz")) as stored:
+        assert stored["predictions"].dtype == np.uint16
+        assert stored["predictions"].tolist() == [3, 999, 0]
+    # sha256sum of the bytes 03 00 e7 03 00 00
+    wanted = "570188dcd1a55922f935695e66a613cfe226a3574bf53186ab145a61f8482660"
+    assert results.predictions_sha256(predictions) == wanted
+
+
+def changed(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"schema_version": 2}, "schema 1: schema_version: "),
+        ({"colour": "red"}, "schema 1: colour: Extra inputs"),
+        ({"wall_s": "long"}, "schema 1: wall_s: "),
+        ({"data": {"dataset": "cifar10"}}, "schema 1: data.split: Field required"),
+    ],
+)
+def test_an_unknown_schema_or_field_is_refused_by_file_and_field(
+    fields: dict[str, object], told: str
+) -> None:
+    changed(results.save(made(entry="a-1")), **fields)
+    with pytest.raises(MetricError) as caught:
+        list(results.load_all())
+    assert str(caught.value).startswith("a-1/20261101T120000Z-00000001.json: not a result of ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"verdict": 1}'])
+def test_a_damaged_file_is_named_and_not_skipped(text: str) -> None:
+    results.save(made(entry="a-1")).write_text(text)
+    for read in (result_files.last_verdicts, lambda: list(results.load_all())):
+        with pytest.raises(MetricError, match=r"a-1/20261101T120000Z-00000001\.json"):
+            read()
+
+
+def test_results_come_oldest_first_and_one_entry_can_be_asked_for() -> None:
+    for entry, when in (("b", "20260103T0Z-1"), ("a", "20260102T0Z-1"), ("b", "20260101T0Z-1")):
+        results.save(made(entry=entry, when=when))
+    assert [r.result_id for r in results.load_all()] == [
+        "20260101T0Z-1",
+        "20260102T0Z-1",
+        "20260103T0Z-1",
+    ]
+    assert [r.result_id for r in results.load_all(entry="b")] == ["20260101T0Z-1", "20260103T0Z-1"]
+
+
+def test_a_full_evaluation_beats_a_newer_smoke_run() -> None:
+    full = made(when="20260101T0Z-1", status="exact")
+    smoke = made(when="20260102T0Z-1", status="smoke", smoke="10 of 10000 images")
+    newer = made(when="20260103T0Z-1", status="mismatch")
+    key = ("str-a-90", "evaluated")
+    assert results.latest([full, smoke]) == {key: full}
+    assert results.latest([smoke, full]) == {key: full}
+    assert results.latest([newer, full, smoke]) == {key: newer}
+    assert results.latest([smoke]) == {key: smoke}
+
+
+def test_evaluated_and_trained_results_of_an_entry_are_kept_apart() -> None:
+    pair = [made(entry="x"), trained(entry="x")]
+    assert set(results.latest(pair)) == {("x", "evaluated"), ("x", "trained")}
+
+
+def test_the_last_verdict_is_that_of_the_newest_full_result() -> None:
+    results.save(made(entry="x", when="20260101T0Z-1", status="mismatch"))
+    results.save(made(entry="x", when="20260102T0Z-1", status="exact"))
+    results.save(made(entry="x", when="20260103T0Z-1", status="smoke"))
+    results.save(made(entry="y", when="20260101T0Z-1", status="smoke"))
+    assert result_files.last_verdicts() == {"x": "exact", "y": "smoke"}
+
+
+def test_ids_sort_by_time_within_a_second_and_differ_at_one_moment() -> None:
+    moments = [datetime(2026, 1, 2, 3, 4, 5, us, tzinfo=UTC) for us in range(900, 1100)]
+    ids = [results.new_id(moment)[0] for moment in moments]
+    assert ids == sorted(ids)  # not left to the random part
+    first, created = results.new_id(moments[0])
+    assert created == "2026-01-02T03:04:05Z"
+    assert first.startswith("20260102T030405000900Z-")
+    assert first != ids[0]
+
+
+def test_no_store_means_no_results() -> None:
+    assert list(results.load_all()) == []
+    assert result_files.last_verdicts() == {}
+
+
+def strings(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [s for k, v in value.items() for s in (k, *strings(v))]
+    if isinstance(value, list):
+        return [s for v in value for s in strings(v)]
+    return [value] if isinstance(value, str) else []
+
+
+def private(document: object) -> list[str]:
+    """Texts that hold an absolute path or the name of this host."""
+    return [
+        text
+        for text in strings(document)
+        if text.startswith((os.sep, "~", "file:/")) or socket.gethostname() in text
+    ]
+
+
+def test_the_search_for_private_facts_finds_them() -> None:
+    assert private({"a": [{"b": "/home/x"}, socket.gethostname(), "https://x/y"]}) == [
+        "/home/x",
+        socket.gethostname(),
+    ]

@@ -1,0 +1,158 @@
+"""Tolerances, rounding and priorities of verdicts, against hand-computed cases."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.registry import Published
+from harness.results import verdict
+from harness.results.verdict import Comparison
+
+
+def published(text: str, **facts: object) -> Published:
+    return Published(text=text, source="table 1", **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "measured", "status"),
+    [
+        ("75.03", 75.03, "exact"),
+        ("75.03", 75.045, "exact"),  # half a unit 0.005 + 0.01
+        ("75.03", 75.0451, "match"),
+        ("75.03", 75.13, "match"),
+        ("75.03", 75.1301, "near"),
+        ("75.03", 74.73, "near"),
+        ("75.03", 74.72, "mismatch"),
+        ("75.0", 75.06, "exact"),  # fewer printed digits: half a unit is 0.05
+        ("76", 76.51, "exact"),
+        ("76", 76.52, "mismatch"),
+    ],
+)
+def test_accuracy_status_follows_printed_digits(text: str, measured: float, status: str) -> None:
+    assert verdict.judge_accuracy(published(text), measured, n_total=10_000).status == status
+
+
+def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
+    # 20 of 10,000 images can move the accuracy by 0.20 points.
+    def judged(measured: float) -> Comparison:
+        return verdict.judge_accuracy(published("91.73"), measured, 10_000, 20)
+
+    assert judged(91.73).status == "exact"
+    assert judged(91.75).status == "match"
+    assert judged(92.03).status == "match"
+    assert judged(92.04).status == "near"
+    assert judged(92.23).status == "near"
+    assert judged(92.24).status == "mismatch"
+    assert "20 approximate images" in judged(92.24).reason
+
+
+def test_unknown_copy_of_the_data_cannot_be_judged() -> None:
+    judged = verdict.judge_accuracy(published("91.73"), 91.73, 10_000, None)
+    assert judged.status == "cannot check"
+
+
+def test_retrained_mean_within_two_standard_errors_is_consistent() -> None:
+    # s_pub = 0.24 (n=1 assumed), s = std([90.0, 90.4, 90.8]) = 0.4, n = 3.
+    limit = 2 * math.sqrt(0.24**2 + 0.4**2 / 3)
+    row = published(f"{90.4 + limit - 0.001:.3f}", std="0.24")
+    assert verdict.judge_retrained(row, [90.0, 90.4, 90.8]).status == "consistent"
+    row = published(f"{90.4 + limit + 0.001:.3f}", std="0.24")
+    assert verdict.judge_retrained(row, [90.0, 90.4, 90.8]).status == "inconsistent"
+
+
+def test_spread_of_few_seeds_is_floored_at_a_fifth_of_a_point() -> None:
+    # One seed: both standard deviations become 0.2, n = 1 each: 2*sqrt(0.04+0.04) = 0.5657.
+    assert verdict.judge_retrained(published("90.00"), [90.56]).status == "consistent"
+    assert verdict.judge_retrained(published("90.00"), [90.57]).status == "inconsistent"
+
+
+def test_published_number_of_runs_narrows_the_tolerance() -> None:
+    # 2*sqrt(0.04/4 + 0.04) = 0.4472
+    row = published("90.00", n_runs=4)
+    assert verdict.judge_retrained(row, [90.44]).status == "consistent"
+    assert verdict.judge_retrained(row, [90.45]).status == "inconsistent"
+
+
+@pytest.mark.parametrize(
+    ("text", "measured", "status"),
+    [
+        ("2.49", 2.492045, "exact"),
+        ("2.49", 2.4951, "near"),  # rounds to 2.50, one unit away
+        ("4.47", 4.775866, "mismatch"),
+        ("343", 342.604307, "exact"),
+    ],
+)
+def test_counts_are_compared_as_printed(text: str, measured: float, status: str) -> None:
+    assert verdict.judge_count(published(text), measured).status == status
+
+
+def test_claimed_sparsity_without_zeros_is_contradicted() -> None:
+    judged = verdict.judge_sparsity(published("90"), nnz=269_722, total=269_722)
+    assert judged.status == "claim contradicted"
+    assert judged.measured == 0.0
+
+
+def test_fewer_zeros_than_claimed_are_a_mismatch_while_most_are_there() -> None:
+    # 87.43 % measured where 90 % is claimed: the file is sparse, the figure is wrong.
+    judged = verdict.judge_sparsity(published("90"), nnz=34_051, total=270_896)
+    assert judged.status == "mismatch"
+    assert "87" in judged.reason
+
+
+def test_claimed_sparsity_that_is_there_is_exact() -> None:
+    assert verdict.judge_sparsity(published("90"), nnz=1_000, total=10_000).status == "exact"
+
+
+def test_parameters_that_contradict_the_sparsity_are_named() -> None:
+    # STR's 81.27 % row prints 4.47 M; 18.73 % of 25,502,912 weights are 4.78 M.
+    rows = {"params_millions": published("4.47"), "sparsity_pct": published("81.27")}
+    found = verdict.check_figures(rows, 25_502_912)
+    assert found["params_millions"].status == "published figure inconsistent"
+    assert "4.78" in found["params_millions"].reason
+
+
+@pytest.mark.parametrize(
+    ("params", "sparsity"),
+    [("2.49", "90.23"), ("1.24", "95.15"), ("0.99", "96.11"), ("0.50", "98.05"), ("0.26", "98.98")],
+)
+def test_consistent_published_rows_pass(params: str, sparsity: str) -> None:
+    rows = {"params_millions": published(params), "sparsity_pct": published(sparsity)}
+    assert verdict.check_figures(rows, 25_502_912) == {}
+
+
+def test_overall_is_the_worst_judged_metric() -> None:
+    metrics = {
+        "top1_pct": Comparison(status="exact", reason="fine"),
+        "sparsity_pct": Comparison(status="claim contradicted", reason="no zeros"),
+        "loss": Comparison(status="reported"),
+    }
+    found = verdict.overall(metrics)
+    assert found.status == "claim contradicted"
+    assert found.reason == "sparsity_pct: no zeros"
+
+
+def test_smoke_overrides_every_metric() -> None:
+    metrics = {"top1_pct": Comparison(status="exact")}
+    assert verdict.overall(metrics, smoke="100 of 10000 images").status == "smoke"
+
+
+def test_failures_are_the_statuses_that_exit_with_three() -> None:
+    assert set(verdict.FAILURES) == {
+        "published figure inconsistent",
+        "inconsistent",
+        "mismatch",
+        "claim contradicted",
+    }
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.integers(0, 200))
+@settings(deadline=None, max_examples=50)
+def test_a_larger_distance_never_gets_a_better_status(a: float, b: float, images: int) -> None:
+    row = published("50.00")
+    near, far = sorted((a, b), key=lambda value: abs(value - 50))
+    order = verdict.STATUSES.index
+    first = verdict.judge_accuracy(row, near, 10_000, images).status
+    second = verdict.judge_accuracy(row, far, 10_000, images).status
+    assert order(first) <= order(second)

@@ -1,0 +1,163 @@
+"""What torch.fx shows badly or not at all: it is followed all the same, or refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from harness import sparse
+from harness.errors import ProtocolError
+from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
+
+
+def same_when_compiled(model: nn.Module, forms: tuple[str, ...] = ()) -> sparse.CompiledNetwork:
+    batch = images(3, 3, 16, 16)
+    fast = sparse.compile(model, batch, only=forms)
+    with torch.no_grad():
+        assert relative_difference(fast(batch), model.eval()(batch)) < ORDER_OF_SUMS
+    return fast
+
+
+class Layers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.pool, self.point = nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1, stride=2)
+
+
+class TwoSummaries(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        early = self.pool(x).flatten(1)  # a view, read after the next pooling has run
+        return torch.cat([early, self.pool(self.second(x)).flatten(1)], 1)
+
+
+class LateHalf(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        halves = torch.chunk(self.first(x), 2, 1)
+        doubled = torch.cat([halves[0], halves[0]], 1)
+        return self.second(doubled)[:, :4] + halves[1]
+
+
+@pytest.mark.parametrize("model", [TwoSummaries(), LateHalf()], ids=lambda m: type(m).__name__)
+def test_views_outlive_the_value_they_were_taken_of(model: nn.Module) -> None:
+    same_when_compiled(pruned(model, 0.5, empty_filters=0), ("dense",))
+
+
+class Twice(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)[:, :, 1:, 1:]  # 15x15, of which the strided layer makes 8x8 and then 4x4
+        return self.point(self.point(x))
+
+
+def test_a_layer_called_at_two_sizes_is_chosen_for_each() -> None:
+    fast = same_when_compiled(pruned(Twice(), 0.3, empty_filters=0), ("direct-bag", "rows-csr"))
+    assert [layer.name for layer in fast.plan.layers] == ["first", "point", "point"]
+    assert [layer.macs_dense for layer in fast.plan.layers[1:]] == [64 * 64, 64 * 16]
+    assert all(0 < layer.density < 1 for layer in fast.plan.layers)
+    assert "direct-bag" not in fast.plan.layers[1].ms  # every other of 15 rows is no block
+
+
+class Thresholded(Layers):
+    """Weights worked out in the forward, as STR trains them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.first.weight
+        kept = torch.sign(weight) * torch.relu(weight.abs() - 0.1)
+        return torch.relu(nn.functional.conv2d(x, kept + 0, self.first.bias, padding=1))
+
+
+def test_weights_that_the_forward_works_out_are_no_feature_maps() -> None:
+    same_when_compiled(Thresholded())
+
+
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.permute(0, 2, 3, 1).reshape(-1, 3)).view(x.size(0), -1, 5)
+
+
+def test_a_linear_layer_on_many_rows() -> None:
+    same_when_compiled(pruned(Tokens(), 0.5), ("direct-csr",))
+
+
+def test_a_pooling_that_only_picks_one_pixel() -> None:
+    same_when_compiled(nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.AvgPool2d(1, stride=2)))
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_hooks_of_layers_run(before: bool, place: int) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Identity(), nn.Conv2d(8, 4, 1))
+    if before:
+        model[place].register_forward_pre_hook(lambda layer, inputs: (inputs[0] * 3 - 1,))
+    else:
+        model[place].register_forward_hook(lambda layer, inputs, output: output * 3 - 1)
+    same_when_compiled(model)
+
+
+def test_masks_of_torchs_own_pruning_are_taken_as_zeros() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    for layer in (model[0], model[2]):
+        prune.l1_unstructured(layer, "weight", amount=0.75)
+    fast = same_when_compiled(model)
+    assert all(0 < layer.density <= 0.25 for layer in fast.plan.layers)
+    assert prune.is_pruned(model)
+
+
+class Mixing(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return x - x.mean(0, keepdim=True)
+
+
+class ViewInPlace(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x.flatten(1).relu_()
+        return x
+
+
+class NoBatch(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.first(x)).squeeze()
+
+
+class Doubling(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return torch.cat([x, x], 0)
+
+
+class Merging(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x).view(1, 8, 16, 16)
+
+
+def hooked() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    model.register_forward_hook(lambda module, inputs, output: -output)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [
+        (Mixing(), "Mixing .* off by .* of the largest. Likely its forward mixes the images"),
+        (ViewInPlace(), "ViewInPlace .* off by .*changes a view in place"),
+        (NoBatch(), r"NoBatch .* shape \(16,\) instead of \(2, 8\)"),
+        (Doubling(), "Doubling .* off by"),
+        (Merging(), r"Merging .* fails on a batch of 2 images \(shape"),
+        (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "Sequential .* off by"),
+        (hooked(), "Sequential .* off by .* or has hooks"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_followed_is_refused(model: nn.Module, what: str) -> None:
+    with pytest.raises(ProtocolError, match=what):
+        sparse.compile(model, images(1, 3, 16, 16))

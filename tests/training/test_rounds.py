@@ -1,0 +1,182 @@
+"""Rounds of pruning and fine-tuning: exact counts, and going on inside a round."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.errors import Preempted, ProtocolError
+from harness.profile.zeros import sparsity
+from harness.registry.recipes import Duration, PruneRounds
+from harness.training.rounds import prune
+from methods.acdc import ACDC
+from methods.magnitude import Magnitude
+from methods.random import Random
+from tests.support.runs import RECIPE, assert_same_bits, interrupted, job, network, weights_of
+
+WEIGHTS = 8 * 9 + 8 * 8 * 9 + 32 * 4  # conv, conv, linear of the small network
+
+
+def rounds(count, amount, finetune="1ep", before="0ep"):
+    return replace(
+        RECIPE,
+        length=Duration.parse(before),
+        prune=PruneRounds(count, amount, Duration.parse(finetune)),
+    )
+
+
+def magnitude(kind=Magnitude, **settings):
+    return kind(kind.Settings(**settings))
+
+
+def test_one_shot_without_fine_tuning_only_prunes(tmp_path):
+    before = network()
+    trained = prune(job(tmp_path, magnitude(), recipe=rounds(1, 0.9, "0ep")))
+    kept = WEIGHTS - round(0.9 * WEIGHTS)
+    assert sparsity(trained.model).counts() == (kept, WEIGHTS)
+    for name, value in before.state_dict().items():
+        after = trained.model.state_dict()[name]
+        assert torch.equal(after, torch.where(after != 0, value, after))
+    assert (trained.steps, trained.epochs) == (0, 0.0)
+
+
+def test_every_round_leaves_exactly_its_share(tmp_path):
+    trained = prune(job(tmp_path, magnitude(), recipe=rounds(4, 0.4)))
+    expected = [WEIGHTS - round((1 - 0.6**t) * WEIGHTS) for t in range(5)]
+    assert [row["nnz"] for row in trained.history] == expected
+    assert [row["round"] for row in trained.history] == [0, 1, 2, 3, 4]
+    assert sparsity(trained.model).counts()[0] == expected[-1]
+    assert (trained.steps, trained.epochs) == (4 * 5, 4.0)
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "uniform_plus", "erk", "global", "lamp"])
+def test_no_round_revives_a_weight(tmp_path, allocation):
+    seen = []
+
+    class Remembering(Magnitude):
+        def prune(self, *arguments):
+            super().prune(*arguments)
+            seen.append({name: mask.clone() for name, mask in self.masks.items()})
+
+    method = magnitude(Remembering, allocation=allocation)
+    trained = prune(job(tmp_path, method, recipe=rounds(3, 0.4)))
+    final = {
+        name: layer.weight != 0 for name, layer in trained.model.named_modules() if name in seen[0]
+    }
+    for earlier, later in zip(seen, [*seen[1:], final], strict=True):
+        for name, mask in later.items():
+            assert not (mask & ~earlier[name]).any()
+
+
+def test_the_network_is_trained_densely_first_when_the_recipe_says_so(tmp_path):
+    trained = prune(job(tmp_path, magnitude(), recipe=rounds(1, 0.5, "1ep", before="2ep")))
+    dense = trained.history[0]
+    assert (dense["steps"], dense["sparsity_pct"]) == (10.0, 0.0)
+    assert trained.steps == 15
+
+
+# A run of 10 dense steps and 3 rounds of 5: inside the dense part, at the first and the last step
+# of a round, in the middle of the last one.
+@pytest.mark.parametrize(("part", "step"), [(0, 6), (1, 0), (2, 4), (3, 2)])
+@pytest.mark.parametrize("kind", [Magnitude, Random])
+def test_a_stopped_run_continues_inside_its_round(tmp_path, kind, part, step):
+    recipe = rounds(3, 0.4, "1ep", before="2ep")
+
+    def prepared(folder, **changes):
+        return job(tmp_path / folder, magnitude(kind), network(dropout=0.3), recipe, **changes)
+
+    whole = prune(prepared("whole"))
+    stopped = prepared("stopped")
+    with pytest.raises(Preempted):
+        prune(replace(stopped, batches=StoppingBatches(stopped.batches, part, step)))
+    resumed = prune(prepared("stopped"))
+    assert_same_bits(weights_of(resumed.model), weights_of(whole.model))
+    timeless = [{k: v for k, v in row.items() if k != "wall_s"} for row in resumed.history]
+    assert timeless == [{k: v for k, v in row.items() if k != "wall_s"} for row in whole.history]
+
+
+class StoppingBatches:
+    """Batches that send SIGTERM before `step` of the `part`-th training (0 = the dense one)."""
+
+    def __init__(self, batches, part, step):
+        self.batches, self.part, self.step = batches, part, step
+        self.share = batches.share
+        self.begun = -1
+
+    def __len__(self):
+        return len(self.batches)
+
+    def epoch(self, epoch, start=0):
+        import os
+        import signal
+
+        self.begun += epoch == 0
+        for number, batch in enumerate(self.batches.epoch(epoch, start), epoch * 5 + start):
+            if (self.begun, number) == (self.part, self.step):
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+def test_a_killed_event_is_repeated_and_finished_rounds_are_not(tmp_path):
+    calls = []
+
+    class Failing(Magnitude):
+        def prune(self, model, target, images=None):
+            calls.append(round(target, 3))
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            super().prune(model, target, images)
+
+    def prepared(folder, kind):
+        return job(tmp_path / folder, magnitude(kind), network(dropout=0.3), rounds(3, 0.5))
+
+    whole = prune(prepared("whole", Magnitude))
+    with pytest.raises(KeyboardInterrupt):
+        prune(prepared("killed", Failing))
+    resumed = prune(prepared("killed", Failing))
+    assert calls == [0.5, 0.75, 0.75, 0.875]
+    assert_same_bits(weights_of(resumed.model), weights_of(whole.model))
+
+
+def test_the_method_receives_the_calibration_images_in_every_round(tmp_path):
+    seen = []
+
+    class Looking(Magnitude):
+        def prune(self, model, target, images=None):
+            seen.append(images)
+            super().prune(model, target)
+
+    wanted = torch.ones(2, 1, 6, 6)
+    prune(job(tmp_path, magnitude(Looking), recipe=rounds(2, 0.5, "0ep")), lambda: wanted)
+    assert seen == [wanted, wanted]
+
+
+def test_a_target_below_what_is_pruned_already_is_refused(tmp_path):
+    start = network()
+    method = magnitude()
+    method.prune(start, 0.8)
+    recipe = rounds(1, 0.5)
+    with pytest.raises(ProtocolError, match="round 1, target 50.00 %: cannot keep 388 of 776"):
+        prune(job(tmp_path, method, start, recipe))
+
+
+def test_rounds_that_their_allocation_cannot_reach_say_which_one(tmp_path):
+    method = magnitude(allocation="uniform_plus")  # which never prunes the first layer
+    with pytest.raises(ProtocolError, match="round 3, target 87.50 %: amount 0.5 is infeasible"):
+        prune(job(tmp_path, method, recipe=rounds(3, 0.5, "0ep")))
+
+
+def test_a_method_without_a_one_shot_form_is_sent_to_train(tmp_path):
+    with pytest.raises(ProtocolError, match="'acdc' prunes while training.*bench train"):
+        prune(job(tmp_path, magnitude(ACDC, sparsity=0.5), recipe=rounds(1, 0.5)))
+
+
+def test_a_recipe_without_rounds_is_refused(tmp_path):
+    with pytest.raises(ProtocolError, match="no pruning rounds.*prune.count=1"):
+        prune(job(tmp_path, magnitude()))
+
+
+def test_a_signal_between_rounds_is_not_lost(tmp_path):
+    recipe = rounds(2, 0.5, "2ep")
+    with pytest.raises(Preempted, match="saved at step 10 of 10"):
+        prune(job(tmp_path, magnitude(interrupted(Magnitude, 9)), recipe=recipe))
