@@ -118,6 +118,7 @@ def _value(name: str, measured: Measured) -> float | None:
         return _mean(name, measured, measured.cost.extra[name])
     plain: dict[str, Callable[[], float]] = {
         "top1_pct": lambda: measured.counts.top1_pct,
+        "top1_error_pct": lambda: 100.0 - measured.counts.top1_pct,
         "top3_pct": lambda: measured.counts.top3_pct,
         "top5_pct": lambda: measured.counts.top5_pct,
         "loss": lambda: measured.counts.loss,
@@ -131,6 +132,7 @@ def _value(name: str, measured: Measured) -> float | None:
 
 _JUDGES: dict[str, Callable[[str, Published, Measured], Comparison]] = {
     "top1_pct": _accuracy,
+    "top1_error_pct": _accuracy,
     "top3_pct": _accuracy,
     "top5_pct": _accuracy,
     "sparsity_pct": _sparsity,

@@ -45,7 +45,7 @@ NEAR_PP = 0.30
 STD_FLOOR_PP = 0.20  # s is floored here: few seeds underestimate the spread
 CLAIM_SHARE = 0.5  # fewer than this share of the claimed zeros contradicts the claim
 
-ACCURACY = ("top1_pct", "top3_pct", "top5_pct")
+ACCURACY = ("top1_pct", "top1_error_pct", "top3_pct", "top5_pct")
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,21 +110,27 @@ def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration)
     """Prune to the round's target, unless it was interrupted after that, then fine-tune."""
     if _folder(job, number).load_state() is None:
         target = rounds.targets[number - 1]
-        job.progress.stage(f"round {number}/{rounds.count}: prune to {100 * target:.2f} %")
+        goal = "as set" if target is None else f"to {100 * target:.2f} %"
+        job.progress.stage(f"round {number}/{rounds.count}: prune {goal}")
         if isinstance(job.method, Keeping):
             stage = f"round {number}/{rounds.count}: distortion curves"
             job.method.store = CurveCache(job.progress, stage)
         try:
             with verdict_precision():  # what a method measures does not depend on TF32 either
-                job.method.prune(job.model, target, calibration())
-        except (ValueError, IndexError) as error:
-            msg = f"round {number}, target {100 * target:.2f} %: {error}"
-            raise ProtocolError(msg) from error
+                if target is None:
+                    job.method.prune_round(job.model, number, rounds.count)
+                else:
+                    job.method.prune(job.model, target, calibration())
+        except (ValueError, IndexError, TypeError) as error:
+            raise ProtocolError(f"round {number}, prune {goal}: {error}") from error
     return _finetune(job, rounds.finetune, number)
 
 
 def _finetune(job: Job, length: Duration, number: int) -> Trained:
-    recipe = replace(job.recipe, prune=None, length=length)
+    rounds, optimizer = _rounds(job), job.recipe.optimizer
+    if rounds.lr is not None:
+        optimizer = replace(optimizer, lr=rounds.lr)
+    recipe = replace(job.recipe, prune=None, length=length, optimizer=optimizer)
     return train(replace(job, recipe=recipe, folder=_folder(job, number), attach=False))
 
 

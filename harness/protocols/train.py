@@ -35,7 +35,7 @@ from harness.protocols.distributed import (
 )
 from harness.protocols.evaluate import Evaluated
 from harness.protocols.meter import Meter
-from harness.protocols.optimizers import build_optimizer, set_learning_rate
+from harness.protocols.optimizers import build_optimizer, set_learning_rate, usual_groups
 from harness.protocols.seeds import generator_states, restore_generators
 from harness.protocols.signals import StopRequest, deferred, signal_name
 from harness.protocols.state import RunFolder
@@ -131,9 +131,8 @@ class _Loop:
         if job.speed.channels_last:
             job.model.to(memory_format=torch.channels_last)
         groups = self.method.parameter_groups(job.model)
-        self.optimizer = build_optimizer(
-            self.recipe.optimizer, groups or [{"params": list(job.model.parameters())}]
-        )
+        spec = self.recipe.optimizer
+        self.optimizer = build_optimizer(spec, groups or usual_groups(job.model, spec))
         self.method.bind(self.optimizer)
         parallel = replicate(job.model, job.device)
         self.forward: Callable[[Tensor], Tensor] = (
@@ -150,6 +149,8 @@ class _Loop:
         job.progress.stage(f"train {self.recipe.name} seed {job.seed}", total=self.total)
         job.progress.advance(self.step)
         self.shown_step = self.step
+        if self.step == 0 and job.attach and self.total:
+            self.method.begin_training(job.batches.epoch(0))
         while self.step < self.total:
             epoch, done = divmod(self.step, self.per_epoch)
             if done == 0:

@@ -13,6 +13,7 @@ DATASETS = (
     "imagenet-sample",
     "cifar10",
     "cifar100",
+    "mnist",
     "fashion-mnist",
     "kmnist",
     "flowers102",
@@ -20,6 +21,7 @@ DATASETS = (
 )
 METRICS = (
     "top1_pct",
+    "top1_error_pct",
     "top3_pct",
     "top5_pct",
     "loss",
@@ -36,6 +38,7 @@ FLOPS_CONVENTIONS = (
     "rd-macs-ratio",
     "ftwt-reported",
     "ip-kept-ratio",
+    "macs-times-activations",
 )
 FORMATS = (
     "plain",

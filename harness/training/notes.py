@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.protocols.distributed import world_size
 from harness.registry import LOCAL, Entry
-from harness.registry.recipes import Override, Recipe
+from harness.registry.recipes import Override, PruneRounds, Recipe
 from harness.training.start_weights import Start
 
 
@@ -33,6 +33,10 @@ def _recipes(change: Override) -> str:
     return "all" if change.was is None else f"the recipe's {change.was}"
 
 
+def _amount(rounds: PruneRounds) -> str:
+    return "prune as set" if rounds.amount is None else f"prune {rounds.amount:g}"
+
+
 def training_notes(
     recipe: Recipe, overrides: tuple[Override, ...], start: Start | None
 ) -> tuple[str, ...]:
@@ -40,7 +44,7 @@ def training_notes(
     notes = [f"trained {recipe.length} with {recipe.name}"] if recipe.length.count else []
     if recipe.prune:
         rounds = recipe.prune
-        notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
+        notes.append(f"{rounds.count} x ({_amount(rounds)}, fine-tune {rounds.finetune})")
     notes += [
         f"{change.key} {change.value} instead of {_recipes(change)}"
         for change in overrides

@@ -141,6 +141,7 @@ def _per_seed(runs: list[Run]) -> dict[str, list[float]]:
     counts = [run.counts for run in runs]
     return {
         "top1_pct": [c.top1_pct for c in counts],
+        "top1_error_pct": [100.0 - c.top1_pct for c in counts],
         "top3_pct": [c.top3_pct for c in counts],
         "top5_pct": [c.top5_pct for c in counts],
         **{name: [run.figures[name] for run in runs] for name in runs[0].figures},
