@@ -22,6 +22,7 @@ from harness.registry.entries import (
     Checkpoint,
     Paper,
     Published,
+    is_metric,
     require_id,
 )
 from harness.registry.fields import Fault, nearest
@@ -264,7 +265,7 @@ def _published(asker: _Asker, given: tuple[str, ...]) -> dict[str, Published]:
 
 
 def _metric(name: str) -> str:
-    if name not in METRICS:
+    if not is_metric(name):
         raise click.UsageError(f"no metric is called {name!r}{nearest(name, METRICS)}")
     return name
 

@@ -239,6 +239,13 @@ class Recipe:
             raise Fault(("specified_by",), f"{msg} specified_by: {self.specified_by}")
 
     @property
+    def assumed(self) -> str:
+        """What of the protocol is ours, in words; "" if nothing is."""
+        if self.specified_by != "assumed":
+            return ""
+        return ", ".join(self.assumed_parts) or self.note
+
+    @property
     def assumed_parts(self) -> tuple[str, ...]:
         """The parts of the protocol that are ours, in the order of PARTS."""
         return tuple(part for part in PARTS if self.parts.get(part) == "assumed")

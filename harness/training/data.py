@@ -10,14 +10,14 @@ from torch import Tensor
 
 from harness.data.augment import Augment
 from harness.data.datasets import find_pictures, load
-from harness.data.evaluation import resident_batches, stacked
+from harness.data.evaluation import EvaluationBatches, resident_batches, stacked
 from harness.data.imagenet import decode, ordered_map
 from harness.data.known import STREAMED
 from harness.data.pixels import Normalise, in_channels
 from harness.data.training import FolderTrainBatches, TrainBatches, generator_for
 from harness.errors import ProtocolError
 from harness.protocols.distributed import rank, world_size
-from harness.record import input_shape
+from harness.record import EVALUATION_BATCH, input_shape
 from harness.registry import Evaluation
 from harness.registry.recipes import Augmentation, Recipe
 from methods.base import Method
@@ -51,6 +51,17 @@ def train_batches(
     if recipe.validation_frac:
         images = images.take(split_rows(len(images), recipe.validation_frac, seed)[0])
     return TrainBatches(images, augment=_augment(recipe.augmentation), **common)
+
+
+def validation_batches(
+    recipe: Recipe, evaluation: Evaluation, root: Path | None, device: str, seed: int
+) -> EvaluationBatches | None:
+    """The part of the training images that the recipe holds back, prepared as for evaluation."""
+    if not recipe.validation_frac:
+        return None
+    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    held = images.take(split_rows(len(images), recipe.validation_frac, seed)[1])
+    return resident_batches(held, evaluation, device, EVALUATION_BATCH)
 
 
 def split_rows(total: int, frac: float, seed: int) -> tuple[Tensor, Tensor]:

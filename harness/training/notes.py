@@ -54,7 +54,7 @@ def training_notes(
         notes.append(f"started from {start.name} (sha256 {start.facts.sha256[:12]})")
     if recipe.validation_frac:
         share = f"{100 * recipe.validation_frac:g} %"
-        notes.append(f"{share} of the training images, drawn by seed, held back and not used")
+        notes.append(f"{share} of the training images, drawn by seed, held back: never trained on")
     if recipe.selects == "best":
         notes.append("the source prints its best epoch on the test set; here the last epoch counts")
     if world_size() > 1:

@@ -14,14 +14,14 @@ from harness.errors import ProtocolError
 from harness.figures import figures_of, latency_of
 from harness.protocols.distributed import rank, wait_for_all
 from harness.protocols.evaluate import Evaluated, evaluate
-from harness.protocols.prune import prune
+from harness.protocols.prune import gains, prune
 from harness.protocols.run_lock import opened
 from harness.protocols.seeds import seed_everything
 from harness.protocols.state import RunFolder
 from harness.protocols.train import Job, Trained, train
 from harness.record import input_shape
 from harness.results import Figures, Latency, Run
-from harness.training.data import calibration_images, train_batches
+from harness.training.data import calibration_images, train_batches, validation_batches
 from harness.training.plan import Plan, build, rebuilt, run_folder
 from methods.base import Method, Schedule
 
@@ -55,6 +55,9 @@ def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
     figures, best, latency = Figures(), Figures(), None
     if rank() == 0:
         figures = figures_of(method, trained.model, plan.test)
+        figures = figures.model_copy(
+            update={"values": {**figures.values, **gains(trained.history)}}
+        )
         if method.kind == "dynamic" and folder.best.exists():
             kept = rebuilt(plan, seed, folder.best)
             best = figures_of(method, kept, plan.test)
@@ -132,6 +135,7 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
     model = build(plan)
     options, training = plan.options, plan.training
     inputs = (plan.evaluation, options.data_root, options.device, seed)
+    held = validation_batches(plan.recipe, *inputs)
     job = Job(
         model=model,
         method=method,
@@ -145,6 +149,7 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
         save_every_s=training.save_every_s,
         speed=training.speed,
         progress=options.progress,
+        validate=None if held is None else lambda current: evaluate(current, held),
     )
     try:
         if plan.recipe.prune is None:
@@ -163,6 +168,7 @@ def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: 
         epochs=trained.epochs,
         steps=trained.steps,
         wall_s=trained.wall_s,
+        cpu_s=trained.cpu_s,
         history=trained.history,
         figures=figures.values,
         best_figures=best.values,

@@ -111,6 +111,7 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
         per_seed_pct=_per_seed([seed.run for seed in seeds]),
         smoke=smoke_reason(evaluation, plan.test)
         or changed_schedule(entry, plan.training.overrides, plan.start, plan.options.from_file),
+        assumed=plan.registry.assumed_of(entry, plan.recipe),
     )
     procedure = Procedure(
         mode="trained" if plan.recipe.prune is None else "pruned",

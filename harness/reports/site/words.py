@@ -10,6 +10,8 @@ _TONES = {
     "exact": "good",
     "match": "good",
     "consistent": "good",
+    "reached": "good",
+    "not reached": "close",
     "near": "close",
     "cannot check": "close",
     "suspect": "close",
