@@ -90,6 +90,8 @@ def _retrained(published: Published, seeds: Sequence[float], measured: Measured)
 
 
 def _sparsity(name: str, published: Published, measured: Measured) -> Comparison:
+    if "." in name:  # of one layer
+        return _figure(name, published, measured)
     cost = measured.cost
     return verdict.judge_sparsity(published, cost.prunable_nnz, cost.prunable_total)
 
@@ -151,6 +153,7 @@ def _counted(name: str, cost: Cost) -> float | None:
         return None
     counts = {
         "density_pct": 100.0 * nnz / total,
+        "sparsity_pct": 100.0 * (total - nnz) / total,
         "weights_thousands": total / 1e3,
         "flops_thousands": 2 * sum(row.macs_dense for row in rows) / 1e3,
         "compression_ratio": total / max(1, nnz),

@@ -60,6 +60,7 @@ def skipping_figures(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, f
     the first layer reads count as dense, as in the paper. "flops_remaining_pct": all layers,
     weighted by their multiply-accumulates. "activations_pct.LAYER": share of non-zero values in
     what the layer passes on, taken where the next one reads it; 100 for the last.
+    "activations_pct": of all of these values together.
     """
     reads = inputs_read(model, batches)
     layers = prunable_layers(model)
@@ -67,6 +68,10 @@ def skipping_figures(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, f
     shares = [1.0, *(reads[name].share for name in names[1:])]
     figures: dict[str, float] = {}
     dense = left = 0.0
+    last = reads[names[-1]].outputs
+    inside = [reads[name] for name in names[1:]]
+    nonzero = sum(int(read.nonzero) for read in inside) + last
+    figures["activations_pct"] = 100 * nonzero / (sum(read.inputs for read in inside) + last)
     for name, share, passed_on in zip(names, shares, [*shares[1:], 1.0], strict=True):
         weight = layers[name].weight
         assert isinstance(weight, Tensor)

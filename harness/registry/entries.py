@@ -68,6 +68,7 @@ FORMATS = (
     "efficientnet-lite0",
 )
 LAYER_METRICS = (
+    "sparsity_pct",
     "density_pct",
     "weights_thousands",
     "flops_thousands",

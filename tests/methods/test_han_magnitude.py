@@ -127,6 +127,7 @@ def test_work_left_by_hand() -> None:
     assert figures["flops_remaining_pct.0"] == 100 / 8
     assert figures["flops_remaining_pct.3"] == pytest.approx(100 * (2 / 3) * (4 / 16))
     assert figures["activations_pct.0"] == 25.0 and figures["activations_pct.3"] == 100.0
+    assert figures["activations_pct"] == pytest.approx(100 * (4 + 6) / (16 + 6))
     macs = {"0": 2 * 4 * 4, "3": 24}
     left = macs["0"] / 8 + macs["3"] * (2 / 3) * (4 / 16)
     assert figures["flops_remaining_pct"] == pytest.approx(100 * left / sum(macs.values()))
