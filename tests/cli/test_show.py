@@ -111,7 +111,7 @@ def test_timings_are_told_per_machine(bench: Bench) -> None:
     assert [kept["hardware"]["machine"] for kept in stored] == ["m1", "m2"]
 
 
-def test_a_recipe_shows_part_by_part_who_specified_it(bench: Run) -> None:
+def test_a_recipe_shows_part_by_part_who_specified_it(bench: Bench) -> None:
     done = bench("show", "snip-lenet300-mnist-95")
     (line,) = [text for text in done.stdout.splitlines() if text.startswith("specified by")]
     assert "optimizer paper" in line and "length assumed" in line
