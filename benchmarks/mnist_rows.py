@@ -59,6 +59,8 @@ def table(results: list[Result]) -> str:
             if comparison is None or comparison.published is None:
                 continue
             seeds = _per_seed(result, metric)
+            if not seeds and comparison.measured is not None:  # the same for every seed
+                seeds = [comparison.measured]
             best = [100 - run.best_top1_pct for run in result.runs if run.best_top1_pct is not None]
             lines.append(
                 f"| {link} | {WORDS[metric]} | {comparison.published} | {_told(seeds)} "
