@@ -76,11 +76,7 @@ class _Group:
     ) -> None:
         self._evaluation, self._registry = evaluation, registry
         self._options, self._resume = options, resume
-        self._images: ImageSet | PictureSet | DataError
-        try:
-            self._images = find_images(evaluation, options.data_root, download=not options.offline)
-        except DataError as error:
-            self._images = error
+        self._images: ImageSet | PictureSet | DataError | None = None
         self._batches: EvaluationBatches | None = None
 
     def outcomes(self, entries: Sequence[Entry]) -> Iterator[Outcome]:
@@ -112,12 +108,26 @@ class _Group:
             obtained = obtain_checkpoint(entry, self._options)
         except CheckpointUnavailable as error:
             raise with_missing_data(error, self._evaluation, self._options) from error
-        if isinstance(self._images, DataError):
-            raise self._images
-        found = self._on_record(entry, obtained, self._images) if self._resume else None
+        model = model_from(entry, obtained)  # a file that does not fit needs no data set
+        images = self._found_images()
+        found = self._on_record(entry, obtained, images) if self._resume else None
         if found is not None:
             return Outcome(entry, found, repeated=False)
-        return Loaded(entry, model_from(entry, obtained), checkpoint_facts(obtained))
+        return Loaded(entry, model, checkpoint_facts(obtained))
+
+    def _found_images(self) -> ImageSet | PictureSet:
+        """The group's images, looked for (or fetched) once. Raises DataError, each time."""
+        if self._images is None:
+            options = self._options
+            try:
+                self._images = find_images(
+                    self._evaluation, options.data_root, download=not options.offline
+                )
+            except DataError as error:
+                self._images = error
+        if isinstance(self._images, DataError):
+            raise self._images
+        return self._images
 
     def _on_record(
         self, entry: Entry, obtained: Obtained, images: ImageSet | PictureSet
@@ -149,9 +159,9 @@ class _Group:
                 yield Outcome(entry, each)
 
     def _evaluate(self, loaded: list[Loaded]) -> list[Result | BenchError]:
-        assert not isinstance(self._images, DataError)
         if self._batches is None:
-            self._batches = prepared_batches(self._images, self._evaluation, self._options)
+            images = self._found_images()
+            self._batches = prepared_batches(images, self._evaluation, self._options)
         return evaluate_loaded(
             loaded,
             self._evaluation,

@@ -8,12 +8,55 @@ import os
 # torch is imported, so that subprocesses inherit it too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import ipaddress
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+LOOPBACK_NAMES = ("localhost", "", None)
+# What a subprocess would reach ends at a closed port of this machine, and fails at once.
+_NOWHERE = {
+    **dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+    ),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1"),
+}
+
+
+class NetworkForbidden(BaseException):
+    """A test reached for the internet. Not an Exception, so that no handler of ours hides it."""
+
+
+def _refuse_internet(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: every connection and look-up of this process that is not to itself."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    if not _is_loopback(host):
+        raise NetworkForbidden(f"{event} {host!r}: tests talk to this machine only")
+
+
+def _is_loopback(host: str | bytes | None) -> bool:
+    name = host.decode(errors="replace") if isinstance(host, bytes) else host
+    if name in LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(str(name)).is_loopback
+    except ValueError:
+        return False
+
+
+if not os.environ.get("BENCH_NETWORK_TESTS"):
+    os.environ.update(_NOWHERE)
+    sys.addaudithook(_refuse_internet)
 
 # The same examples on every machine, and no deadline that a busy one could miss.
 settings.register_profile("project", derandomize=True, deadline=None, max_examples=50)
