@@ -33,6 +33,7 @@ class Method:
       attach(model, schedule)                   once, after seeding and loading of start weights
       parameter_groups(model)                   once; None = one group with every parameter
       bind(optimizer)                           once
+      begin_training(batches)                   once, before the first step of the run
       begin_epoch(epoch)                        before the first step of an epoch
       begin_step(step, images, targets)         before forward; step counts over the whole run
       extra_loss(outputs, targets)              after forward; added to the task loss
@@ -74,6 +75,12 @@ class Method:
     def bind(self, optimizer: torch.optim.Optimizer) -> None:
         """Hand over the optimizer, for methods that reset its state."""
 
+    def begin_training(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Called before the first step, for methods that look at training images first.
+
+        batches: the first epoch's (images (N,C,H,W), targets (N,)), made while they are iterated.
+        """
+
     def begin_epoch(self, epoch: int) -> None:
         """Called before the first step of `epoch`."""
 
@@ -102,6 +109,16 @@ class Method:
         images: calibration batch (N,C,H,W), normalised, or None.
         """
         raise TypeError(f"method {self.name!r} prunes while training; it has no one-shot form")
+
+    def prune_round(self, model: nn.Module, number: int, count: int) -> None:
+        """Pruning event `number` (from 1) of `count`, when the settings say how much goes.
+
+        Called instead of `prune` by recipes whose rounds name no amount.
+        """
+        raise TypeError(
+            f"the settings of {self.name!r} do not say how much goes; give the share per round: "
+            "--set prune.amount=0.2"
+        )
 
     def calibration_rows(self, total: int, folder: bool) -> Sequence[int] | None:
         """Which of the `total` training images `prune` looks at, ascending; None = no real ones.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,7 +16,7 @@ from methods.huffman import coded_bits
 from methods.masked import LayerSettings, MaskedMethod, Sparsity
 from methods.masks import Masks, kept_count
 
-GAP_BITS = 4  # a stored entry lies 1 to 16 positions after the one before it
+GAP_BITS = 4  # SqueezeNet's: an entry lies 1 to 16 positions after the one before it
 FLOAT_BYTES = 4
 KMEANS_ITERATIONS = 300
 
@@ -83,9 +84,10 @@ class LayerSize:
     """Bytes of one tensor after each stage; codebooks and code tables included.
 
     entries: stored entries, the non-zero weights and the zeros that bridge long gaps.
-    dense: float32. pruned: float32 and a 4-bit gap per entry. shared: a code and a gap per
-    entry, and the codebook. huffman: codes and gaps Huffman-coded, with one byte per symbol for
-    the code lengths. None where the values are not shared among that many bits.
+    dense: float32. pruned: float32 and a gap per entry. shared: a code and a gap per entry, and
+    the codebook. huffman: codes and gaps Huffman-coded, with one byte per symbol for the code
+    lengths. None where the values are not shared among that many bits.
+    code_bits, gap_bits: all codes and all gaps when Huffman-coded, their tables not included.
     """
 
     name: str
@@ -96,43 +98,63 @@ class LayerSize:
     pruned_bytes: int
     shared_bytes: int | None
     huffman_bytes: int | None
+    code_bits: int | None = None
+    gap_bits: int | None = None
 
 
-def size_report(weights: Mapping[str, Tensor], bits: int = 8) -> list[LayerSize]:
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Bits of a code and of a gap. layers: pattern -> bits of its codes, the first match counts."""
+
+    bits: int = 8
+    layers: Mapping[str, int] = field(default_factory=dict)
+    gap: int = GAP_BITS
+
+    def of(self, layer: str) -> int:
+        """Bits of a code in `layer`."""
+        own = [bits for pattern, bits in self.layers.items() if fnmatchcase(layer, pattern)]
+        return own[0] if own else self.bits
+
+
+def size_report(
+    weights: Mapping[str, Tensor], bits: int = 8, widths: Widths | None = None
+) -> list[LayerSize]:
     """Size of every float tensor of a state dict after each stage of Deep Compression.
 
-    bits: width of a code. Vectors (biases, batch norm) stay float32 in every stage. Use
-    `total_size` for the last row of a table.
+    bits: width of a code; widths: of codes and gaps, instead. Vectors (biases, batch norm) stay
+    float32 in every stage. Use `total_size` for the last row of a table.
     """
+    chosen = widths or Widths(bits)
     return [
-        layer_size(name, tensor, bits)
+        layer_size(name, tensor, chosen.of(name.removesuffix(".weight")), chosen.gap)
         for name, tensor in weights.items()
         if tensor.is_floating_point()
     ]
 
 
-def layer_size(name: str, weight: Tensor, bits: int) -> LayerSize:
+def layer_size(name: str, weight: Tensor, bits: int, gap_bits: int = GAP_BITS) -> LayerSize:
     """Size of one tensor after each stage; see LayerSize and size_report."""
     flat = weight.detach().flatten().cpu()
     dense = FLOAT_BYTES * flat.numel()
     nonzero = int(flat.count_nonzero())
     if weight.dim() < 2:
         return LayerSize(name, flat.numel(), nonzero, flat.numel(), dense, dense, dense, dense)
-    gaps, positions = relative_index(flat)
+    gaps, positions = relative_index(flat, gap_bits)
     entries = len(gaps)
-    pruned = FLOAT_BYTES * entries + _bytes(GAP_BITS * entries)
+    pruned = FLOAT_BYTES * entries + _bytes(gap_bits * entries)
     values, codes = flat[flat != 0].unique(return_inverse=True)
     if len(values) >= 2**bits:
         return LayerSize(name, flat.numel(), nonzero, entries, dense, pruned, None, None)
     stored = torch.zeros(entries, dtype=torch.int64)
     stored[positions] = codes + 1
     code_counts = torch.bincount(stored, minlength=2**bits).tolist()
-    gap_counts = torch.bincount(gaps, minlength=2**GAP_BITS).tolist()
+    gap_counts = torch.bincount(gaps, minlength=2**gap_bits).tolist()
     codebook = FLOAT_BYTES * 2**bits
-    shared = _bytes(bits * entries) + _bytes(GAP_BITS * entries) + codebook
-    huffman = _bytes(coded_bits(code_counts)) + _bytes(coded_bits(gap_counts))
+    shared = _bytes(bits * entries) + _bytes(gap_bits * entries) + codebook
+    coded = coded_bits(code_counts), coded_bits(gap_counts)
+    huffman = _bytes(coded[0]) + _bytes(coded[1])
     huffman += codebook + len(code_counts) + len(gap_counts)
-    return LayerSize(name, flat.numel(), nonzero, entries, dense, pruned, shared, huffman)
+    return LayerSize(name, flat.numel(), nonzero, entries, dense, pruned, shared, huffman, *coded)
 
 
 def total_size(layers: Iterable[LayerSize]) -> LayerSize:
@@ -152,16 +174,72 @@ def total_size(layers: Iterable[LayerSize]) -> LayerSize:
         sum(row.pruned_bytes for row in rows),
         summed([row.shared_bytes for row in rows]),
         summed([row.huffman_bytes for row in rows]),
+        summed([row.code_bits for row in rows]),
+        summed([row.gap_bits for row in rows]),
     )
 
 
-def relative_index(flat: Tensor) -> tuple[Tensor, Tensor]:
+def stage_figures(model: nn.Module, widths: Widths) -> dict[str, float]:
+    """The columns of Deep Compression's tables for `model`, whose weights are shared already.
+
+    As printed there: codebooks count, the tables of the Huffman codes do not.
+
+    Per layer as "figure.LAYER" and over all matrices as "figure": weight_bits and index_bits per
+    stored entry, the same after Huffman coding, and bytes in percent of float32 after weight
+    sharing and after Huffman coding. compression_ratio and size_kb (1000 bytes): the last stage
+    of the whole network, biases as float32 included. {} where a layer's values are not shared.
+    """
+    sizes = size_report(model.state_dict(), widths=widths)
+    rows = [_without_tables(row, widths) for row in sizes]
+    matrices = [row for row in rows if row.code_bits is not None]
+    whole = total_size(rows)
+    if whole.huffman_bytes is None or not matrices:
+        return {}
+    coded = whole.huffman_bytes
+    figures = {
+        "size_kb": coded / 1000,
+        "compression_ratio": whole.dense_bytes / coded,
+        "weight_bits": sum(widths.of(_layer(row)) * row.entries for row in matrices)
+        / sum(row.entries for row in matrices),
+        **_coded(total_size(matrices), widths.gap, ""),
+    }
+    for row in matrices:
+        figures[f"weight_bits.{_layer(row)}"] = float(widths.of(_layer(row)))
+        figures |= _coded(row, widths.gap, f".{_layer(row)}")
+    return figures
+
+
+def _without_tables(row: LayerSize, widths: Widths) -> LayerSize:
+    if row.huffman_bytes is None or row.code_bits is None:
+        return row
+    tables = 2 ** widths.of(_layer(row)) + 2**widths.gap
+    return replace(row, huffman_bytes=row.huffman_bytes - tables)
+
+
+def _layer(row: LayerSize) -> str:
+    return row.name.removesuffix(".weight")
+
+
+def _coded(row: LayerSize, gap: int, suffix: str) -> dict[str, float]:
+    stages = (row.shared_bytes, row.huffman_bytes, row.code_bits, row.gap_bits)
+    shared, huffman, codes, gaps = (float(stage or 0) for stage in stages)
+    figures = {
+        "index_bits": float(gap),
+        "shared_pct": 100 * shared / row.dense_bytes,
+        "huffman_weight_bits": codes / row.entries,
+        "huffman_index_bits": gaps / row.entries,
+        "huffman_pct": 100 * huffman / row.dense_bytes,
+    }
+    return {f"{name}{suffix}": value for name, value in figures.items()}
+
+
+def relative_index(flat: Tensor, gap_bits: int = GAP_BITS) -> tuple[Tensor, Tensor]:
     """(gaps of all stored entries, which of the entries are the non-zero values), both int64.
 
     Entry k lies gap + 1 positions after entry k-1, the first after position -1. A distance above
-    16 is bridged by entries of value zero, each 16 positions on.
+    2**gap_bits is bridged by entries of value zero, each 2**gap_bits positions on.
     """
-    reach = 2**GAP_BITS
+    reach = 2**gap_bits
     places = flat.nonzero().squeeze(1)
     distances = places.diff(prepend=torch.tensor([-1]))
     bridges = (distances - 1) // reach
@@ -175,16 +253,27 @@ class DeepCompressionSettings(LayerSettings):
     """Settings of Deep Compression.
 
     rule: "percentile" = one threshold for all chosen layers, `sparsity` of the non-zero weights
-    fall; "std" = `sensitivity` x the layer's standard deviation. prune_epoch: epoch before which
-    the weights fall; the rest retrains the survivors. share_bits: width of the shared codes of
-    the final network, None = not shared.
+    fall; "std" = `sensitivity` x the layer's standard deviation; "zeros" = nothing falls, the
+    weights that are 0 at the start stay 0. prune_epoch: epoch before which the weights fall; the
+    rest retrains the survivors.
+    share_bits: width of the shared codes of the final network, None = not shared; layer_bits:
+    layer pattern -> another width. With rule "zeros" weights are shared before the first step and
+    training moves the shared values: a value's gradient is the sum over the weights that have it.
+    index_bits: width of a gap, for the sizes that are told.
     """
 
-    rule: Literal["percentile", "std"] = "percentile"
+    rule: Literal["percentile", "std", "zeros"] = "percentile"
     sparsity: Sparsity | None = None
     sensitivity: float = Field(default=2.0, gt=0)
     prune_epoch: int = Field(default=0, ge=0)
     share_bits: int | None = Field(default=None, ge=1, le=16)
+    layer_bits: dict[str, int] = Field(default_factory=dict)
+    index_bits: int = Field(default=GAP_BITS, ge=1, le=16)
+
+    @property
+    def widths(self) -> Widths:
+        """Bits of codes and gaps. Without sharing, those of codes mean nothing."""
+        return Widths(self.share_bits or 8, self.layer_bits, self.index_bits)
 
 
 class DeepCompression(MaskedMethod):
@@ -193,6 +282,10 @@ class DeepCompression(MaskedMethod):
     name: ClassVar[str] = "deep-compression"
     Settings = DeepCompressionSettings
     settings: DeepCompressionSettings
+
+    def __init__(self, settings: DeepCompressionSettings) -> None:
+        super().__init__(settings)
+        self._codes: dict[str, Tensor] = {}  # layer -> which shared value each weight has
 
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         """Take over the weights. Raises ValueError without a sparsity for rule "percentile"."""
@@ -205,8 +298,15 @@ class DeepCompression(MaskedMethod):
         self.adopt(model)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Stage 1, once."""
-        if epoch == self.settings.prune_epoch and not self._pruned:
+        """Stage 1, once; by rule "zeros" also stage 2."""
+        if self.settings.rule == "zeros":
+            if epoch == 0:
+                self.set_masks(
+                    {name: weight.detach() != 0 for name, weight in self.weights.items()}
+                )
+                self._share(self.weights)
+                self._read_codes()
+        elif epoch == self.settings.prune_epoch and not self._pruned:
             if self.settings.rule == "std":
                 self.set_masks(std_masks(self.weights, self.settings.sensitivity))
             else:
@@ -225,13 +325,40 @@ class DeepCompression(MaskedMethod):
     def finalize(self, model: nn.Module) -> nn.Module:
         """`model` with zeros in place and, if asked for, shared weights."""
         super().finalize(model)
-        if self.settings.share_bits is not None:
-            layers: dict[str, Any] = dict(model.named_modules())
-            with torch.no_grad():
-                for name in self.masks:
-                    weight = layers[name].weight
-                    weight.copy_(share_weights(weight, self.settings.share_bits))
+        self._share(self.masked_parameters(model) if self.masks else {})
         return model
+
+    def after_backward(self) -> None:
+        super().after_backward()
+        for name, codes in self._codes.items():
+            grad = self.weights[name].grad
+            if grad is not None:
+                sums = grad.new_zeros(int(2 ** self.settings.widths.of(name)))
+                sums.index_add_(0, codes, grad.flatten())
+                grad.copy_(sums[codes].view_as(grad))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.settings.rule == "zeros":
+            self._read_codes()
+
+    def figures(self, model: nn.Module, batches: Iterable[Tensor]) -> Mapping[str, float | Tensor]:
+        """Bits and bytes after weight sharing and after Huffman coding, if weights are shared."""
+        return stage_figures(model, self.settings.widths) if self.settings.share_bits else {}
+
+    def _share(self, weights: Mapping[str, nn.Parameter]) -> None:
+        if self.settings.share_bits is not None:
+            with torch.no_grad():
+                for name, weight in weights.items():
+                    weight.copy_(share_weights(weight, self.settings.widths.of(name)))
+
+    def _read_codes(self) -> None:
+        """Tell the groups of equal weights apart; 0 is one of them."""
+        if self.settings.share_bits is not None:
+            self._codes = {
+                name: weight.detach().flatten().unique(return_inverse=True)[1]
+                for name, weight in self.weights.items()
+            }
 
 
 def _bytes(bits: int) -> int:

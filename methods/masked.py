@@ -68,12 +68,16 @@ class MaskedMethod(Method):
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         self.adopt(model)
 
-    def adopt(self, model: nn.Module) -> None:
-        """Take over the model's weights with all-True masks; known weights keep their masks."""
-        weights: dict[str, nn.Parameter] = {
+    def masked_parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """What masks are for: name -> parameter. Default: layer name -> its weight."""
+        return {
             name: layer.weight  # type: ignore[misc]
             for name, layer in chosen_layers(model, self.settings).items()
         }
+
+    def adopt(self, model: nn.Module) -> None:
+        """Take over the model's weights with all-True masks; known weights keep their masks."""
+        weights = self.masked_parameters(model)
         known = self.weights.keys() == weights.keys() and all(
             self.weights[name] is weight for name, weight in weights.items()
         )
@@ -161,10 +165,8 @@ class MaskedMethod(Method):
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """`model`, the attached one or a copy of it, with exact zeros at the masked weights."""
-        layers = dict(model.named_modules())
+        parameters = self.masked_parameters(model) if self.masks else {}
         with torch.no_grad():
             for name, mask in self.masks.items():
-                weight = layers[name].weight
-                assert isinstance(weight, Tensor)
-                weight.masked_fill_(~mask.to(weight.device), 0)
+                parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
         return model

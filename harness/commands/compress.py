@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from harness.profile import SizeTable
 
 
+def _layer_bits(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, int]:
+    """LAYER=BITS, in the order given. Raises BadParameter for anything else."""
+    found = {}
+    for text in given:
+        layer, _, bits = text.rpartition("=")
+        if not layer or not bits.isdigit() or not 1 <= int(bits) <= 16:
+            raise click.BadParameter(f"{text!r} is not LAYER=BITS with 1 to 16 bits: conv1=8")
+        found[layer] = int(bits)
+    return found
+
+
 @click.command("compress", epilog="Example:  bench compress dense-convnet-tiny-digits --share")
 @click.argument("what", metavar="ID|FILE", shell_complete=options.complete_ids)
 @click.option("--weights-format", default="plain", show_default=True, help="Format id of FILE.")
@@ -27,6 +40,20 @@ if TYPE_CHECKING:
     default=8,
     show_default=True,
     help="Width of the code that stands for a shared weight.",
+)
+@click.option(
+    "--layer-bits",
+    multiple=True,
+    metavar="LAYER=BITS",
+    callback=_layer_bits,
+    help='Another width for some layers, such as "conv*=8"; may be repeated.',
+)
+@click.option(
+    "--index-bits",
+    type=click.IntRange(1, 16),
+    default=4,
+    show_default=True,
+    help="Width of the gap to the next stored weight.",
 )
 @click.option(
     "--sparsity",
@@ -41,6 +68,8 @@ def command(
     what: str,
     weights_format: str,
     bits: int,
+    layer_bits: dict[str, int],
+    index_bits: int,
     sparsity: float | None,
     share: bool,
     data_root: Path | None,
@@ -49,19 +78,19 @@ def command(
 ) -> None:
     """Bytes of every layer after each stage of Deep Compression.
 
-    dense: float32. pruned: float32 and a 4-bit gap per stored entry. shared: a code and a gap per
+    dense: float32. pruned: float32 and a gap per stored entry. shared: a code and a gap per
     entry, and a codebook per layer. huffman: codes and gaps as an optimal prefix code. Nothing is
     trained; weights that are not shared among 2^bits values have no shared size.
     """
     registry = options.load_registry(registries)
-    from harness.profile import find, size_table
+    from harness.profile import Widths, find, size_table
 
     with progress() as bars:
         given = find(what, weights_format, registry, data_root, bars)
         bars.stage(f"{what}: sizes")
-        sizes = size_table(given, bits, sparsity, share)
+        sizes = size_table(given, Widths(bits, layer_bits, index_bits), sparsity, share)
     if as_json:
-        print_json({"what": what, "bits": bits, **asdict(sizes)})
+        print_json({"what": what, "bits": bits, "index_bits": index_bits, **asdict(sizes)})
         return
     console().print(_layers(sizes))
     for line in _summary(sizes):

@@ -29,6 +29,11 @@ from harness.commands.schedule import Schedule, announce, chosen_training, train
     help="File of the dense network to prune, instead of --start.",
 )
 @click.option(
+    "--dense",
+    metavar="LENGTH",
+    help='Train the network first, from fresh weights, for "160ep" or "50000it": no --start then.',
+)
+@click.option(
     "--target",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     required=True,
@@ -53,6 +58,7 @@ def command(
     dataset: str,
     start: str | None,
     weights: Path | None,
+    dense: str | None,
     target: float,
     budget: str | None,
     calibration: dict[str, str] | None,
@@ -74,8 +80,8 @@ def command(
     Every round may be followed by fine-tuning. Interrupted runs continue with the same command.
     --method rd measures first (--budget, --calibration, --solver); bench allocation shows its plan.
     """
-    if (start is None) == (weights is None):
-        raise click.UsageError("say what to prune: either --start ID or --weights FILE")
+    if sum(given is not None for given in (start, weights, dense)) != 1:
+        raise click.UsageError("say what to prune: --start ID, --weights FILE or --dense LENGTH")
     settings = _known_settings(method, chosen_settings(budget, calibration, solver))
     from harness.registry import local_pruning
 
@@ -86,6 +92,7 @@ def command(
         model=model,
         dataset=dataset,
         start=start,
+        dense=dense,
         target=target,
         rounds=rounds,
         finetune=finetune,

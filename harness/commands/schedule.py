@@ -109,7 +109,8 @@ def announce(
     }
     if recipe.prune:
         rounds = recipe.prune
-        rows["rounds"] = f"{rounds.count} x (prune {rounds.amount:g}, then {rounds.finetune})"
+        amount = "as set" if rounds.amount is None else f"{rounds.amount:g}"
+        rows["rounds"] = f"{rounds.count} x (prune {amount}, then {rounds.finetune})"
     if source and source.recipe and trained_first(source):
         first = registry.recipes[source.recipe]
         rows["first"] = f"train {source.id}: {first.name}, {first.length}, then its {first.selects}"

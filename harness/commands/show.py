@@ -61,6 +61,15 @@ def _document(entry: Entry, registry: Registry) -> dict[str, object]:
     }
 
 
+def _specified(entry: Entry, registry: Registry) -> str:
+    """Who says what of the training protocol, part by part where it is known."""
+    if entry.recipe is None:
+        return MISSING
+    recipe = registry.recipes[entry.recipe]
+    parts = ", ".join(f"{part} {source}" for part, source in recipe.parts.items())
+    return parts or recipe.specified_by
+
+
 def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
     """Where the entry was timed -> the newest record of that place."""
     from harness.results import load_timings
@@ -114,6 +123,7 @@ def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
         ("model", f"{entry.model} on {entry.dataset}"),
         ("evaluation", f"{evaluation.name} v{evaluation.version}"),
         ("recipe", entry.recipe or "none: no training protocol is known"),
+        ("specified by", _specified(entry, registry)),
         ("settings", ", ".join(f"{k}={v}" for k, v in settings.items()) or MISSING),
         ("FLOPs unit", paper.flops_convention),
         ("not counted", ", ".join(entry.prunable_exclude) or "every conv and linear weight counts"),

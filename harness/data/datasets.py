@@ -222,6 +222,7 @@ def _read_digits(origin: Origin, split: str, root: Path, size: int | None) -> Ar
 _READERS: dict[str, Callable[[Origin, str, Path, int | None], Arrays | None]] = {
     "cifar10": _read_cifar,
     "cifar100": _read_cifar,
+    "mnist": _read_idx,
     "fashion-mnist": _read_idx,
     "kmnist": _read_idx,
     "flowers102": _read_flowers,

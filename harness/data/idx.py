@@ -1,4 +1,4 @@
-"""Fashion-MNIST and Kuzushiji-MNIST: the idx files of the MNIST family, gzipped or not."""
+"""MNIST, Fashion-MNIST and Kuzushiji-MNIST: the idx files of the MNIST family, gzipped or not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harness.errors import DataError
 
 SIDE = 28
 FOLDERS = {
+    "mnist": ("MNIST/raw",),
     # The second one is where the Debian package dataset-fashion-mnist installs its files.
     "fashion-mnist": ("FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
     "kmnist": ("KMNIST/raw",),

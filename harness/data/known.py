@@ -54,6 +54,7 @@ class CheckableRows:
 
 
 _KRIZ = "https://www.cs.toronto.edu/~kriz/"
+_MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"  # a mirror by the same names
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _KMNIST = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
 _FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
@@ -63,6 +64,18 @@ def _idx(base: str, md5: Mapping[str, str]) -> tuple[Download, ...]:
     return tuple(Download(base + name, digest) for name, digest in md5.items())
 
 
+_MNIST_MD5 = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+_MNIST_UNPACKED_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
 _FASHION_MD5 = {
     "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -116,6 +129,15 @@ _ALL = (
             "train": "16019d7e3df5f24257cddd939b257f8d",
             "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
         },
+    ),
+    Origin(
+        name="mnist",
+        classes=10,
+        images={"train": 60_000, "test": 10_000},
+        folder="MNIST/raw",
+        page="https://yann.lecun.com/exdb/mnist/",
+        downloads=_idx(_MNIST, _MNIST_MD5),
+        md5={**_MNIST_MD5, **_MNIST_UNPACKED_MD5},
     ),
     Origin(
         name="fashion-mnist",

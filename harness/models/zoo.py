@@ -35,6 +35,7 @@ CIFAR = Format(num_classes=10, input_size=32)
 IMAGENET = Format(num_classes=1000, input_size=224)
 IMAGENET_CAFFE = Format(num_classes=1000, input_size=227)
 DIGITS = Format(num_classes=10, input_size=8, in_channels=1)
+MNIST = Format(num_classes=10, input_size=28, in_channels=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def build(
     """A freshly initialised network, in train mode, on torch's default device.
 
     num_classes, in_channels: >= 1; None = what the architecture was designed for (10 classes for
-    CIFAR nets, 1000 for ImageNet nets; 3 channels, 1 for `convnet_tiny`).
+    CIFAR nets, 1000 for ImageNet nets; 3 channels, 1 for `convnet_tiny` and the LeNets).
     options: passed to the architecture, e.g. dropout=0.0.
     Weights come from torch's global generator: seed it before the call. Nothing is downloaded.
     Raises RegistryError for an unknown name (with the nearest known ones), a count below 1, or an
@@ -319,3 +320,17 @@ def _convnet_tiny(num_classes: int, in_channels: int) -> nn.Module:
     from harness.models.convnet_tiny import ConvNetTiny
 
     return ConvNetTiny(num_classes, in_channels)
+
+
+@register(MNIST, lenet300={})
+def _lenet300(num_classes: int, in_channels: int) -> nn.Module:
+    from harness.models.lenets import LeNet300
+
+    return LeNet300(num_classes, in_channels)
+
+
+@register(MNIST, lenet5caffe={})
+def _lenet5caffe(num_classes: int, in_channels: int) -> nn.Module:
+    from harness.models.lenets import LeNet5Caffe
+
+    return LeNet5Caffe(num_classes, in_channels)

@@ -3,7 +3,7 @@ from .cost import measure_cost
 from .latency import Request, measure
 from .macs import DenseMacs, dense_macs
 from .method_figures import figures_of, latency_of
-from .storage import SizeTable, find, size_table
+from .storage import SizeTable, Widths, find, size_table
 from .timed_networks import (
     SEED,
     Subject,
@@ -18,6 +18,7 @@ from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, 
 from .zeros import sparsity
 
 __all__ = [
+    "Widths",
     "BACKENDS",
     "BURST",
     "DenseMacs",

@@ -7,6 +7,8 @@ Convention ids (field `flops_convention` of a paper):
   rd-macs-ratio         percent of dense multiply-accumulates, one bias term per position (RD_PRUNE)
   ftwt-reported         percent of dense, per-sample active filters (FTWT; measured while running)
   ip-kept-ratio         share of parameters in kept rows (IPruning; from the method's state)
+  macs-times-activations  percent of dense multiply-accumulates, zero weights and zero inputs both
+                        skipped (Han et al. 2015; measured on images)
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ CONVENTIONS = (
     "rd-macs-ratio",
     "ftwt-reported",
     "ip-kept-ratio",
+    "macs-times-activations",
 )
 
 

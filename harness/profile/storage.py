@@ -14,6 +14,7 @@ from harness.registry import Registry
 from harness.system import Options, Progress
 from methods.deep_compression import (
     LayerSize,
+    Widths,
     percentile_masks,
     share_weights,
     size_report,
@@ -57,12 +58,13 @@ def find(
 
 
 def size_table(
-    given: Given, bits: int, sparsity: float | None = None, share: bool = False
+    given: Given, widths: Widths, sparsity: float | None = None, share: bool = False
 ) -> SizeTable:
     """Sizes of `given` as it is, or after stages that are applied here first.
 
     sparsity: this share of the non-zero weights of all matrices falls, by one threshold. share:
-    k-means in every matrix, to 2**bits - 1 values. Raises ProtocolError if nothing can be pruned.
+    k-means in every matrix, to 2**bits - 1 values. widths: bits of codes and gaps.
+    Raises ProtocolError if nothing can be pruned.
     """
     weights = {name: w for name, w in given.weights.items() if w.is_floating_point()}
     matrices = {name: w for name, w in weights.items() if w.dim() > 1}
@@ -74,10 +76,10 @@ def size_table(
         matrices = {name: w * masks[name] for name, w in matrices.items()}
     if share:
         matrices = {
-            name: share_weights(w, bits) if w.unique().numel() >= 2**bits else w
+            name: share_weights(w, widths.of(name.removesuffix(".weight")))
             for name, w in matrices.items()
         }
-    layers = size_report({**weights, **matrices}, bits)
+    layers = size_report({**weights, **matrices}, widths=widths)
     total = total_size(layers)
     stored = total.shared_bytes
     if stored is not None:

@@ -13,6 +13,7 @@ from .entries import (
     Published,
     entry_sha256,
     evaluation_sha256,
+    is_metric,
     require_id,
 )
 from .fields import Fault, nearest
@@ -35,6 +36,7 @@ from .recipes import (
 )
 
 __all__ = [
+    "is_metric",
     "Augmentation",
     "Checkpoint",
     "DATASETS",

@@ -22,6 +22,7 @@ class DatasetFacts:
 FACTS = {
     "cifar10": DatasetFacts(10, 3, 32, "CIFAR-10"),
     "cifar100": DatasetFacts(100, 3, 32, "CIFAR-100"),
+    "mnist": DatasetFacts(10, 1, 28, "MNIST"),
     "fashion-mnist": DatasetFacts(10, 1, 28, "Fashion-MNIST"),
     "kmnist": DatasetFacts(10, 1, 28, "Kuzushiji-MNIST"),
     "flowers102": DatasetFacts(102, 3, 224, "Flowers-102"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
-from harness.registry.fields import Fault, nearest, sha256
+from harness.registry.fields import Fault, later, nearest, sha256
 
 DATASETS = (
     "imagenet",
     "imagenet-sample",
     "cifar10",
     "cifar100",
+    "mnist",
     "fashion-mnist",
     "kmnist",
     "flowers102",
@@ -20,6 +22,7 @@ DATASETS = (
 )
 METRICS = (
     "top1_pct",
+    "top1_error_pct",
     "top3_pct",
     "top5_pct",
     "loss",
@@ -29,6 +32,20 @@ METRICS = (
     "flops_reduction_pct",
     "flops_remaining_pct",
     "kept_pct",
+    "density_pct",
+    "weights_thousands",
+    "flops_thousands",
+    "activations_pct",
+    "gain_over_dense_pp",
+    "early_gain_over_dense_pp",
+    "compression_ratio",
+    "size_kb",
+    "weight_bits",
+    "index_bits",
+    "shared_pct",
+    "huffman_weight_bits",
+    "huffman_index_bits",
+    "huffman_pct",
 )
 FLOPS_CONVENTIONS = (
     "macs",
@@ -36,6 +53,7 @@ FLOPS_CONVENTIONS = (
     "rd-macs-ratio",
     "ftwt-reported",
     "ip-kept-ratio",
+    "macs-times-activations",
 )
 FORMATS = (
     "plain",
@@ -49,6 +67,21 @@ FORMATS = (
     "squeezenet-net",
     "efficientnet-lite0",
 )
+LAYER_METRICS = (
+    "sparsity_pct",
+    "density_pct",
+    "weights_thousands",
+    "flops_thousands",
+    "activations_pct",
+    "flops_remaining_pct",
+    "weight_bits",
+    "index_bits",
+    "shared_pct",
+    "huffman_weight_bits",
+    "huffman_index_bits",
+    "huffman_pct",
+)
+BOUNDS = ("at least", "at most")
 GRANULARITIES = ("unstructured", "structured", "dynamic", "dense")
 INTERPOLATIONS = ("bilinear", "bicubic")
 CHANNELS = ("rgb", "bgr", "gray")
@@ -60,6 +93,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SOURCE = re.compile(
     r"https?://[^\s/]+/\S+\Z|gdrive:[A-Za-z0-9_-]{20,}\Z|(?:data|shipped):(?!/)\S+\Z"
 )
+
+
+def is_metric(name: str) -> bool:
+    """Whether `name` is a published metric: of the network, or "metric.layer" of one layer."""
+    metric, dot, layer = name.partition(".")
+    return (metric in LAYER_METRICS and layer != "") if dot else metric in METRICS
 
 
 def require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -178,9 +217,13 @@ class Published:
     note: str = ""
     std: str | None = None
     n_runs: int | None = None
+    assumed_std: str | None = later(None)  # where none is printed; the note says where it is from
+    bound: str | None = later(None)  # at least | at most: printed as "more than", "up to"
 
     def __post_init__(self) -> None:
-        for name in ("text", "std"):
+        if self.bound is not None:
+            require_one_of("bound", self.bound, BOUNDS)
+        for name in ("text", "std", "assumed_std"):
             number = getattr(self, name)
             if number is not None and not NUMBER.match(number):
                 raise Fault((name,), f'{number!r} is not a printed number such as "75.03"')
@@ -227,6 +270,16 @@ class Entry:
             if not ID.match(alias) or alias == self.id:
                 raise Fault(("aliases", i), f"{alias!r} cannot be an alias of {self.id!r}")
         require_one_of("granularity", self.granularity, GRANULARITIES)
+
+    @property
+    def top1(self) -> Published | None:
+        """The printed top-1; where its error is printed instead, 100 minus that."""
+        error = self.published.get("top1_error_pct")
+        if "top1_pct" in self.published or error is None:
+            return self.published.get("top1_pct")
+        told = f"printed as an error of {error.text} %"
+        note = f"{told}; {error.note}" if error.note else told
+        return replace(error, text=str(100 - Decimal(error.text)), note=note)
 
 
 def entry_sha256(entry: Entry) -> str:

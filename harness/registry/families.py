@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from harness.errors import RegistryError
 from harness.registry import plain_yaml
-from harness.registry.entries import METRICS, Entry, Published
+from harness.registry.entries import METRICS, Entry, Published, is_metric
 from harness.registry.fields import Fault, build, nearest
 from harness.registry.plain_yaml import Document, List, Map
 
@@ -24,7 +24,7 @@ _MERGED = ("settings", "published", "checkpoint")
 _ROW_ONLY = ("id", "aliases")
 _FIELDS = tuple(f.name for f in dataclasses.fields(Entry) if f.name != "suites")
 _FAMILY = (*(f for f in _FIELDS if f not in _ROW_ONLY), "rows", "columns", "table", "doubts")
-_CELL_DEFAULTS = ("source", "n_runs")
+_CELL_DEFAULTS = ("source", "n_runs", "assumed_std")
 _WORD = re.compile(r"\S+")
 
 Path = tuple[object, ...]
@@ -133,7 +133,7 @@ def _published(mapping: Mapping[str, object]) -> dict[str, Published]:
         if metric in _CELL_DEFAULTS:
             continue
         place = ("published", metric)
-        if metric not in METRICS:
+        if not is_metric(metric):
             msg = f"unknown metric {metric!r}{nearest(metric, (*METRICS, *_CELL_DEFAULTS))}"
             raise Fault(place, msg, on_key=True)
         own = cell if isinstance(cell, Mapping) else {"text": cell}
@@ -165,7 +165,7 @@ def _row_of_cells(
             continue
         if column.startswith("settings."):
             settings[column.removeprefix("settings.")] = plain_yaml.scalar(cell)
-        elif column in METRICS:
+        elif is_metric(column):
             reason = doubted.get(column)
             doubt = {"suspect": True, "note": reason} if reason else {}
             published[column] = {"text": cell, **doubt}
@@ -180,8 +180,9 @@ def _columns(document: Document, family: Map, path: Path) -> tuple[str, ...]:
         raise document.error((*path, "columns"), "a table needs `columns`, a list of names")
     known = (*(f for f in _FIELDS if f not in _MERGED), *METRICS)
     for i, column in enumerate(columns):
-        if column not in known and not str(column).startswith("settings."):
-            msg = f"unknown column {column!r}{nearest(str(column), known)}"
+        named = str(column)
+        if named not in known and not is_metric(named) and not named.startswith("settings."):
+            msg = f"unknown column {column!r}{nearest(named, known)}"
             raise document.error((*path, "columns", i), msg)
     if "id" not in columns:
         raise document.error((*path, "columns"), "one of the columns must be `id`")
@@ -200,7 +201,7 @@ def _doubts(document: Document, family: Map, path: Path) -> dict[str, dict[str, 
         if not isinstance(cells, Map):
             raise document.error((*place, id_), f"expected {{metric: reason}}, found {cells!r}")
         for metric, reason in cells.items():
-            if metric not in METRICS or metric not in columns:
+            if not is_metric(metric) or metric not in columns:
                 msg = f"no column of this table is the metric {metric!r}"
                 raise document.error((*place, id_, metric), msg, on_key=True)
             if not isinstance(reason, str) or not reason:

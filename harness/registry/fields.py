@@ -99,25 +99,39 @@ def convert(value: object, hint: object, path: Path) -> object:
     return _convert_scalar(value, hint, path)
 
 
-def plain(value: object) -> object:
+def plain(value: object, hashed: bool = False) -> object:
     """`value` rebuilt from dict, list and scalars only, dataclasses included. JSON-ready.
 
     Objects with a `text` form of their own (`as_text`) become that text.
+    hashed: without the fields that no hash sees.
     """
     if hasattr(value, "as_text"):
         return value.as_text()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {
+            f.name: plain(item, hashed)
+            for f, item in items
+            if not (hashed and "later" in f.metadata and item == f.default)
+        }
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, hashed) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, hashed) for item in value]
     return value
 
 
+def later(default: T) -> T:
+    """A dataclass field that came after results were stored; at its default no hash sees it."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def sha256(value: object, without: tuple[str, ...] = ()) -> str:
-    """Hex sha256 of the canonical JSON of a dataclass; top-level fields `without` are left out."""
-    mapping = plain(value)
+    """Hex sha256 of the canonical JSON of a dataclass; top-level fields `without` are left out.
+
+    So are fields made by `later` that hold their default.
+    """
+    mapping = plain(value, hashed=True)
     if isinstance(mapping, dict):
         mapping = {key: item for key, item in mapping.items() if key not in without}
     text = json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

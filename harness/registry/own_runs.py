@@ -102,6 +102,7 @@ def local_pruning(
     dataset: str,
     start: str | None,
     target: float,
+    dense: str | None = None,
     rounds: int,
     finetune: str,
     recipe_name: str | None = None,
@@ -111,11 +112,12 @@ def local_pruning(
 ) -> Planned:
     """Entry and recipe of a user's pruning run.
 
+    dense: length of a training from fresh weights that comes first, instead of `start` or a file.
     Every round removes the same share of what is left: 1 - (1 - target)^(1/rounds).
     """
     standard = registry.defaults[_known(registry, dataset)].finetune
     plan = {
-        "epochs": "0",
+        "length": dense or "0ep",
         "prune.count": str(rounds),
         "prune.amount": repr(1.0 - (1.0 - target) ** (1.0 / rounds)),
         "prune.finetune": finetune,

@@ -111,6 +111,11 @@ class Registry:
         """FLOPs convention of the entry's paper; plain MACs for a user's own run."""
         return "macs" if entry.paper == LOCAL else self.papers[entry.paper].flops_convention
 
+    def assumed_of(self, entry: Entry, recipe: Recipe) -> str:
+        """What of `recipe` the source of `entry` does not say; "" for networks that are our own."""
+        own = entry.paper == LOCAL or self.papers[entry.paper].own
+        return "" if own else recipe.assumed
+
     def settings_of(self, entry: Entry) -> dict[str, object]:
         """Method settings of `entry`: those of its recipe, overridden by its own."""
         shared = self.recipes[entry.recipe].settings if entry.recipe else {}

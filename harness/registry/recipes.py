@@ -11,14 +11,32 @@ from dataclasses import dataclass, field
 from harness.errors import ProtocolError
 from harness.registry import plain_yaml
 from harness.registry.entries import require_id, require_one_of
-from harness.registry.fields import Fault, build, nearest, plain, sha256
+from harness.registry.fields import Fault, build, later, nearest, plain, sha256
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
-SCHEDULES = ("constant", "cosine", "multistep", "step")
+SCHEDULES = ("constant", "cosine", "multistep", "step", "inverse")
 UNITS = ("epoch", "step")
-INITS = ("default", "kaiming_fan_in", "kaiming_fan_out")
+INITS = (
+    "default",
+    "kaiming_fan_in",
+    "kaiming_fan_out",
+    "variance_scaling",
+    "caffe_xavier",
+    "glorot_normal",
+)
 PRECISIONS = ("fp32", "amp-fp16", "amp-bf16")
-SPECIFIED_BY = ("paper", "assumed")
+SPECIFIED_BY = ("paper", "code", "assumed")
+PARTS = (
+    "optimizer",
+    "schedule",
+    "length",
+    "batch",
+    "data",
+    "initialisation",
+    "pruning",
+    "selection",
+    "runs",
+)
 SELECTIONS = ("last", "best")
 START_BASELINE = "baseline"  # Recipe.start: the weights of the entry's own baseline
 _DURATION = re.compile(r"(\d+)(ep|it)\Z")
@@ -72,10 +90,11 @@ class Optimizer:
     betas: tuple[float, float] = (0.9, 0.999)  # adam, adamw
     eps: float = 1e-8  # adam, adamw, adadelta
     rho: float = 0.9  # adadelta
+    bias_lr_factor: float = later(1.0)  # biases learn at this multiple of lr (Caffe's lr_mult)
 
     def __post_init__(self) -> None:
         require_one_of("name", self.name, OPTIMIZERS)
-        _at_least(self, 0.0, "lr", "weight_decay", "eps")
+        _at_least(self, 0.0, "lr", "weight_decay", "eps", "bias_lr_factor")
         for name in ("momentum", "rho"):
             if not 0 <= getattr(self, name) < 1:
                 raise Fault((name,), f"{getattr(self, name)} is outside [0, 1)")
@@ -91,6 +110,7 @@ class LrSchedule:
     cosine     0.5 (1 + cos(pi (p-w)/(T-w))) of the base rate, T = t_max or the run's length
     multistep  x gamma at each milestone: the first position that has the lower rate
     step       x gamma every `every`
+    inverse    x (1 + gamma p)^-power (Caffe's policy "inv")
     Warm-up of w: (p+1)/w of the base rate at position p < w.
     """
 
@@ -101,6 +121,7 @@ class LrSchedule:
     every: int | None = None
     gamma: float = 0.1
     t_max: int | None = None  # units
+    power: float | None = later(None)  # inverse
 
     def __post_init__(self) -> None:
         require_one_of("kind", self.kind, SCHEDULES)
@@ -112,6 +133,8 @@ class LrSchedule:
             raise Fault(("milestones",), f"{list(self.milestones)} does not ascend")
         if (self.kind == "step") != (self.every is not None):
             raise Fault(("every",), "`every` belongs to kind step, which needs it")
+        if (self.kind == "inverse") != (self.power is not None):
+            raise Fault(("power",), "`power` belongs to kind inverse, which needs it")
         if self.every is not None and self.every < 1:
             raise Fault(("every",), f"{self.every} is below 1")
         if self.t_max is not None and (self.kind != "cosine" or self.t_max <= self.warmup):
@@ -137,18 +160,23 @@ class PruneRounds:
     """Rounds of pruning, each followed by fine-tuning with a fresh optimizer and schedule."""
 
     count: int
-    amount: float  # fraction of what is still there that each round removes
+    amount: float | None  # fraction of what is left that each round removes; null: the settings say
     finetune: Duration  # after each round
+    lr: float | None = later(None)  # of the fine-tuning; null = the recipe's
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise Fault(("count",), f"{self.count} rounds; at least 1 is needed")
-        if not 0 < self.amount < 1:
+        if self.amount is not None and not 0 < self.amount < 1:
             raise Fault(("amount",), f"{self.amount} is outside (0, 1)")
+        if self.lr is not None:
+            _at_least(self, 0.0, "lr")
 
     @property
-    def targets(self) -> tuple[float, ...]:
-        """Sparsity after each round."""
+    def targets(self) -> tuple[float | None, ...]:
+        """Sparsity after each round; None where the method's settings say."""
+        if self.amount is None:
+            return (None,) * self.count
         return tuple(1 - (1 - self.amount) ** t for t in range(1, self.count + 1))
 
 
@@ -164,7 +192,9 @@ class Recipe:
     length: Duration
     batch: int  # over all processes
     optimizer: Optimizer
-    specified_by: str  # paper: every number is from the paper or its code | assumed: see note
+    # paper: every number is from the paper or its code | code: from the code, where the paper says
+    # otherwise or nothing | assumed: the note says what had to be assumed
+    specified_by: str
     schedule: LrSchedule = LrSchedule()
     label_smoothing: float = 0.0
     augmentation: Augmentation = Augmentation()
@@ -177,7 +207,10 @@ class Recipe:
     settings: Mapping[str, object] = field(default_factory=dict)  # of the method; entries override
     # Epoch the source prints and starts its next stage from; "best" = on the test set. Our number
     # is the last epoch's either way; the best one's weights are then kept beside it.
-    selects: str = "last"
+    selects: str = later("last")
+    # Who says what, part by part (PARTS -> SPECIFIED_BY); "assumed" parts are ours, and a verdict
+    # names them. Empty = as `specified_by` says of all of them.
+    parts: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -192,6 +225,30 @@ class Recipe:
                 raise Fault((name,), f"{getattr(self, name)} is outside [0, 1)")
         if self.specified_by == "assumed" and not self.note:
             raise Fault(("note",), "an assumed recipe needs a note that says what is assumed")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        for part, source in self.parts.items():
+            if part not in PARTS:
+                raise Fault(("parts", part), f"unknown part{nearest(part, PARTS)}", on_key=True)
+            if source not in SPECIFIED_BY:
+                msg = f"unknown source {source!r}{nearest(str(source), SPECIFIED_BY)}"
+                raise Fault(("parts", part), msg)
+        if self.parts and bool(self.assumed_parts) != (self.specified_by == "assumed"):
+            msg = f"parts assumed: {', '.join(self.assumed_parts) or 'none'}, contrary to"
+            raise Fault(("specified_by",), f"{msg} specified_by: {self.specified_by}")
+
+    @property
+    def assumed(self) -> str:
+        """What of the protocol is ours, in words; "" if nothing is."""
+        if self.specified_by != "assumed":
+            return ""
+        return ", ".join(self.assumed_parts) or self.note
+
+    @property
+    def assumed_parts(self) -> tuple[str, ...]:
+        """The parts of the protocol that are ours, in the order of PARTS."""
+        return tuple(part for part in PARTS if self.parts.get(part) == "assumed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +269,8 @@ def from_mapping(name: str, mapping: Mapping[str, object]) -> Recipe:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Hash of the protocol without its note.
-
-    `selects` came later: left at its default, it leaves the hashes of earlier results alone.
-    """
-    later = ("selects",) if recipe.selects == "last" else ()
-    return sha256(recipe, without=("note", *later))
+    """Hash of the protocol without what is only told of it."""
+    return sha256(recipe, without=("note", "parts"))
 
 
 def with_overrides(
@@ -265,6 +318,9 @@ def learning_rate(
     if schedule.kind == "step":
         assert schedule.every is not None
         return base_lr * schedule.gamma ** (position // schedule.every)
+    if schedule.kind == "inverse":
+        assert schedule.power is not None
+        return base_lr * (1 + schedule.gamma * position) ** -schedule.power
     return base_lr
 
 
@@ -276,7 +332,7 @@ def _known_keys() -> tuple[str, ...]:
         "augmentation": Augmentation,
         "prune": PruneRounds,
     }
-    fixed = ("name", "version", "specified_by", "note", "settings", *parts)
+    fixed = ("name", "version", "specified_by", "parts", "note", "settings", *parts)
     keys = ["epochs", "steps"]
     keys += [item.name for item in dataclasses.fields(Recipe) if item.name not in fixed]
     for part, kind in parts.items():

@@ -12,16 +12,22 @@ from harness.results import Kind, Link, addresses, failed, latest
 
 REPRODUCED, CONTRADICTED, UNCHECKED = "reproduced", "contradicted", "cannot be checked"
 OUTCOMES = (REPRODUCED, CONTRADICTED, UNCHECKED)
-AGREES = ("exact", "match", "near", "consistent")
+AGREES = ("exact", "match", "near", "consistent", "reached")
 
 NO_NUMBER = "no accuracy is published to compare with"
 SUBSET = "measured on a subset or stand-in data only"
+NOT_REACHED = "not reached by a protocol that is partly ours"
 DOUBTFUL = "the printed number is doubtful"
 MISSING_PART = "something needed is missing"
 NO_FILE = "no checkpoint was published, and nobody retrained it here"
 GONE = "the published file is gone"
 UNREAD = "a file is published, not measured here yet"
-_WITHOUT_JUDGEMENT = {"reported": NO_NUMBER, "smoke": SUBSET, "suspect": DOUBTFUL}
+_WITHOUT_JUDGEMENT = {
+    "reported": NO_NUMBER,
+    "smoke": SUBSET,
+    "suspect": DOUBTFUL,
+    "not reached": NOT_REACHED,
+}
 
 
 @dataclass(frozen=True, slots=True)

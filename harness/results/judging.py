@@ -26,6 +26,7 @@ class Measured:
     # Retrained: metric or method's figure -> one value per seed.
     per_seed_pct: Mapping[str, Sequence[float]] | None = None
     smoke: str = ""
+    assumed: str = ""  # which parts of a retrained protocol are ours
 
 
 def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
@@ -40,6 +41,9 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
             found[name] = replace(
                 contradiction, measured=found[name].measured, delta=found[name].delta
             )
+    if "top1_pct" not in found and entry.top1 is not None:  # its error was printed, and is judged
+        value = _value("top1_pct", measured)
+        found["top1_pct"] = verdict.not_judged(entry.top1, value, "reported", entry.top1.note)
     for name, value in _always(entry, measured).items():
         found.setdefault(name, verdict.reported(value))
     return found
@@ -63,7 +67,7 @@ def _one(name: str, published: Published, entry: Entry, measured: Measured) -> C
     if published.suspect:
         value = _value(name, measured)
         return verdict.not_judged(published, value, "suspect", published.note or "doubtful cell")
-    judged = _JUDGES.get(name)
+    judged = _JUDGES.get(name.partition(".")[0])
     if judged is None:
         value = _value(name, measured)
         return verdict.not_judged(published, value, "reported", "shown, not judged")
@@ -75,11 +79,19 @@ def _accuracy(name: str, published: Published, measured: Measured) -> Comparison
     if measured.smoke or value is None:
         return verdict.not_judged(published, value, "smoke", measured.smoke or "not measured")
     if measured.per_seed_pct and name in measured.per_seed_pct:
-        return verdict.judge_retrained(published, measured.per_seed_pct[name])
+        return _retrained(published, measured.per_seed_pct[name], measured)
     return verdict.judge_accuracy(published, value, measured.n_total, measured.approximate_images)
 
 
+def _retrained(published: Published, seeds: Sequence[float], measured: Measured) -> Comparison:
+    if measured.assumed:
+        return verdict.judge_reached(published, seeds, measured.assumed)
+    return verdict.judge_retrained(published, seeds)
+
+
 def _sparsity(name: str, published: Published, measured: Measured) -> Comparison:
+    if "." in name:  # of one layer
+        return _figure(name, published, measured)
     cost = measured.cost
     return verdict.judge_sparsity(published, cost.prunable_nnz, cost.prunable_total)
 
@@ -108,7 +120,7 @@ def _figure(name: str, published: Published, measured: Measured) -> Comparison:
     if measured.smoke and (seeds or measured.cost.spread):  # depends on images or on training
         return verdict.not_judged(published, value, "smoke", measured.smoke)
     if seeds:
-        return verdict.judge_retrained(published, seeds)
+        return _retrained(published, seeds, measured)
     return verdict.judge_count(published, value)
 
 
@@ -118,6 +130,7 @@ def _value(name: str, measured: Measured) -> float | None:
         return _mean(name, measured, measured.cost.extra[name])
     plain: dict[str, Callable[[], float]] = {
         "top1_pct": lambda: measured.counts.top1_pct,
+        "top1_error_pct": lambda: 100.0 - measured.counts.top1_pct,
         "top3_pct": lambda: measured.counts.top3_pct,
         "top5_pct": lambda: measured.counts.top5_pct,
         "loss": lambda: measured.counts.loss,
@@ -126,11 +139,32 @@ def _value(name: str, measured: Measured) -> float | None:
         ),
         "params_millions": lambda: measured.cost.prunable_nnz / 1e6,
     }
-    return _mean(name, measured, plain[name]()) if name in plain else None
+    if name in plain:
+        return _mean(name, measured, plain[name]())
+    return _counted(name, measured.cost)
+
+
+def _counted(name: str, cost: Cost) -> float | None:
+    """A metric of the network, or "metric.layer" of one layer, that integer counts determine."""
+    metric, dot, layer = name.partition(".")
+    rows = [row for row in cost.layers if not dot or row.name == layer]
+    total, nnz = sum(row.total for row in rows), sum(row.nnz for row in rows)
+    if not rows or not total:
+        return None
+    counts = {
+        "density_pct": 100.0 * nnz / total,
+        "sparsity_pct": 100.0 * (total - nnz) / total,
+        "weights_thousands": total / 1e3,
+        "flops_thousands": 2 * sum(row.macs_dense for row in rows) / 1e3,
+        "compression_ratio": total / max(1, nnz),
+        "size_kb": 4 * cost.params / 1e3,
+    }
+    return counts.get(metric)
 
 
 _JUDGES: dict[str, Callable[[str, Published, Measured], Comparison]] = {
     "top1_pct": _accuracy,
+    "top1_error_pct": _accuracy,
     "top3_pct": _accuracy,
     "top5_pct": _accuracy,
     "sparsity_pct": _sparsity,
@@ -139,4 +173,18 @@ _JUDGES: dict[str, Callable[[str, Published, Measured], Comparison]] = {
     "flops_remaining_pct": _figure,
     "flops_reduction_pct": _figure,
     "kept_pct": _figure,
+    "density_pct": _figure,
+    "weights_thousands": _figure,
+    "flops_thousands": _figure,
+    "activations_pct": _figure,
+    "gain_over_dense_pp": _figure,
+    "early_gain_over_dense_pp": _figure,
+    "compression_ratio": _figure,
+    "size_kb": _figure,
+    "weight_bits": _figure,
+    "index_bits": _figure,
+    "shared_pct": _figure,
+    "huffman_weight_bits": _figure,
+    "huffman_index_bits": _figure,
+    "huffman_pct": _figure,
 }

@@ -159,6 +159,7 @@ class Run(_Model):
     epochs: float
     steps: int
     wall_s: float
+    cpu_s: float | None = None  # of the training itself; None: not measured
     history: tuple[dict[str, float], ...] = ()
     nnz: int | None = None
     figures: dict[str, float] = Field(default_factory=dict)  # by the method, of the last epoch

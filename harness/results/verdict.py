@@ -5,10 +5,13 @@ Statuses, from best to worst:
   match                          within 0.10 points
   near                           within 0.30 points
   consistent                     retrained: the means agree within two standard errors
+  reached                        retrained by a protocol that is partly ours: likewise
   reported                       nothing was published to compare with
   smoke                          subset or stand-in data: a number, never a judgement
   cannot check                   something needed is missing
   suspect                        the published cell is doubtful: shown, not judged
+  not reached                    retrained by a protocol that is partly ours: the means differ,
+                                 which contradicts nobody
   published figure inconsistent  the paper's own numbers contradict each other
   inconsistent                   retrained: the means differ
   mismatch                       re-evaluated: further away than any tolerance
@@ -28,10 +31,12 @@ STATUSES = (
     "match",
     "near",
     "consistent",
+    "reached",
     "reported",
     "smoke",
     "cannot check",
     "suspect",
+    "not reached",
     "published figure inconsistent",
     "inconsistent",
     "mismatch",
@@ -45,7 +50,7 @@ NEAR_PP = 0.30
 STD_FLOOR_PP = 0.20  # s is floored here: few seeds underestimate the spread
 CLAIM_SHARE = 0.5  # fewer than this share of the claimed zeros contradicts the claim
 
-ACCURACY = ("top1_pct", "top3_pct", "top5_pct")
+ACCURACY = ("top1_pct", "top1_error_pct", "top3_pct", "top5_pct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +107,53 @@ def judge_retrained(published: Published, measured: Sequence[float]) -> Comparis
     Standard deviations use ddof = 1 and are floored at 0.2 pp; an unknown number of published runs
     counts as one.
     """
-    n = len(measured)
-    mean = math.fsum(measured) / n
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in measured) / (n - 1)) if n > 1 else 0.0
-    s = max(spread, STD_FLOOR_PP)
-    s_published = max(float(published.std or 0.0), STD_FLOOR_PP)
-    n_published = published.n_runs or 1
-    limit = 2.0 * math.sqrt(s_published**2 / n_published + s**2 / n)
+    mean = math.fsum(measured) / len(measured)
+    limit = _two_standard_errors(published, measured, STD_FLOOR_PP)
     delta = abs(mean - published.value)
     agrees = _within(delta, limit)
     status = "consistent" if agrees else "inconsistent"
     sign = "<=" if agrees else ">"
-    reason = f"|Δ| = {delta:.2f} pp {sign} 2 standard errors = {limit:.2f} pp (n={n} seeds)"
+    seeds = f"n={len(measured)} seeds"
+    reason = f"|Δ| = {delta:.2f} pp {sign} 2 standard errors = {limit:.2f} pp ({seeds})"
     return _compared(published, mean, limit, status, reason)
+
+
+def judge_reached(published: Published, measured: Sequence[float], assumed: str) -> Comparison:
+    """Compare the mean over seeds with the printed one, where parts of the protocol are ours.
+
+    Reached if |Δ| <= 2 standard errors + half a printed digit; a bound counts only on its own side.
+    The spread that a source does not print is the row's `assumed_std`, else 0.2 pp; our own is
+    floored at it. assumed: which parts are ours. The reason says what the test could resolve.
+    """
+    mean = math.fsum(measured) / len(measured)
+    floor = float(published.assumed_std or STD_FLOOR_PP)
+    limit = _two_standard_errors(published, measured, floor) + published.half_unit
+    delta = mean - published.value
+    apart = {"at least": -delta, "at most": delta}.get(published.bound or "", abs(delta))
+    status = "reached" if _within(apart, limit) else "not reached"
+    wanted = f"{published.bound} {published.text}: " if published.bound else ""
+    reason = (
+        f"{wanted}Δ = {delta:+.2f}, resolved from {limit:.2f} on (n={len(measured)} seeds; "
+        f"{_spread_told(published, floor)}); assumed: {assumed}"
+    )
+    return _compared(published, mean, limit, status, reason)
+
+
+def _two_standard_errors(published: Published, measured: Sequence[float], floor: float) -> float:
+    n = len(measured)
+    mean = math.fsum(measured) / n
+    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in measured) / (n - 1)) if n > 1 else 0.0
+    s_published = max(float(published.std or 0.0), floor)
+    return 2.0 * math.sqrt(s_published**2 / (published.n_runs or 1) + max(spread, floor) ** 2 / n)
+
+
+def _spread_told(published: Published, floor: float) -> str:
+    """What the source says of its spread, and what was taken where it says nothing."""
+    if published.std is not None and published.n_runs is not None:
+        return f"printed ±{published.std} of {published.n_runs} runs"
+    runs = f"{published.n_runs} runs" if published.n_runs else "one run"
+    taken = f"±{published.std or f'{floor:g}'} of {runs}"
+    return f"no ± printed, {taken} assumed" if published.std is None else f"{taken} assumed"
 
 
 def judge_count(published: Published, measured: float) -> Comparison:

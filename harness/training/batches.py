@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.data import (
     STREAMED,
     Augment,
+    EvaluationBatches,
     FolderTrainBatches,
     Normalise,
     TrainBatches,
@@ -24,7 +25,7 @@ from harness.data import (
     stacked,
 )
 from harness.errors import ProtocolError
-from harness.registry import Augmentation, Evaluation, Recipe, input_shape
+from harness.registry import EVALUATION_BATCH, Augmentation, Evaluation, Recipe, input_shape
 from harness.system import rank, world_size
 from methods.base import Method
 
@@ -57,6 +58,17 @@ def train_batches(
     if recipe.validation_frac:
         images = images.take(split_rows(len(images), recipe.validation_frac, seed)[0])
     return TrainBatches(images, augment=_augment(recipe.augmentation), **common)
+
+
+def validation_batches(
+    recipe: Recipe, evaluation: Evaluation, root: Path | None, device: str, seed: int
+) -> EvaluationBatches | None:
+    """The part of the training images that the recipe holds back, prepared as for evaluation."""
+    if not recipe.validation_frac:
+        return None
+    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    held = images.take(split_rows(len(images), recipe.validation_frac, seed)[1])
+    return resident_batches(held, evaluation, device, EVALUATION_BATCH)
 
 
 def split_rows(total: int, frac: float, seed: int) -> tuple[Tensor, Tensor]:

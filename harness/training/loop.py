@@ -38,7 +38,7 @@ from harness.system import (
 )
 from harness.training.generators import generator_states, restore_generators
 from harness.training.meter import Meter
-from harness.training.optimizers import build_optimizer, set_learning_rate
+from harness.training.optimizers import build_optimizer, set_learning_rate, usual_groups
 from harness.training.resume import RunFolder
 from harness.training.signals import StopRequest, deferred, signal_name
 from methods.base import Method, Schedule
@@ -71,6 +71,7 @@ class Job:
     save_every_s: float = 120.0
     speed: Speed = field(default_factory=Speed)
     progress: Progress = field(default_factory=Silent)
+    validate: Callable[[nn.Module], Evaluated] | None = None  # on the part that is held back
     attach: bool = True  # False: the method holds masks already (fine-tuning of a pruned model)
 
 
@@ -85,6 +86,7 @@ class Trained:
     epochs: float
     steps: int  # of the optimizer
     wall_s: float  # over all sessions of a resumed run
+    cpu_s: float  # likewise, of all threads of this process
     history: HISTORY
 
 
@@ -120,7 +122,8 @@ class _Loop:
         self.history: list[dict[str, float]] = []
         self.last: Evaluated | None = None
         self.meter = Meter(job.device)
-        self.wall_before = 0.0
+        self.wall_before = self.cpu_before = 0.0
+        self.cpu_started = time.process_time()
         self.started = self.saved = self.shown = time.perf_counter()
         self.shown_step = self.images = 0  # images since the last look
 
@@ -132,9 +135,8 @@ class _Loop:
         if job.speed.channels_last:
             job.model.to(memory_format=torch.channels_last)
         groups = self.method.parameter_groups(job.model)
-        self.optimizer = build_optimizer(
-            self.recipe.optimizer, groups or [{"params": list(job.model.parameters())}]
-        )
+        spec = self.recipe.optimizer
+        self.optimizer = build_optimizer(spec, groups or usual_groups(job.model, spec))
         self.method.bind(self.optimizer)
         parallel = replicate(job.model, job.device)
         self.forward: Callable[[Tensor], Tensor] = (
@@ -151,6 +153,8 @@ class _Loop:
         job.progress.stage(f"train {self.recipe.name} seed {job.seed}", total=self.total)
         job.progress.advance(self.step)
         self.shown_step = self.step
+        if self.step == 0 and job.attach and self.total:
+            self.method.begin_training(job.batches.epoch(0))
         while self.step < self.total:
             epoch, done = divmod(self.step, self.per_epoch)
             if done == 0:
@@ -292,6 +296,7 @@ class _Loop:
 
     def _row(self, epoch: int, loss: float, evaluated: Evaluated) -> dict[str, float]:
         zeros = sparsity(self.job.model)
+        held = self.job.validate(self.job.model).counts if self.job.validate else None
         return {
             "epoch": float(epoch),
             "train_loss": loss,
@@ -300,6 +305,7 @@ class _Loop:
             "sparsity_pct": 100.0 * zeros.sparsity(),
             "collapsed_layers": float(len(zeros.collapsed)),
             "lr": self.lr,
+            **({"val_top1_pct": held.top1_pct, "val_loss": held.loss} if held else {}),
         }
 
     def _save(self) -> None:
@@ -319,6 +325,7 @@ class _Loop:
                     "history": self.history,
                     "losses": losses,
                     "wall_s": self._wall(),
+                    "cpu_s": self._cpu(),
                 }
             )
         wait_for_all()
@@ -338,10 +345,14 @@ class _Loop:
         self.history = state["history"]
         self.meter.restore(state["losses"])
         self.wall_before = state["wall_s"]
+        self.cpu_before = state.get("cpu_s", 0.0)  # states of earlier versions do not have it
         self.job.progress.note(f"resumed at step {self.step} of {self.total}")
 
     def _wall(self) -> float:
         return self.wall_before + time.perf_counter() - self.started
+
+    def _cpu(self) -> float:
+        return self.cpu_before + time.process_time() - self.cpu_started
 
     def outcome(self) -> Trained:
         """The finished run."""
@@ -356,6 +367,7 @@ class _Loop:
             epochs=self.step / self.per_epoch,
             steps=self.updates,
             wall_s=self._wall(),
+            cpu_s=self._cpu(),
             history=tuple(self.history),
         )
 

@@ -22,6 +22,16 @@ def build_optimizer(spec: Optimizer, groups: Groups) -> torch.optim.Optimizer:
     return _BUILDERS[spec.name](spec, copies)
 
 
+def usual_groups(model: torch.nn.Module, spec: Optimizer) -> Groups:
+    """Every parameter of `model` in one group, or the biases in one of their own at their rate."""
+    if spec.bias_lr_factor == 1.0:
+        return [{"params": list(model.parameters())}]
+    named = list(model.named_parameters())
+    biases = [parameter for name, parameter in named if name.endswith("bias")]
+    others = [parameter for name, parameter in named if not name.endswith("bias")]
+    return [{"params": others}, {"params": biases, "lr": spec.bias_lr_factor * spec.lr}]
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate_of: Callable[[float], float]) -> None:
     """Give every group but the constant ones the rate that `rate_of` makes of its base rate."""
     for group in optimizer.param_groups:

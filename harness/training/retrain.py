@@ -14,6 +14,7 @@ from harness.registry import (
     LOCAL,
     Entry,
     Override,
+    PruneRounds,
     Recipe,
     Registry,
     input_shape,
@@ -110,6 +111,7 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
         per_seed_pct=_per_seed([seed.run for seed in seeds]),
         smoke=smoke_reason(evaluation, plan.test)
         or changed_schedule(entry, plan.training.overrides, plan.start, plan.options.from_file),
+        assumed=plan.registry.assumed_of(entry, plan.recipe),
     )
     procedure = Procedure(
         mode="trained" if plan.recipe.prune is None else "pruned",
@@ -140,6 +142,7 @@ def _per_seed(runs: list[Run]) -> dict[str, list[float]]:
     counts = [run.counts for run in runs]
     return {
         "top1_pct": [c.top1_pct for c in counts],
+        "top1_error_pct": [100.0 - c.top1_pct for c in counts],
         "top3_pct": [c.top3_pct for c in counts],
         "top5_pct": [c.top5_pct for c in counts],
         **{name: [run.figures[name] for run in runs] for name in runs[0].figures},
@@ -177,6 +180,10 @@ def _recipes(change: Override) -> str:
     return "all" if change.was is None else f"the recipe's {change.was}"
 
 
+def _amount(rounds: PruneRounds) -> str:
+    return "prune as set" if rounds.amount is None else f"prune {rounds.amount:g}"
+
+
 def training_notes(
     recipe: Recipe, overrides: tuple[Override, ...], start: Start | None
 ) -> tuple[str, ...]:
@@ -184,7 +191,7 @@ def training_notes(
     notes = [f"trained {recipe.length} with {recipe.name}"] if recipe.length.count else []
     if recipe.prune:
         rounds = recipe.prune
-        notes.append(f"{rounds.count} x (prune {rounds.amount:g}, fine-tune {rounds.finetune})")
+        notes.append(f"{rounds.count} x ({_amount(rounds)}, fine-tune {rounds.finetune})")
     notes += [
         f"{change.key} {change.value} instead of {_recipes(change)}"
         for change in overrides
@@ -194,7 +201,7 @@ def training_notes(
         notes.append(f"started from {start.name} (sha256 {start.facts.sha256[:12]})")
     if recipe.validation_frac:
         share = f"{100 * recipe.validation_frac:g} %"
-        notes.append(f"{share} of the training images, drawn by seed, held back and not used")
+        notes.append(f"{share} of the training images, drawn by seed, held back: never trained on")
     if recipe.selects == "best":
         notes.append("the source prints its best epoch on the test set; here the last epoch counts")
     if world_size() > 1:

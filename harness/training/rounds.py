@@ -18,7 +18,7 @@ from harness.registry import Duration, PruneRounds
 from harness.system import rank, verdict_precision, wait_for_all
 from harness.training.curve_cache import CurveCache
 from harness.training.generators import generator_states, restore_generators
-from harness.training.loop import Job, Trained, train
+from harness.training.loop import HISTORY, Job, Trained, train
 from harness.training.resume import RunFolder
 from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
@@ -54,7 +54,23 @@ def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
         epochs=sum(row["epochs"] for row in history),
         steps=int(sum(row["steps"] for row in history)),
         wall_s=sum(row["wall_s"] for row in history),
+        cpu_s=sum(row.get("cpu_s", 0.0) for row in history),
     )
+
+
+def gains(history: HISTORY) -> dict[str, float]:
+    """What the rounds won over the network they began with, in points of top-1; {} without rounds.
+
+    "gain_over_dense_pp": last iterates of the last round and of the dense network.
+    "early_gain_over_dense_pp": both where their validation loss was lowest, if it was measured.
+    """
+    if not history or "round" not in history[0]:
+        return {}
+    first, last = history[0], history[-1]
+    found = {"gain_over_dense_pp": last["top1_pct"] - first["top1_pct"]}
+    if "early_top1_pct" in first and "early_top1_pct" in last:
+        found["early_gain_over_dense_pp"] = last["early_top1_pct"] - first["early_top1_pct"]
+    return found
 
 
 def _rounds(job: Job) -> PruneRounds:
@@ -102,28 +118,45 @@ def _row(trained: Trained, number: int) -> dict[str, float]:
         "epochs": trained.epochs,
         "steps": float(trained.steps),
         "wall_s": trained.wall_s,
+        "cpu_s": trained.cpu_s,
+        **_early(trained),
     }
+
+
+def _early(trained: Trained) -> dict[str, float]:
+    """Where early stopping would have stopped: the epoch of the lowest validation loss."""
+    measured = [row for row in trained.history if "val_loss" in row]
+    if not measured:
+        return {}
+    early = min(measured, key=lambda row: row["val_loss"])
+    return {"early_epoch": early["epoch"], "early_top1_pct": early["top1_pct"]}
 
 
 def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> Trained:
     """Prune to the round's target, unless it was interrupted after that, then fine-tune."""
     if _folder(job, number).load_state() is None:
         target = rounds.targets[number - 1]
-        job.progress.stage(f"round {number}/{rounds.count}: prune to {100 * target:.2f} %")
+        goal = "as set" if target is None else f"target {100 * target:.2f} %"
+        job.progress.stage(f"round {number}/{rounds.count}: prune, {goal}")
         if isinstance(job.method, Keeping):
             stage = f"round {number}/{rounds.count}: distortion curves"
             job.method.store = CurveCache(job.progress, stage)
         try:
             with verdict_precision():  # what a method measures does not depend on TF32 either
-                job.method.prune(job.model, target, calibration())
-        except (ValueError, IndexError) as error:
-            msg = f"round {number}, target {100 * target:.2f} %: {error}"
-            raise ProtocolError(msg) from error
+                if target is None:
+                    job.method.prune_round(job.model, number, rounds.count)
+                else:
+                    job.method.prune(job.model, target, calibration())
+        except (ValueError, IndexError, TypeError) as error:
+            raise ProtocolError(f"round {number}, {goal}: {error}") from error
     return _finetune(job, rounds.finetune, number)
 
 
 def _finetune(job: Job, length: Duration, number: int) -> Trained:
-    recipe = replace(job.recipe, prune=None, length=length)
+    rounds, optimizer = _rounds(job), job.recipe.optimizer
+    if rounds.lr is not None:
+        optimizer = replace(optimizer, lr=rounds.lr)
+    recipe = replace(job.recipe, prune=None, length=length, optimizer=optimizer)
     return train(replace(job, recipe=recipe, folder=_folder(job, number), attach=False))
 
 

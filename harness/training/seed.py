@@ -15,11 +15,11 @@ from harness.profile import figures_of, latency_of
 from harness.registry import final_choices, input_shape, make_method
 from harness.results import Figures, Latency, Run
 from harness.system import rank, wait_for_all
-from harness.training.batches import calibration_images, train_batches
+from harness.training.batches import calibration_images, train_batches, validation_batches
 from harness.training.generators import seed_everything
 from harness.training.loop import Job, Trained, train
 from harness.training.resume import RunFolder, opened
-from harness.training.rounds import prune
+from harness.training.rounds import gains, prune
 from harness.training.setup import Plan, build, rebuilt, run_folder
 from methods.base import Method, Schedule
 
@@ -53,6 +53,9 @@ def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
     figures, best, latency = Figures(), Figures(), None
     if rank() == 0:
         figures = figures_of(method, trained.model, plan.test)
+        figures = figures.model_copy(
+            update={"values": {**figures.values, **gains(trained.history)}}
+        )
         if method.kind == "dynamic" and folder.best.exists():
             kept = rebuilt(plan, seed, folder.best)
             best = figures_of(method, kept, plan.test)
@@ -130,6 +133,7 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
     model = build(plan)
     options, training = plan.options, plan.training
     inputs = (plan.evaluation, options.data_root, options.device, seed)
+    held = validation_batches(plan.recipe, *inputs)
     job = Job(
         model=model,
         method=method,
@@ -143,6 +147,7 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
         save_every_s=training.save_every_s,
         speed=training.speed,
         progress=options.progress,
+        validate=None if held is None else lambda current: evaluate(current, held),
     )
     try:
         if plan.recipe.prune is None:
@@ -161,6 +166,7 @@ def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: 
         epochs=trained.epochs,
         steps=trained.steps,
         wall_s=trained.wall_s,
+        cpu_s=trained.cpu_s,
         history=trained.history,
         figures=figures.values,
         best_figures=best.values,

@@ -15,6 +15,8 @@ from harness.evaluation import checkpoint_facts
 from harness.registry import START_BASELINE, Entry, Recipe, Registry
 from harness.results import CheckpointFacts
 from harness.system import Options
+from methods.base import prunable_layers
+from methods.initialisers import caffe_xavier_, variance_scaling_
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,10 @@ def trained_first(source: Entry) -> bool:
 
 
 def initialise(model: nn.Module, kind: str) -> None:
-    """Draw convolution weights anew as the recipe's `init` says; "default" leaves the model's."""
+    """Draw weights anew as the recipe's `init` says; "default" leaves the model's.
+
+    kaiming_*: convolutions. The others: convolutions and linear layers, their biases become 0.
+    """
     _INITS[kind](model)
 
 
@@ -86,8 +91,22 @@ def _kaiming(mode: Literal["fan_in", "fan_out"]) -> Callable[[nn.Module], None]:
     return draw
 
 
+def _every_layer(draw_: Callable[[Tensor], object]) -> Callable[[nn.Module], None]:
+    def draw(model: nn.Module) -> None:
+        for layer in prunable_layers(model).values():
+            assert isinstance(layer.weight, Tensor)
+            draw_(layer.weight)
+            if isinstance(layer.bias, Tensor):
+                nn.init.zeros_(layer.bias)
+
+    return draw
+
+
 _INITS: dict[str, Callable[[nn.Module], None]] = {
     "default": lambda model: None,
     "kaiming_fan_in": _kaiming("fan_in"),
     "kaiming_fan_out": _kaiming("fan_out"),
+    "variance_scaling": _every_layer(variance_scaling_),
+    "caffe_xavier": _every_layer(caffe_xavier_),
+    "glorot_normal": _every_layer(nn.init.xavier_normal_),
 }

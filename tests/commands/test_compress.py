@@ -55,6 +55,16 @@ def test_stages_can_be_applied_first(weights: Path) -> None:
     assert document["total"]["shared_bytes"] is not None
 
 
+def test_widths_of_layers_and_gaps(weights: Path) -> None:
+    chosen = ("--bits", "8", "--layer-bits", "f*=2", "--index-bits", "5", "--json")
+    matrix = json.loads(run(str(weights), *chosen).stdout)["layers"][0]
+    # A gap of 5 bits reaches 32 positions, so nothing has to be bridged: 6 entries.
+    assert (matrix["entries"], matrix["shared_bytes"]) == (6, 2 + 4 + 16)
+    for wrong in ("f", "f=0", "=3", "f=17"):
+        outcome = run(str(weights), "--layer-bits", wrong)
+        assert outcome.exit_code == 2 and "LAYER=BITS" in outcome.stderr
+
+
 def test_the_table_ends_with_the_sums_and_marks_what_is_unknown(weights: Path) -> None:
     outcome = run(str(weights), "--bits", "1")
 

@@ -109,3 +109,10 @@ def test_timings_are_told_per_machine(bench: Bench) -> None:
     assert text.count("pruned at best 10.00 ms (sparse, 4.00 x)") == 2
     stored = document(bench("show", "str-resnet50-81", "--json"))["latencies"]
     assert [kept["hardware"]["machine"] for kept in stored] == ["m1", "m2"]
+
+
+def test_a_recipe_shows_part_by_part_who_specified_it(bench: Bench) -> None:
+    done = bench("show", "snip-lenet300-mnist-95")
+    (line,) = [text for text in done.stdout.splitlines() if text.startswith("specified by")]
+    assert "optimizer paper" in line and "length assumed" in line
+    assert "specified by  paper" in bench("show", "acdc-resnet50-90").stdout

@@ -60,7 +60,7 @@ def test_take_picks_rows_in_order() -> None:
     assert part.labels.tolist() == [whole.labels[i].item() for i in (5, 2, 5)]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "kmnist", "flowers102"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "kmnist", "flowers102"])
 def test_missing_data_names_folder_link_and_variable(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError) as caught:
         load(name, "test", tmp_path, download=False)

@@ -13,6 +13,7 @@ from harness.data import evaluation_batches, find_pictures, load
 from harness.data.decode_cache import cached
 from harness.data.decoders import Transform
 from harness.registry import Evaluation
+from harness.registry import load as load_registry
 from harness.system.progress import Silent
 
 pytestmark = pytest.mark.realdata
@@ -45,6 +46,34 @@ def test_fashion_mnist_is_official(real: Real, split: str, count: int) -> None:
     assert got.images.shape == (count, 1, 28, 28)
     assert got.labels.bincount().tolist() == [count // 10] * 10
     assert got.official and got.approximate_images == 0
+
+
+@pytest.mark.parametrize(
+    ("split", "counts"),
+    [
+        ("train", [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
+        ("test", [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]),
+    ],
+)
+def test_mnist_is_official(real: Real, split: str, counts: list[int]) -> None:
+    got = load("mnist", split, real("MNIST/raw"), download=False)
+    assert got.images.shape == (sum(counts), 1, 28, 28)
+    assert got.labels.bincount().tolist() == counts
+    assert got.official and got.approximate_images == 0 and got.copy_name == "official"
+
+
+def test_snips_constants_are_those_of_the_training_pictures(real: Real) -> None:
+    pixels = load("mnist", "train", real("MNIST/raw"), download=False).images.double() / 255
+    protocol = load_registry().evaluations["mnist-snip"]
+    assert round(pixels.mean().item(), 7) == protocol.mean[0]
+    assert round(pixels.std(correction=0).item(), 7) == protocol.std[0]
+
+
+def test_caffes_scale_divides_by_256(real: Real) -> None:
+    protocol = load_registry().evaluations["mnist-caffe"]
+    images, _ = next(iter(evaluation_batches(protocol, real("MNIST/raw"), "cpu", 100)))
+    raw = load("mnist", "test", real("MNIST/raw"), download=False).images[:100]
+    assert torch.equal(images, raw.float() / 256)
 
 
 def test_imagenet_sample_has_one_picture_of_each_class(real: Real) -> None:

@@ -18,11 +18,13 @@ from harness.checkpoints import squeezenet_net
 from methods.base import Schedule
 from methods.deep_compression import (
     DeepCompression,
+    Widths,
     layer_size,
     percentile_masks,
     relative_index,
     share_weights,
     size_report,
+    stage_figures,
     std_masks,
     total_size,
 )
@@ -248,3 +250,83 @@ def test_the_published_squeezenet_is_accounted_to_its_own_file_size() -> None:
     assert total.shared_bytes is not None and total.huffman_bytes is not None
     assert total.shared_bytes + header.nbytes == len(data)
     assert total.huffman_bytes < total.shared_bytes < total.pruned_bytes < total.dense_bytes
+
+
+def shared_net(**chosen: object) -> tuple[DeepCompression, nn.Sequential]:
+    """A pruned network after its first epoch began by rule "zeros"."""
+    model = small_net()
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight[layer.weight.abs() < 0.1] = 0
+    method = DeepCompression(DeepCompression.Settings(rule="zeros", share_bits=2, **chosen))
+    method.attach(model, Schedule(epochs=2, steps_per_epoch=1))
+    method.begin_epoch(0)
+    return method, model
+
+
+def step(method: DeepCompression, model: nn.Sequential, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(3, 1, 4, 4)).square().sum().backward()
+    method.after_backward()
+    optimizer.step()
+    method.after_step()
+
+
+def test_training_moves_shared_values_together_and_zeros_stay() -> None:
+    method, model = shared_net(layer_bits={"2": 3})
+    weight, zeros = model[2].weight, model[2].weight == 0
+    groups = weight.detach().unique()
+    assert len(groups) == 2**3 and len(model[0].weight.unique()) == 2**2
+    members = [weight == value for value in groups]
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
+    before = weight.detach().clone()
+    model(torch.ones(3, 1, 4, 4)).square().sum().backward()
+    raw = weight.grad.clone()
+    optimizer.zero_grad()
+    step(method, model, optimizer)
+    for where in members:
+        if not (where & zeros).any():
+            assert len(weight[where].unique()) == 1
+            moved = (before - weight)[where][0] / 1e-3
+            torch.testing.assert_close(moved, raw[where].sum(), rtol=1e-3, atol=1e-4)
+    assert torch.equal(weight == 0, zeros)
+    step(method, model, optimizer)
+    assert len(weight.unique()) == 2**3
+
+
+def test_a_resumed_run_knows_which_weights_belong_together() -> None:
+    method, model = shared_net()
+    other, copy = shared_net()
+    copy.load_state_dict(model.state_dict())
+    other.load_state_dict(method.state_dict())
+    for each, its in ((method, model), (other, copy)):
+        step(each, its, torch.optim.SGD(its.parameters(), 0.01))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), copy.parameters(), strict=True)
+    )
+
+
+def test_figures_of_stages_follow_the_papers_arithmetic() -> None:
+    """Without long gaps a layer takes density x (code + gap) / 32 of float32, and its codebook."""
+    weight = torch.zeros(1000)
+    weight[::4] = torch.arange(250) % 63 + 1.0  # 63 values and the zero: all 6-bit codes
+    model = nn.Sequential(nn.Linear(100, 10))
+    with torch.no_grad():
+        model[0].weight.copy_(weight.view(10, 100))
+    figures = stage_figures(model, Widths(6, gap=5))
+    assert figures["shared_pct"] == pytest.approx(100 * (0.25 * 11 / 32 + 64 / 1000), abs=0.05)
+    assert (figures["weight_bits"], figures["index_bits.0"]) == (6.0, 5.0)
+    assert figures["huffman_index_bits"] == pytest.approx(1.0, abs=0.01)  # one gap but the first
+    assert 5.9 < figures["huffman_weight_bits"] <= 6.0  # 63 values almost equally often
+    bias = 40
+    assert figures["size_kb"] == pytest.approx(figures["huffman_pct"] * 40 / 1000 + bias / 1000)
+    assert figures["compression_ratio"] == pytest.approx(4.040 / figures["size_kb"])
+
+
+@given(st.lists(st.integers(0, 400), unique=True, min_size=1, max_size=30), st.integers(1, 8))
+def test_gaps_of_any_width_lead_back_to_the_positions(places: list[int], gap_bits: int) -> None:
+    flat = torch.zeros(401)
+    flat[places] = 1.0
+    gaps, positions = relative_index(flat, gap_bits)
+    assert gaps.max() < 2**gap_bits
+    assert ((gaps + 1).cumsum(0) - 1)[positions].tolist() == sorted(places)

@@ -57,6 +57,9 @@ PUBLISHED = [
     # 144 + 4,608 + 18,432 weights, 224 of batch norm, 650 of the classifier;
     # 64 positions for the first two convolutions, 16 for the third.
     ("hand", "convnet_tiny", 10, 14_458, 64 * (144 + 4_608) + 16 * 9_216 + 320),
+    # Weights times positions: 576 and 64 behind the convolutions, 1 elsewhere.
+    ("mnist", "lenet300", 10, 266_610, 235_200 + 30_000 + 1_000),
+    ("mnist", "lenet5caffe", 10, 431_080, 576 * 500 + 64 * 25_000 + 400_000 + 5_000),
     # Every width of resnet18_cifar over 4: 697,776 weights of convolutions, 2,400 of batch
     # norm, 1,290 of the classifier; stages of 32, 16, 8 and 4 pixels a side.
     (
@@ -87,7 +90,7 @@ RD_CONV_HEADS = {"resnet50_imagenet": "fc", "vgg16_bn_imagenet": "classifier."}
 
 
 def channels_of(name: str) -> int:
-    return 1 if name == "convnet_tiny" else 3
+    return 1 if name in ("convnet_tiny", "lenet300", "lenet5caffe") else 3
 
 
 @pytest.mark.parametrize(("spec", "name", "classes", "params", "macs"), PUBLISHED)
@@ -164,7 +167,8 @@ def test_layers_equal_the_str_table(name: str) -> None:
 
 # One of each kind: siblings differ in depth or width only, and tracing is slow.
 KINDS = [
-    *("convnet_tiny", "densenet121_cifar", "efficientnet_b0_cifar", "mobilenetv1_cifar"),
+    *("convnet_tiny", "lenet300", "lenet5caffe"),
+    *("densenet121_cifar", "efficientnet_b0_cifar", "mobilenetv1_cifar"),
     *("resnet18_cifar", "resnet20", "resnet20_avgpool", "resnet20_projection", "resnet8_keras"),
     *("squeezenet1_0_caffe", "vgg16_cifar", "vgg16_bn_cifar", "wrn28_10"),
 ]

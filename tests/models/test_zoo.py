@@ -44,6 +44,7 @@ def test_every_name_of_the_project_is_there() -> None:
     expected |= {"mobilenetv1", "mobilenetv1_cifar", "mobilenetv1_cifar_075"}
     expected |= {"mobilenetv1_cifar_050", "wrn28_10", "densenet121_cifar", "efficientnet_b0_cifar"}
     expected |= {"squeezenet1_0_caffe", "resnet20_keras", "resnet8_keras", "convnet_tiny"}
+    expected |= {"lenet300", "lenet5caffe"}
     assert names() == sorted(expected)
 
 

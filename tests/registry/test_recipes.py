@@ -364,3 +364,106 @@ def test_bad_override_is_one_clear_line(key: str, value: str, text: str) -> None
         with_overrides(from_mapping("r", MINIMAL), {key: value})
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_inverse_schedule_is_caffes_inv() -> None:
+    schedule = LrSchedule("inverse", unit="step", gamma=1e-4, power=0.75)
+    rates = [learning_rate(schedule, 0.01, step, 7, 10_000) for step in (0, 1, 5_000, 9_999)]
+    by_hand = [0.01, 0.01 / 1.0001**0.75, 0.01 / 1.5**0.75, 0.01 / 1.9999**0.75]
+    assert rates == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "inverse"}, {"kind": "constant", "power": 0.5}, {"kind": "inv", "power": 1}]
+)
+def test_power_belongs_to_the_inverse_schedule(wrong: dict[str, object]) -> None:
+    with pytest.raises(Fault):
+        from_mapping("wrong", {**MINIMAL, "schedule": wrong})
+
+
+PARTS = {"optimizer": "paper", "length": "assumed", "initialisation": "code", "runs": "assumed"}
+ASSUMED = {**MINIMAL, "specified_by": "assumed", "note": "the length"}
+
+
+def test_parts_say_who_specified_what() -> None:
+    recipe = from_mapping("ours", {**ASSUMED, "parts": PARTS})
+    assert recipe.assumed_parts == ("length", "runs") and recipe.assumed == "length, runs"
+    assert from_mapping("ours", ASSUMED).assumed == "the length"  # one sentence for all of it
+    assert from_mapping("theirs", MINIMAL).assumed == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parts": {"optimiser": "paper"}}, "parts.optimiser: unknown part; did you mean 'optimi"),
+        ({"parts": {"optimizer": "papers"}}, "parts.optimizer: unknown source"),
+        ({"parts": {"optimizer": "paper"}}, "parts assumed: none"),
+        ({"specified_by": "paper", "parts": PARTS}, "parts assumed: length, runs"),
+    ],
+)
+def test_wrong_parts_are_faults(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(Fault) as caught:
+        from_mapping("wrong", {**ASSUMED, **changes})
+    assert words in str(caught.value)
+
+
+def test_fields_that_came_later_and_what_is_only_told_leave_hashes_alone() -> None:
+    plain_one = from_mapping(
+        "one", {**MINIMAL, "prune": {"count": 1, "amount": 0.5, "finetune": "1ep"}}
+    )
+    assert "power" not in str(plain(plain_one, hashed=True)) and "power" in str(plain(plain_one))
+    told = from_mapping("one", {**ASSUMED, "specified_by": "assumed", "parts": PARTS})
+    assert recipe_sha256(told) == recipe_sha256(from_mapping("one", ASSUMED))
+    base = {"name": "sgd", "lr": 0.1}
+    changed = from_mapping("one", {**MINIMAL, "optimizer": {**base, "bias_lr_factor": 2.0}})
+    assert recipe_sha256(changed) != recipe_sha256(from_mapping("one", MINIMAL))
+
+
+def test_rounds_without_an_amount_leave_it_to_the_settings() -> None:
+    prune = {"count": 3, "amount": None, "finetune": "1ep", "lr": 0.01}
+    recipe = from_mapping("rounds", {**MINIMAL, "prune": prune})
+    assert recipe.prune is not None and recipe.prune.targets == (None, None, None)
+    changed, _ = with_overrides(recipe, {"prune.amount": "0.5", "prune.lr": "null"})
+    assert changed.prune is not None
+    assert (changed.prune.targets[0], changed.prune.lr) == (0.5, None)
+
+
+# Section by section of the MNIST description: length, batch, optimizer, rate, momentum, decay.
+MNIST = {
+    "snip-mnist-75k": ("75000it", 100, "sgd", 0.1, 0.9, 5e-4, "variance_scaling"),
+    "snip-mnist-released": ("10000it", 100, "sgd", 0.1, 0.0, 5e-4, "variance_scaling"),
+    "han-mnist-caffe": ("10000it", 64, "sgd", 0.01, 0.9, 5e-4, "caffe_xavier"),
+    "han-mnist-caffe-prune": ("10000it", 64, "sgd", 0.01, 0.9, 5e-4, "caffe_xavier"),
+    "lottery-lenet300-9-rounds": ("50000it", 60, "adam", 1.2e-3, 0.0, 0.0, "glorot_normal"),
+    "lottery-lenet300-15-rounds": ("50000it", 60, "adam", 1.2e-3, 0.0, 0.0, "glorot_normal"),
+}
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_mnist_recipes_have_the_numbers_of_their_papers(name: str) -> None:
+    recipe = registry.load().recipes[name]
+    optimizer = recipe.optimizer
+    assert MNIST[name] == (
+        str(recipe.length),
+        recipe.batch,
+        optimizer.name,
+        optimizer.lr,
+        optimizer.momentum,
+        optimizer.weight_decay,
+        recipe.init,
+    )
+    held = {"snip": 6_000, "han-": 0, "lott": 5_000}[name[:4]]
+    assert round(60_000 * recipe.validation_frac) == held
+
+
+def test_snips_rate_falls_where_the_paper_says() -> None:
+    recipe = registry.load().recipes["snip-mnist-75k"]
+    steps = (0, 24_999, 25_000, 49_999, 50_000, 74_999)
+    rates = [learning_rate(recipe.schedule, 0.1, step, 540, 75_000) for step in steps]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rel=1e-12)
+
+
+def test_hans_rounds_retrain_at_a_tenth_of_the_rate() -> None:
+    rounds = registry.load().recipes["han-mnist-caffe-prune"].prune
+    assert rounds is not None and (rounds.count, rounds.amount) == (5, None)
+    assert (str(rounds.finetune), rounds.lr) == ("10000it", 0.001)

@@ -49,9 +49,9 @@ def test_every_verdict_has_an_outcome(status: str) -> None:
     outcome, told, why = outcome_of(WITH_FILE, made(WITH_FILE, status=status))
     expected = (
         REPRODUCED
-        if status in ("exact", "match", "near", "consistent")
+        if status in ("exact", "match", "near", "consistent", "reached")
         else UNCHECKED
-        if status in ("reported", "smoke", "cannot check", "suspect")
+        if status in ("reported", "smoke", "cannot check", "suspect", "not reached")
         else CONTRADICTED
     )
     assert (outcome, told) == (expected, status)

@@ -156,3 +156,57 @@ def test_a_larger_distance_never_gets_a_better_status(a: float, b: float, images
     first = verdict.judge_accuracy(row, near, 10_000, images).status
     second = verdict.judge_accuracy(row, far, 10_000, images).status
     assert order(first) <= order(second)
+
+
+def reached(row: Published, measured: list[float]) -> Comparison:
+    return verdict.judge_reached(row, measured, "length, runs")
+
+
+def test_a_protocol_that_is_partly_ours_is_reached_or_not_and_contradicts_nobody() -> None:
+    # 2 * sqrt(0.11^2 + 0.11^2 / 4) = 0.24597, and half a digit of 1.6 is 0.05.
+    row = published("1.6", assumed_std="0.11")
+    near, far = [1.89, 1.89, 1.89, 1.89], [1.9, 1.9, 1.9, 1.9]
+    assert reached(row, near).status == "reached"
+    assert reached(row, far).status == "not reached"
+    assert not verdict.failed("not reached") and not verdict.failed("reached")
+    assert reached(row, far).tolerance == pytest.approx(0.29597, abs=1e-5)
+
+
+def test_the_reason_says_what_was_assumed_and_what_could_be_resolved() -> None:
+    reason = reached(published("1.64", assumed_std="0.11"), [2.0, 2.1, 2.2, 2.1, 2.1]).reason
+    assert reason == (
+        "Δ = +0.46, resolved from 0.25 on (n=5 seeds; no ± printed, ±0.11 of one run assumed); "
+        "assumed: length, runs"
+    )
+    printed = reached(published("1.88", std="0.10", n_runs=20, assumed_std="0.1"), [2.0]).reason
+    assert "printed ±0.10 of 20 runs" in printed
+    floor = reached(published("1.6"), [1.6]).reason  # nothing is said at all: 0.2 points
+    assert "no ± printed, ±0.2 of one run assumed" in floor
+
+
+def test_our_own_larger_spread_counts_when_seeds_scatter_more_than_assumed() -> None:
+    seeds = [1.0, 2.0, 3.0]  # s = 1
+    limit = 2 * math.sqrt(0.11**2 + 1 / 3) + 0.005
+    assert reached(published("2.00", assumed_std="0.11"), seeds).tolerance == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("bound", "gain", "status"),
+    [
+        ("at least", 0.9, "reached"),
+        ("at least", 0.1, "reached"),  # 2 * sqrt(2) * 0.1 + 0.05 = 0.333 below 0.3
+        ("at least", -0.1, "not reached"),
+        ("at most", -5.0, "reached"),
+        ("at most", 0.64, "not reached"),
+        (None, 0.64, "not reached"),
+    ],
+)
+def test_a_bound_counts_on_its_own_side_only(bound: str, gain: float, status: str) -> None:
+    row = published("0.3", bound=bound, assumed_std="0.1")
+    assert reached(row, [gain]).status == status
+
+
+@pytest.mark.parametrize("facts", [{"bound": "about"}, {"assumed_std": "small"}])
+def test_wrong_bounds_and_spreads_are_faults(facts: dict[str, str]) -> None:
+    with pytest.raises(ValueError):
+        published("0.3", **facts)

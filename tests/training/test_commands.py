@@ -283,3 +283,32 @@ def test_the_result_of_a_command_is_one_json_document(home):
     document = json.loads(done.stdout)
     assert [run["seed"] for run in document["runs"]] == [0, 1]
     assert document["recipe"]["name"] == "digits-short"
+
+
+def test_a_ticket_on_any_network_trains_its_own_dense_one_first(registry, home):
+    entry, recipe, changed = local_pruning(
+        registry,
+        method="imp",
+        model="convnet_tiny",
+        dataset="digits",
+        start=None,
+        dense="1ep",
+        target=0.75,
+        rounds=2,
+        finetune="1ep",
+        overrides={},
+    )
+    result = reproduce_by_training(entry, registry, recipe, Options(), Training(overrides=changed))
+    (run,) = result.runs
+    dense, first, last = run.history
+    assert (dense["steps"], dense["sparsity_pct"]) == (23.0, 0.0)
+    assert (first["nnz"], last["nnz"]) == (7_144, 3_572)  # of 144 + 4,608 + 9,216 + 320 weights
+    won = last["top1_pct"] - dense["top1_pct"]
+    assert result.metrics["gain_over_dense_pp"].measured == won == run.figures["gain_over_dense_pp"]
+
+
+@pytest.mark.parametrize("given", [[], ["--dense", "1ep", "--start", "dense-convnet-tiny-digits"]])
+def test_what_is_pruned_is_said_once(given):
+    command = ["prune", "--method", "imp", *COMMON, "--target", "0.5", *given]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2 and "--dense LENGTH" in done.stderr

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from harness.data.batches import resident_batches
 from harness.errors import MetricError, Preempted, ProtocolError
-from harness.evaluation.protocol import Evaluated
+from harness.evaluation.protocol import Evaluated, evaluate
 from harness.registry.recipes import Duration, LrSchedule, Optimizer, learning_rate
 from harness.results.schema import Counts
 from harness.training.loop import train
@@ -20,8 +21,18 @@ from methods.base import Method
 from methods.dense import Dense
 from methods.gmp import GMP
 from methods.random import Random
+from methods.snip import Snip, SnipSettings
 from methods.str import STR
-from tests.support.runs import RECIPE, assert_same_bits, interrupted, job, network, weights_of
+from tests.support.runs import (
+    EVALUATION,
+    RECIPE,
+    assert_same_bits,
+    images,
+    interrupted,
+    job,
+    network,
+    weights_of,
+)
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ATOL_ACDC = 1e-5  # stated for the stored runs: float32, order of summation
@@ -312,3 +323,56 @@ def test_label_smoothing_gives_the_stored_loss_and_gradient(tmp_path):
     assert loss == pytest.approx(float(arrays["loss"]), abs=ATOL_SMOOTHING)
     gradient = logits - trained.model.logits.detach()
     np.testing.assert_allclose(gradient, arrays["grad"], rtol=0, atol=ATOL_SMOOTHING)
+
+
+class Looking(Dense):
+    """Remembers what it was shown before the first step."""
+
+    def __init__(self):
+        super().__init__(Dense.Settings())
+        self.first = []
+        self.steps = 0
+
+    def begin_training(self, batches):
+        assert self.steps == 0
+        self.first.append([labels for _, labels in batches])
+
+    def begin_step(self, step, images=None, targets=None):
+        self.steps += 1
+
+
+def test_a_method_sees_the_first_epoch_before_the_first_step_and_only_once(tmp_path):
+    looking = Looking()
+    train(job(tmp_path, looking))
+    (shown,) = looking.first
+    assert len(shown) == 5 and torch.equal(torch.cat(shown).bincount(), torch.tensor([10] * 4))
+    assert looking.steps == 30
+
+
+def test_a_look_before_training_moves_no_bit_of_it(tmp_path):
+    with_look = train(job(tmp_path / "look", Looking(), model=network(dropout=0.3)))
+    without = train(job(tmp_path / "plain", model=network(dropout=0.3)))
+    assert_same_bits(weights_of(with_look.model), weights_of(without.model))
+
+
+def test_snip_prunes_before_the_first_step_and_resumes_inside_the_first_epoch(tmp_path):
+    settings = SnipSettings(sparsity=0.8, images=12)
+    whole = train(job(tmp_path / "whole", Snip(settings)))
+    zeros = sum(int((p == 0).sum()) for n, p in whole.model.named_parameters() if p.dim() > 1)
+    assert zeros >= 616  # of 776 weights and 4 biases, 156 parameters stay
+    stopped = interrupted(Snip, 3)
+    with pytest.raises(Preempted):
+        train(job(tmp_path / "stopped", stopped(settings)))
+    resumed = train(job(tmp_path / "stopped", Snip(settings)))
+    assert_same_bits(weights_of(resumed.model), weights_of(whole.model))
+
+
+def test_the_part_held_back_is_measured_beside_the_test_set(tmp_path):
+    held = resident_batches(images(8, seed=2), EVALUATION, "cpu", batch_size=8)
+    trained = train(job(tmp_path, validate=lambda net: evaluate(net, held)))
+    assert len(trained.history) == 6
+    last = evaluate(trained.model, held).counts
+    assert trained.history[-1]["val_loss"] == last.loss
+    assert trained.history[-1]["val_top1_pct"] == last.top1_pct
+    assert trained.cpu_s > 0
+    assert "val_loss" not in train(job(tmp_path / "none")).history[-1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.registry.recipes import LrSchedule, Optimizer, learning_rate
-from harness.training.optimizers import build_optimizer, set_learning_rate
+from harness.training.optimizers import build_optimizer, set_learning_rate, usual_groups
 
 RTOL = 1e-6  # float32, fused against separate operations
 STEPS = 7
@@ -99,3 +99,22 @@ def test_rates_survive_saving_and_loading():
     optimizer.load_state_dict(saved)
     set_learning_rate(optimizer, lambda base: base)
     assert optimizer.param_groups[0]["lr"] == 0.3
+
+
+def test_biases_learn_at_their_own_multiple_of_a_moving_rate():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1, bias=False))
+    spec = Optimizer("sgd", lr=0.1, bias_lr_factor=2.0)
+    optimizer = build_optimizer(spec, usual_groups(model, spec))
+    set_learning_rate(optimizer, lambda base: base / 10)
+    before = [p.detach().clone() for p in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moved = [(b - p).max().item() for b, p in zip(before, model.parameters(), strict=True)]
+    assert moved == pytest.approx([0.01, 0.02, 0.01], rel=1e-5)
+
+
+def test_without_a_factor_all_parameters_share_one_group():
+    model = torch.nn.Linear(3, 2)
+    (group,) = usual_groups(model, Optimizer("sgd", lr=0.1))
+    assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]

@@ -5,14 +5,28 @@ from dataclasses import replace
 import pytest
 import torch
 
+from harness.data.batches import resident_batches
 from harness.errors import Preempted, ProtocolError
+from harness.evaluation.protocol import evaluate
 from harness.profile.zeros import sparsity
 from harness.registry.recipes import Duration, PruneRounds
-from harness.training.rounds import prune
+from harness.training.loop import train
+from harness.training.rounds import gains, prune
 from methods.acdc import ACDC
+from methods.han_magnitude import HanMagnitude, HanSettings
+from methods.imp import IMP
 from methods.magnitude import Magnitude
 from methods.random import Random
-from tests.support.runs import RECIPE, assert_same_bits, interrupted, job, network, weights_of
+from tests.support.runs import (
+    EVALUATION,
+    RECIPE,
+    assert_same_bits,
+    images,
+    interrupted,
+    job,
+    network,
+    weights_of,
+)
 
 WEIGHTS = 8 * 9 + 8 * 8 * 9 + 32 * 4  # conv, conv, linear of the small network
 
@@ -91,8 +105,7 @@ def test_a_stopped_run_continues_inside_its_round(tmp_path, kind, part, step):
         prune(replace(stopped, batches=StoppingBatches(stopped.batches, part, step)))
     resumed = prune(prepared("stopped"))
     assert_same_bits(weights_of(resumed.model), weights_of(whole.model))
-    timeless = [{k: v for k, v in row.items() if k != "wall_s"} for row in resumed.history]
-    assert timeless == [{k: v for k, v in row.items() if k != "wall_s"} for row in whole.history]
+    assert timeless(resumed.history) == timeless(whole.history)
 
 
 class StoppingBatches:
@@ -180,3 +193,69 @@ def test_a_signal_between_rounds_is_not_lost(tmp_path):
     recipe = rounds(2, 0.5, "2ep")
     with pytest.raises(Preempted, match="saved at step 10 of 10"):
         prune(job(tmp_path, magnitude(interrupted(Magnitude, 9)), recipe=recipe))
+
+
+def timeless(history):
+    return [{k: v for k, v in row.items() if k not in ("wall_s", "cpu_s")} for row in history]
+
+
+def test_rounds_tell_what_they_won_over_their_own_dense_network(tmp_path):
+    held = resident_batches(images(8, seed=2), EVALUATION, "cpu", batch_size=8)
+    plain = prune(job(tmp_path / "plain", magnitude(), recipe=rounds(2, 0.4, before="2ep")))
+    first, last = plain.history[0], plain.history[-1]
+    assert gains(plain.history) == {"gain_over_dense_pp": last["top1_pct"] - first["top1_pct"]}
+    looked = job(tmp_path / "held", magnitude(), recipe=rounds(2, 0.4, "4ep", "4ep"))
+    early = prune(replace(looked, validate=lambda net: evaluate(net, held))).history
+    assert all(0 <= row["early_epoch"] < 4 for row in early)
+    assert gains(early)["early_gain_over_dense_pp"] == (
+        early[-1]["early_top1_pct"] - early[0]["early_top1_pct"]
+    )
+    assert gains(({"epoch": 0.0, "top1_pct": 50.0},)) == {}
+
+
+def test_the_early_epoch_is_the_one_of_the_lowest_validation_loss(tmp_path):
+    losses = iter([3.0, 1.0, 2.0, 9.0])
+
+    def validate(net):
+        measured = evaluate(net, resident_batches(images(8), EVALUATION, "cpu", batch_size=8))
+        told = {"loss_sum": 8 * next(losses)}
+        return replace(measured, counts=measured.counts.model_copy(update=told))
+
+    recipe = rounds(1, 0.4, "0ep", "4ep")
+    (dense, _) = prune(
+        replace(job(tmp_path, magnitude(), recipe=recipe), validate=validate)
+    ).history
+    assert dense["early_epoch"] == 1.0
+
+
+def test_fine_tuning_may_have_a_rate_of_its_own_and_settings_their_own_rounds(tmp_path):
+    recipe = rounds(2, None, "1ep", "1ep")
+    slow = replace(recipe, prune=replace(recipe.prune, lr=0.0))
+    method = HanMagnitude(HanSettings(densities={"0": 0.25, "4": 0.5}))
+    model = network()
+    trained = prune(job(tmp_path, method, model, slow))
+    assert [row["nnz"] for row in trained.history] == [
+        WEIGHTS,
+        36 + round(0.5**0.5 * 576) + 128,
+        18 + 288 + 128,
+    ]
+    dense = train(
+        replace(job(tmp_path / "dense", model=network()), recipe=replace(recipe, prune=None))
+    )
+    kept = trained.model[4].weight != 0
+    assert torch.equal(trained.model[4].weight[kept], dense.model[4].weight[kept])
+
+
+def test_rounds_without_amount_and_settings_are_refused_in_words(tmp_path):
+    with pytest.raises(ProtocolError, match=r"round 1, as set: .*prune.amount=0.2"):
+        prune(job(tmp_path, magnitude(), recipe=rounds(1, None)))
+
+
+def test_tickets_begin_every_round_where_the_first_training_began(tmp_path):
+    first = network().state_dict()
+    recipe = replace(rounds(2, 0.5, "1ep", "2ep"), optimizer=replace(RECIPE.optimizer, lr=0.0))
+    trained = prune(job(tmp_path, magnitude(IMP), recipe=recipe))
+    for name in ("0.weight", "4.weight", "7.weight"):
+        weight = trained.model.state_dict()[name]
+        assert int(weight.count_nonzero()) == weight.numel() // 4
+        assert torch.equal(weight[weight != 0], first[name][weight != 0])

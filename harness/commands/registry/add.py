@@ -23,6 +23,7 @@ from harness.registry import (
     Fault,
     Paper,
     Published,
+    is_metric,
     nearest,
     require_id,
 )
@@ -265,7 +266,7 @@ def _published(asker: _Asker, given: tuple[str, ...]) -> dict[str, Published]:
 
 
 def _metric(name: str) -> str:
-    if name not in METRICS:
+    if not is_metric(name):
         raise click.UsageError(f"no metric is called {name!r}{nearest(name, METRICS)}")
     return name
 

@@ -26,7 +26,6 @@ COLUMNS = tuple(
         "date",
     )
 )
-_PUBLISHED = {"sparsity": "sparsity_pct", "published": "top1_pct"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +128,9 @@ def _cell(column: Column, row: Row) -> Cell:
 
 def _unmeasured(entry: Entry) -> Line:
     cells = []
+    printed_in = {"sparsity": entry.published.get("sparsity_pct"), "published": entry.top1}
     for column in COLUMNS:
-        printed = entry.published.get(_PUBLISHED.get(column.key, ""))
+        printed = printed_in.get(column.key)
         if printed is None:
             cells.append(Cell(column, MISSING, None))
         else:

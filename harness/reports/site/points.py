@@ -51,7 +51,7 @@ def points(
     else:
         times = [_own_time(row) for row in rows]
     found = [_measured(row, ms) for row, ms in zip(rows, times, strict=True)] + [
-        _published(entry) for entry in unmeasured if "top1_pct" in entry.published
+        _published(entry) for entry in unmeasured if entry.top1
     ]
     for axis in AXES:
         taking_part = [
@@ -105,7 +105,8 @@ def _measured(row: Row, ms: float | None) -> dict[str, Any]:
 def _published(entry: Entry) -> dict[str, Any]:
     sparsity = entry.published.get("sparsity_pct")
     weights = entry.published.get("params_millions")
-    top1 = entry.published["top1_pct"]
+    top1 = entry.top1
+    assert top1 is not None  # points are made of entries that have one
     return {
         "id": entry.id,
         "method": entry.method,

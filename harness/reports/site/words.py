@@ -9,6 +9,8 @@ _TONES = {
     "exact": "good",
     "match": "good",
     "consistent": "good",
+    "reached": "good",
+    "not reached": "close",
     "near": "close",
     "cannot check": "close",
     "suspect": "close",
@@ -26,6 +28,9 @@ _METHODS = {
     "ftwt": "Gates choose filters image by image, so MACs depend on the input.",
     "ipruning": "Filter states are found by differential evolution under an Ising energy.",
     "edropout": "Filter states are drawn and selected by energy while the network trains.",
+    "snip": "Connections scored once on one mini-batch before training; the best are trained.",
+    "imp": "Train, remove the smallest weights, rewind the rest to their first values, repeat.",
+    "han-magnitude": "Smallest weights of each layer removed in rounds; the survivors train on.",
     "deep-compression": "Magnitude pruning, weight sharing and Huffman coding in a row.",
 }
 

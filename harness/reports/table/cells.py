@@ -10,6 +10,8 @@ _STYLES = {
     "exact": "green",
     "match": "green",
     "consistent": "green",
+    "reached": "green",
+    "not reached": "yellow",
     "near": "yellow",
     "smoke": "cyan",
     "reported": "",
