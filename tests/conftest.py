@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.server import Server
+
 LOOPBACK_NAMES = ("localhost", "", None)
 # What a subprocess would reach ends at a closed port of this machine, and fails at once.
 _NOWHERE = {
@@ -73,6 +75,21 @@ def _private_home() -> Iterator[None]:
     os.environ.pop("BENCH_HOME")
     if before is not None:
         os.environ["BENCH_HOME"] = before
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home of the test's own."""
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on this machine, stopped afterwards."""
+    running = Server()
+    yield running
+    running.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,7 +43,8 @@ def command(
     """
     from harness.evaluation import compare
 
-    found, data = compare(a, b, data_root, across_evaluations=across_evaluations)
+    aliases = options.load_registry(()).aliases
+    found, data = compare(a, b, data_root, across_evaluations=across_evaluations, aliases=aliases)
     if as_json:
         facts = {"dataset": data.dataset, "split": data.split, "fingerprint": data.fingerprint}
         print_json({**asdict(found), **facts})

@@ -88,4 +88,4 @@ def _weights(
     entry = registry.entries.get(id)
     if entry is not None and entry.checkpoint and seed is None and epoch is None:
         return published(entry, wanted)
-    return trained(last_trained(id), seed or 0, epoch or "last")
+    return trained(last_trained(id, registry.aliases), seed or 0, epoch or "last")

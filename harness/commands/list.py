@@ -47,7 +47,7 @@ def command(
     WORDS keep the entries whose id contains every one of them.
     """
     from harness.checkpoints import status
-    from harness.results import last_verdicts
+    from harness.results import current
 
     registry = options.load_registry(registries)
     wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
@@ -57,7 +57,7 @@ def command(
     rows = [(entry, status(entry)) for entry in entries]
     if available:
         rows = [(entry, state) for entry, state in rows if state != "none"]
-    verdicts = last_verdicts()
+    verdicts = current.verdicts(registry.aliases)
     if as_json:
         print_json([_document(entry, state, verdicts.get(entry.id)) for entry, state in rows])
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import options
 from harness.reports import AXES, points
 
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ def command(
     through full numbers measured here. Latencies are those of one machine.
     """
     from harness.reports import draw
-    from harness.results import latest, load_all
+    from harness.results import current, load_all
 
     wanted = {"dataset": dataset, "method": method, "model": model}
     given = {name: value for name, value in wanted.items() if value is not None}
     chosen = [
         result
-        for result in latest(load_all()).values()
+        for result in current.per_mode(load_all(), options.load_registry(()).aliases).values()
         if all(getattr(result, name) == value for name, value in given.items())
     ]
     sets = sorted({result.dataset for result in chosen})

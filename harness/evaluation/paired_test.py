@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import glob
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import paths
 from harness.errors import DataError, ProtocolError
-from harness.results import DataFacts, Result, load, load_all, predictions_sha256
+from harness.results import DataFacts, Result, current, load, load_entry, predictions_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,16 +56,22 @@ class Paired:
 
 
 def compare(
-    a: str, b: str, data_root: Path | None = None, *, across_evaluations: bool = False
+    a: str,
+    b: str,
+    data_root: Path | None = None,
+    *,
+    across_evaluations: bool = False,
+    aliases: Mapping[str, str] = current.NO_ALIASES,
 ) -> tuple[Paired, DataFacts]:
     """Two stored results compared image by image, and the images that were used.
 
     a, b: an entry's id (its newest full result counts), a result's id, or a path to its JSON file.
     across_evaluations: allow two ways of preparing the same images.
+    aliases: former id -> today's, see `Registry.aliases`.
     Raises DataError if a result, its answers or the labels are missing, ProtocolError if the two
     are not comparable.
     """
-    files = find(a), find(b)
+    files = find(a, aliases), find(b, aliases)
     first, second = (load(file) for file in files)
     _require_comparable(first, second, across_evaluations)
     answers = _answers(files[0], first), _answers(files[1], second)
@@ -77,22 +84,22 @@ def compare(
     return paired(_side(first), answers[0], _side(second), answers[1], labels), first.data
 
 
-def find(word: str) -> Path:
+def find(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
     """The JSON file that `word` means. Raises DataError saying what to do when there is none."""
     given = Path(word)
     if given.suffix == ".json" and given.is_file():
         return given
-    base, name = paths.results_folder(), glob.escape(word)
-    by_id = sorted(base.glob(f"*/{name}.json"))
+    base = paths.results_folder()
+    by_id = sorted(base.glob(f"*/{glob.escape(word)}.json"))
     if by_id:
         return by_id[0]
-    stored = list(load_all(entry=name, layers=False))
+    stored = load_entry(word, aliases, layers=False)
     answered = [r for r in stored if (base / r.entry / f"{r.result_id}.npz").is_file()]
     if not answered:
         problem = "none of its results holds answers per image" if stored else "no result is stored"
         msg = f"{word}: {problem}. Measure it: bench reproduce {word}; what there is: bench table"
         raise DataError(msg)
-    chosen = max(answered, key=lambda r: (not r.smoke, r.result_id))
+    (chosen,) = current.per_entry(answered, aliases).values()
     return base / chosen.entry / f"{chosen.result_id}.json"
 
 

@@ -19,7 +19,7 @@ from harness.export.libraries import library_state
 from harness.export.onnx import write_onnx
 from harness.models import build
 from harness.registry import Entry, facts, make_method
-from harness.results import Result, Run, load_all
+from harness.results import Result, Run, load_entry
 from harness.system import Options
 from harness.training import RunFolder
 from methods.base import Method, Schedule
@@ -104,9 +104,9 @@ def trained(result: Result, seed: int = 0, epoch: str = "last") -> Weights:
     )
 
 
-def last_trained(entry_id: str) -> Result:
-    """The newest stored result of `entry_id` that was trained here."""
-    found = [result for result in load_all(entry=entry_id) if result.mode != "evaluated"]
+def last_trained(entry_id: str, aliases: Mapping[str, str]) -> Result:
+    """The newest stored result of `entry_id` that was trained here. aliases: see `Registry`."""
+    found = [each for each in load_entry(entry_id, aliases) if each.mode != "evaluated"]
     if not found:
         msg = f"{entry_id}: no training result is stored, so there are no weights to hand out"
         raise CheckpointUnavailable(f"{msg}. Train it: bench reproduce {entry_id} --mode train")

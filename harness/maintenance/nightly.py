@@ -17,7 +17,7 @@ from harness.maintenance import accepted
 from harness.maintenance import published_files as published
 from harness.maintenance.drift import Finding, Severity, compare, drift, unchecked
 from harness.registry import Entry, Registry, entry_sha256, evaluation_sha256
-from harness.results import Link, Result, load_all, new_id
+from harness.results import Link, Result, load_entry, new_id
 from harness.system import Options, provenance
 
 RESUMED_FOR_S = 12 * 3600  # an interrupted night is continued for that long
@@ -125,7 +125,9 @@ def _check(
 def _accepted(entry: Entry, registry: Registry) -> Result | None:
     protocol = evaluation_sha256(registry.evaluations[entry.evaluation])
     decision = accepted.decisions().get(entry.id)
-    return accepted.standing(entry.id, protocol, load_all(entry=entry.id), decision)
+    return accepted.standing(
+        entry.id, protocol, load_entry(entry.id, dict.fromkeys(entry.aliases, entry.id)), decision
+    )
 
 
 def _measure(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.registry import Entry, Registry
 from harness.reports.table.rows import Row
-from harness.results import Kind, Link, addresses, failed, latest
+from harness.results import Kind, Link, addresses, current, failed
 
 REPRODUCED, CONTRADICTED, UNCHECKED = "reproduced", "contradicted", "cannot be checked"
 OUTCOMES = (REPRODUCED, CONTRADICTED, UNCHECKED)
@@ -78,12 +78,7 @@ def count_claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Li
     That our own networks give our own numbers again proves nothing; they are counted apart. A row
     that was both re-evaluated and retrained counts once, by the re-evaluation.
     """
-    deciding: dict[str, Row] = {}
-    for row in latest(rows).values():
-        name = registry.aliases.get(row.entry, row.entry)
-        held = deciding.get(name)
-        if held is None or _weight(row) > _weight(held):
-            deciding[name] = row
+    deciding = current.per_entry(rows, registry.aliases)
     kinds = addresses(registry)
     published = [e for e in registry.entries.values() if not registry.papers[e.paper].own]
     return Claims(
@@ -92,10 +87,6 @@ def count_claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Li
         files=_count(kinds, "file", links),
         own=len(registry.entries) - len(published),
     )
-
-
-def _weight(row: Row) -> tuple[bool, bool, str]:
-    return not row.smoke, row.mode == "evaluated", row.result_id
 
 
 def _claim(entry: Entry, row: Row | None, links: Mapping[str, Link]) -> Claim:

@@ -1,4 +1,4 @@
-from . import schema, verdict
+from . import current, schema, verdict
 from .judging import Measured, judge
 from .link_answers import (
     Kind,
@@ -10,7 +10,6 @@ from .link_answers import (
     load_links,
     save_links,
 )
-from .result_files import last_verdicts
 from .schema import (
     CheckpointFacts,
     Cost,
@@ -28,9 +27,9 @@ from .schema import (
     Spread,
 )
 from .store import (
-    latest,
     load,
     load_all,
+    load_entry,
     new_id,
     on_record,
     predictions_sha256,
@@ -92,8 +91,8 @@ __all__ = [
     "in_browser",
     "is_link",
     "judge",
-    "last_verdicts",
-    "latest",
+    "load_entry",
+    "current",
     "load",
     "load_all",
     "load_links",

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from typing import Protocol as Shape
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness import paths
 from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
+from harness.results.current import NO_ALIASES, names_of
 from harness.results.result_files import files, unreadable
 from harness.results.schema import Result
 from harness.system import provenance, publish
@@ -96,35 +96,15 @@ def load_all(
         yield load(file, layers=layers)
 
 
-class Ranked(Shape):
-    """What tells which of several results of one entry counts: a Result, or its row in a table."""
+def load_entry(
+    name: str, aliases: Mapping[str, str] = NO_ALIASES, *, layers: bool = True
+) -> list[Result]:
+    """The results of one entry under today's id and its former ones, oldest first.
 
-    @property
-    def entry(self) -> str: ...
-    @property
-    def mode(self) -> str: ...
-    @property
-    def smoke(self) -> str: ...
-    @property
-    def result_id(self) -> str: ...
-
-
-R = TypeVar("R", bound=Ranked)
-
-
-def latest(results: Iterable[R]) -> dict[tuple[str, str], R]:
-    """Newest result per (entry, mode); a full evaluation beats a newer smoke run."""
-    chosen: dict[tuple[str, str], R] = {}
-    for result in results:
-        key = (result.entry, result.mode)
-        held = chosen.get(key)
-        if held is None or _rank(result) >= _rank(held):
-            chosen[key] = result
-    return chosen
-
-
-def _rank(result: Ranked) -> tuple[bool, str]:
-    return (not result.smoke, result.result_id)
+    aliases: former id -> today's, see `Registry.aliases`. layers: as in `load`.
+    """
+    stored = (r for each in names_of(name, aliases) for r in load_all(entry=each, layers=layers))
+    return sorted(stored, key=lambda result: result.result_id)
 
 
 def on_record(
@@ -154,7 +134,8 @@ def on_record(
         "code": provenance.code_version(),
         "hardware": provenance.hardware(device),
     }
-    stored = sorted(load_all(entry=entry.id), key=lambda result: result.result_id, reverse=True)
+    former = dict.fromkeys(entry.aliases, entry.id)
+    stored = reversed(load_entry(entry.id, former))
     fitting = (result for result in stored if _conditions(result) == wanted)
     return next((result for result in fitting if result.fast or not fast), None)
 

@@ -17,17 +17,8 @@ import torch
 from harness.checkpoints import obtain
 from harness.checkpoints.downloading import Policy
 from harness.errors import CheckpointError, CheckpointUnavailable, HashMismatch, NotACheckpoint
-from tests.checkpoints.conftest import (
-    BIG,
-    BIG_STATE,
-    FAST,
-    SMALL,
-    Server,
-    files_below,
-    make_entry,
-    ranged,
-    reply,
-)
+from tests.checkpoints.conftest import BIG, BIG_STATE, FAST, SMALL, files_below, make_entry
+from tests.support.server import Server, ranged, reply
 
 CUT = 150_000  # bytes; BIG has more
 

@@ -24,17 +24,8 @@ from harness.checkpoints.sources import local_path
 from harness.errors import CheckpointUnavailable, HashMismatch, RegistryError
 from harness.registry.entries import Entry
 from harness.system.locks import locked
-from tests.checkpoints.conftest import (
-    BIG,
-    FAST,
-    SMALL,
-    Server,
-    files_below,
-    make_entry,
-    reply,
-    saved,
-    tiny_state,
-)
+from tests.checkpoints.conftest import BIG, FAST, SMALL, files_below, make_entry, saved, tiny_state
+from tests.support.server import Server, reply
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENT = Policy(attempts=1, read_timeout_s=60.0)  # the server waits for a second process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,17 @@ from click.testing import CliRunner, Result
 
 from cli import main
 from harness.models import build
-from tests.checkpoints.conftest import Server
 
 Bench = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home and data root; nothing of the tester's own environment leaks in."""
-    folder = tmp_path / "home"
-    monkeypatch.setenv("BENCH_HOME", str(folder))
     monkeypatch.setenv("BENCH_DATA_ROOT", str(tmp_path / "data"))
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    return folder
+    return home
 
 
 @pytest.fixture
@@ -47,15 +44,6 @@ def bench() -> Bench:
 def document(result: Result) -> Any:
     """The one JSON document that is all of stdout."""
     return json.loads(result.stdout)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    running = Server()
-    yield running
-    running.close()
 
 
 # convnet_tiny on digits, built so that every number below can be counted by hand.

@@ -13,8 +13,8 @@ from harness import paths, registry
 from harness.maintenance import accepted
 from harness.registry.entries import evaluation_sha256
 from harness.results.store import load_all
-from tests.checkpoints.conftest import Server
 from tests.commands.conftest import Bench, document
+from tests.support.server import Server
 from tests.support.simulated_night import DRIFT, ENTRIES, IMAGES, bad_luck, plain, registry_file
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from harness.checkpoints.load import read_safetensors
-from tests.checkpoints.conftest import Server, files_below, reply
+from tests.checkpoints.conftest import files_below
 from tests.commands.conftest import KEPT, Bench, acdc_file, document, tiny_registry
+from tests.support.server import Server, reply
 
 
 def test_the_file_is_told_by_hash_licence_and_place(

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from cli import main
 from harness import paths, registry
-from tests.checkpoints.conftest import Server, reply
 from tests.commands.conftest import Bench, acdc_file, document
+from tests.support.server import Server, reply
 
 PAPER = {
     "paper": "mine",

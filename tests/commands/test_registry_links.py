@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness.checkpoints import pins
 from harness.results import link_answers
-from tests.checkpoints.conftest import Server, reply
 from tests.commands.conftest import Bench, acdc_file, document, tiny_registry
+from tests.support.server import Server, reply
 
 
 def reachable(server: Server, file: Path) -> Path:

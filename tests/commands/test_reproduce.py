@@ -12,7 +12,6 @@ import pytest
 
 from harness.data import load
 from harness.results.store import load_all
-from tests.checkpoints.conftest import Server, reply
 from tests.commands.conftest import (
     ALWAYS,
     MEGAMACS,
@@ -23,6 +22,7 @@ from tests.commands.conftest import (
     tiny_registry,
 )
 from tests.results.test_store import private
+from tests.support.server import Server, reply
 
 PUBLISHED = (
     '{{source: README, top1_pct: "{top1}", sparsity_pct: "{sparsity}", flops_millions: "{macs}"}}'

@@ -32,6 +32,8 @@ from tests.data.pictures import (
     write_picture,
 )
 
+pytestmark = pytest.mark.usefixtures("home")
+
 SMALL = Transform(20, 16)
 COUNT = 5 * CHUNK + 4  # the last chunk is not a whole one
 
@@ -73,12 +75,6 @@ class Heard:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,7 @@ from harness.system.options import Options
 from tests.commands.conftest import ALWAYS, SPARSITY_PCT, acdc_file, tiny_registry
 from tests.results.test_store import private
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -21,17 +21,13 @@ from harness.registry import Registry
 from harness.results.store import load_all, on_record
 from harness.system.options import Options
 
+pytestmark = pytest.mark.usefixtures("home")
+
 SHIPPED = (
     "dense-convnet-tiny-digits",
     "magnitude-convnet-tiny-digits-90",
     "acdc-convnet-tiny-digits-90",
 )
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
 
 
 @pytest.fixture(scope="module")

@@ -26,15 +26,11 @@ from harness.results.store import load_all
 from harness.system import provenance
 from harness.system.progress import Silent
 
+pytestmark = pytest.mark.usefixtures("home")
+
 FACTS = CheckpointFacts(
     sha256="0" * 64, source="file:f", format="plain", size_bytes=1, license="local"
 )
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
 
 
 def network(seed: int) -> nn.Module:

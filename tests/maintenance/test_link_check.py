@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,20 +15,13 @@ from harness.maintenance import link_check as links
 from harness.maintenance.link_check import Manners
 from harness.results import link_answers
 from harness.results.link_answers import Link
-from tests.checkpoints.conftest import BIG, Answer, Server, reply
+from tests.checkpoints.conftest import BIG
+from tests.support.server import Answer, Server, reply
 
 QUICK = Manners(connect_timeout_s=2, read_timeout_s=2, pause_s=0)
 LOGIN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>password</body></html>"
 WARNING = b"<html><title>Google Drive - Virus scan warning</title><form id=download-form>"
 QUOTA = b"<html><title>Google Drive - Quota exceeded</title>"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    running = Server()
-    yield running
-    running.close()
 
 
 def partly(body: bytes) -> Answer:
@@ -81,7 +73,7 @@ def test_drive_shows_pages_that_are_no_loss(
     server: Server, monkeypatch: pytest.MonkeyPatch, body: bytes, ok: bool | None, told: str
 ) -> None:
     there = server.url("/uc?id=abc", reply(body))
-    monkeypatch.setattr(links, "DRIVE", there.removesuffix("abc"))
+    monkeypatch.setattr(link_answers, "DRIVE", there.removesuffix("abc"))
     found = links.ask("gdrive:abc", "file", QUICK)
     assert found.ok is ok
     assert told in found.detail

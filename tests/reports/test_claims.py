@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.registry import Entry, load
-from harness.reports import count_claims as module
+from harness.reports import claims as module
 from harness.reports.claims import CONTRADICTED, REPRODUCED, UNCHECKED, count_claims
 from harness.reports.table.rows import row
 from harness.results.link_answers import Link, addresses

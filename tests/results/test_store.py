@@ -11,16 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import results
+from harness import paths, results
 from harness.errors import MetricError
-from harness.results import result_files
+from harness.results import current
 from tests.support.results import made, trained
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_a_result_read_back_equals_the_one_saved() -> None:
@@ -50,7 +46,7 @@ def test_a_file_appears_only_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -
     sync = os.fsync
 
     def while_writing(file: int) -> None:
-        seen.append([path.name for path in results.paths.results_folder().glob("*/*.json")])
+        seen.append([path.name for path in paths.results_folder().glob("*/*.json")])
         sync(file)
 
     monkeypatch.setattr(os, "fsync", while_writing)
@@ -106,7 +102,7 @@ def test_an_unknown_schema_or_field_is_refused_by_file_and_field(
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verdict": 1}'])
 def test_a_damaged_file_is_named_and_not_skipped(text: str) -> None:
     results.save(made(entry="a-1")).write_text(text)
-    for read in (result_files.last_verdicts, lambda: list(results.load_all())):
+    for read in (lambda: current.verdicts({}), lambda: list(results.load_all())):
         with pytest.raises(MetricError, match=r"a-1/20261101T120000Z-00000001\.json"):
             read()
 
@@ -122,30 +118,6 @@ def test_results_come_oldest_first_and_one_entry_can_be_asked_for() -> None:
     assert [r.result_id for r in results.load_all(entry="b")] == ["20260101T0Z-1", "20260103T0Z-1"]
 
 
-def test_a_full_evaluation_beats_a_newer_smoke_run() -> None:
-    full = made(when="20260101T0Z-1", status="exact")
-    smoke = made(when="20260102T0Z-1", status="smoke", smoke="10 of 10000 images")
-    newer = made(when="20260103T0Z-1", status="mismatch")
-    key = ("str-a-90", "evaluated")
-    assert results.latest([full, smoke]) == {key: full}
-    assert results.latest([smoke, full]) == {key: full}
-    assert results.latest([newer, full, smoke]) == {key: newer}
-    assert results.latest([smoke]) == {key: smoke}
-
-
-def test_evaluated_and_trained_results_of_an_entry_are_kept_apart() -> None:
-    pair = [made(entry="x"), trained(entry="x")]
-    assert set(results.latest(pair)) == {("x", "evaluated"), ("x", "trained")}
-
-
-def test_the_last_verdict_is_that_of_the_newest_full_result() -> None:
-    results.save(made(entry="x", when="20260101T0Z-1", status="mismatch"))
-    results.save(made(entry="x", when="20260102T0Z-1", status="exact"))
-    results.save(made(entry="x", when="20260103T0Z-1", status="smoke"))
-    results.save(made(entry="y", when="20260101T0Z-1", status="smoke"))
-    assert result_files.last_verdicts() == {"x": "exact", "y": "smoke"}
-
-
 def test_ids_sort_by_time_within_a_second_and_differ_at_one_moment() -> None:
     moments = [datetime(2026, 1, 2, 3, 4, 5, us, tzinfo=UTC) for us in range(900, 1100)]
     ids = [results.new_id(moment)[0] for moment in moments]
@@ -158,7 +130,7 @@ def test_ids_sort_by_time_within_a_second_and_differ_at_one_moment() -> None:
 
 def test_no_store_means_no_results() -> None:
     assert list(results.load_all()) == []
-    assert result_files.last_verdicts() == {}
+    assert current.verdicts({}) == {}
 
 
 def strings(value: object) -> list[str]:

@@ -17,8 +17,8 @@ import torch
 from harness.models import build
 from harness.results.schema import Counts
 from harness.results.store import load_all, save
-from tests.checkpoints.conftest import Server, reply
 from tests.support.results import made
+from tests.support.server import Server, reply
 
 PAGE = b"<!DOCTYPE html><html><head><title>Quota exceeded</title></head><body></body></html>"
 IMAGES = 364  # of the digits' test split

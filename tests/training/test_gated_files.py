@@ -31,10 +31,9 @@ def bench(*words: object) -> Ran:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(home: Path) -> Path:
     """A folder for files, and an empty home below it."""
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path
+    return home.parent
 
 
 def gated_vgg(keep: int) -> torch.nn.Module:

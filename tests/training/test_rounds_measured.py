@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,13 +13,9 @@ from methods.rate_distortion import RateDistortion
 from tests.support.runs import assert_same_bits, interrupted, job, network, weights_of
 from tests.training.test_rounds import WEIGHTS, rounds
 
+pytestmark = pytest.mark.usefixtures("home")
+
 POINTS = 20
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
 
 
 def images() -> torch.Tensor:

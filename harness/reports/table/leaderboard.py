@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from harness.registry import Registry
 from harness.reports.table.rows import Row
-from harness.results import latest
+from harness.results import current
 
 Key = float | tuple[str, ...]
 
@@ -62,7 +62,10 @@ def leaderboard(
     the orders by name they stand below the rows they belong to.
     """
     wanted = wanted or Wanted()
-    newest = [_in_context(row, registry) for row in latest(rows).values()]
+    newest = [
+        _in_context(replace(row, entry=id), registry)
+        for (id, _), row in current.per_mode(rows, registry.aliases).items()
+    ]
     kept = [row for row in newest if wanted.keeps(row)]
     order = SORTS[sort]
 
@@ -80,7 +83,7 @@ def leaderboard(
 
 def _in_context(row: Row, registry: Registry) -> Row:
     """`row` with what the registry knows: its baseline, and whether its protocol is old."""
-    entry = registry.entries.get(registry.aliases.get(row.entry, row.entry))
+    entry = registry.entries.get(row.entry)
     evaluation = registry.evaluations.get(row.protocol)
     outdated = evaluation is not None and row.protocol_version < evaluation.version
     baseline = entry.baseline if entry else None

@@ -1,0 +1,98 @@
+"""Which stored result of an entry counts: whoever shows, compares or hands out results asks here.
+
+Former ids are followed to today's first. Evaluated, trained and pruned results are never mixed; of
+one kind a smoke run never hides a full result, and the newest of the rest counts. Where one result
+has to speak for an entry, a full one does before a smoke run and a re-evaluation before a training:
+what the published file holds is not changed by what a training reached later.
+
+Imports nothing heavy: `bench list` lives on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, TypeVar
+
+from harness.results.result_files import files, unreadable
+
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+
+
+class Stored(Protocol):
+    """What decides: a Result has it, and so has its row in a table."""
+
+    @property
+    def entry(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def smoke(self) -> str: ...
+    @property
+    def result_id(self) -> str: ...
+
+
+R = TypeVar("R", bound=Stored)
+
+
+def per_mode(results: Iterable[R], aliases: Mapping[str, str]) -> dict[tuple[str, str], R]:
+    """(today's id, mode) -> the result that counts. aliases: former id -> today's."""
+    chosen: dict[tuple[str, str], R] = {}
+    for result in results:
+        key = (aliases.get(result.entry, result.entry), result.mode)
+        if key not in chosen or _rank(result) >= _rank(chosen[key]):
+            chosen[key] = result
+    return chosen
+
+
+def per_entry(results: Iterable[R], aliases: Mapping[str, str]) -> dict[str, R]:
+    """Today's id -> the one result that speaks for the entry. aliases: as in `per_mode`."""
+    chosen: dict[str, R] = {}
+    for (name, _), result in per_mode(results, aliases).items():
+        if name not in chosen or _weight(result) > _weight(chosen[name]):
+            chosen[name] = result
+    return chosen
+
+
+def names_of(name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """Every name under which results of the entry called `name` may lie, today's first."""
+    today = aliases.get(name, name)
+    return (today, *sorted(former for former, now in aliases.items() if now == today))
+
+
+def verdicts(aliases: Mapping[str, str], folder: Path | None = None) -> dict[str, str]:
+    """Today's id -> status of the result that speaks for it. Reads only what that needs.
+
+    Raises MetricError naming a file that is no result.
+    """
+    stored = (_read(file) for file in files(folder))
+    return {name: result.status for name, result in per_entry(stored, aliases).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    entry: str
+    mode: str
+    smoke: str
+    result_id: str
+    status: str
+
+
+def _read(file: Path) -> _Verdict:
+    try:
+        data = json.loads(file.read_bytes())
+        status = str(data["verdict"]["status"])
+        return _Verdict(file.parent.name, data["mode"], data["smoke"], file.stem, status)
+    except (ValueError, KeyError, TypeError) as error:
+        raise unreadable(file, f"{type(error).__name__}: {error}") from error
+
+
+def _rank(result: Stored) -> tuple[bool, str]:
+    return not result.smoke, result.result_id
+
+
+def _weight(result: Stored) -> tuple[bool, bool, str]:
+    return not result.smoke, result.mode == "evaluated", result.result_id
