@@ -72,7 +72,7 @@ def reproduce(
     import warnings
 
     from harness import registry
-    from harness.evaluation import reproduce_by_evaluation
+    from harness.evaluation import reproduce_entry
     from harness.reports import mirror
     from harness.system import Options
 
@@ -80,11 +80,14 @@ def reproduce(
     options = Options(
         device=device, data_root=_path(data_root), from_file=_path(from_file), limit=limit
     )
-    result = reproduce_by_evaluation(entries.get(entry_id), entries, options)
-    problem = mirror(result) if track else ""
-    if problem:
-        warnings.warn(problem, stacklevel=2)
-    return result
+
+    def mirrored(result: Result) -> None:
+        problem = mirror(result)
+        if problem:
+            warnings.warn(problem, stacklevel=3)
+
+    entry = entries.get(entry_id)
+    return reproduce_entry(entry, entries, options, on_result=mirrored if track else None)
 
 
 def _path(given: str | Path | None) -> Path | None:

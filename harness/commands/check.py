@@ -65,16 +65,16 @@ def command(
     if reason or result_id:
         raise click.UsageError("--reason and --result belong to --accept ID")
     entries = _entries(registry, entry_ids, suite)
+    from harness.maintenance import nightly_check
     from harness.maintenance import nightly_report as report
     from harness.maintenance import published_files as published
-    from harness.maintenance import spend
     from harness.system import Options
 
     policy = published.Policy(offline=offline, refetch_all=refetch)
     torch_device = options.pick_device(device)
     with progress() as bars:
         chosen = Options(device=torch_device, data_root=data_root, offline=offline, progress=bars)
-        night = spend(suite or "chosen entries", entries, registry, chosen, policy, fresh)
+        night = nightly_check(suite or "chosen entries", entries, registry, chosen, policy, fresh)
     _write(night, junit, summary)
     if as_json:
         print_json(report.document(night))

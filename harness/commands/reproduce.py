@@ -140,7 +140,7 @@ def _followed(
         done[outcome.entry.id] = outcome
         if len(entries) > 1:
             bars.note(f"{len(done)}/{len(entries)} {outcome.entry.id}: {_in_a_word(outcome)}")
-    held = sum(not outcome.repeated for outcome in done.values())
+    held = sum(outcome.on_record for outcome in done.values())
     if held:
         bars.note(f"{held} of {len(entries)} are on record already; to measure anew: --again")
     return [done[entry.id] for entry in entries]
@@ -150,9 +150,9 @@ def _in_a_word(outcome: Outcome) -> str:
     if outcome.result is None:
         return f"cannot check ({type(outcome.error).__name__})"
     status = outcome.result.verdict.status
-    if outcome.repeated:
-        return status
-    return f"{status}, on record since {outcome.result.created}"
+    if outcome.on_record:
+        return f"{status}, on record since {outcome.result.created}"
+    return status
 
 
 def _trained(

@@ -1,7 +1,7 @@
+from .live_network import evaluate_model
 from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together
-from .reproduce import Outcome, reproduce_together
-from .reproduce_one import evaluate_model, reproduce_by_evaluation
+from .reproduce import Listener, Outcome, reproduce_entry, reproduce_together
 from .result import Procedure, checkpoint_facts, data_facts, make_result, smoke_reason
 
 __all__ = [
@@ -17,7 +17,8 @@ __all__ = [
     "evaluate_model",
     "evaluate_together",
     "make_result",
-    "reproduce_by_evaluation",
+    "reproduce_entry",
+    "Listener",
     "reproduce_together",
     "smoke_reason",
 ]

@@ -8,7 +8,7 @@ result is saved as soon as its pass is over, so a repeated command goes on from 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import nn
 from harness.checkpoints import Obtained, model_from, obtain_checkpoint
 from harness.data import EvaluationBatches, ImageSet, PictureSet, find_images
 from harness.errors import BenchError, CheckpointUnavailable, DataError
-from harness.evaluation.reproduce_one import evaluation_of, prepared_batches, with_missing_data
+from harness.evaluation.live_network import evaluation_of, prepared_batches, with_missing_data
 from harness.evaluation.result import checkpoint_facts
 from harness.evaluation.shared_pass import Loaded, evaluate_loaded
 from harness.registry import Entry, Evaluation, Registry
@@ -29,6 +29,9 @@ WEIGHTS_FRAC = 0.5  # of the memory that is free; the rest is for the activation
 UNKNOWN_MEMORY_BYTES = 4 * 2**30  # taken to be free where the system does not tell
 
 
+Listener = Callable[[Result], None]  # hears of every result
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one entry: a result, new or already on record, or an error."""
@@ -36,16 +39,45 @@ class Outcome:
     entry: Entry
     result: Result | None = None
     error: BenchError | None = None
-    repeated: bool = True  # False: the result was on record under the same conditions
+    on_record: bool = False  # the result was stored before, under the same conditions
 
 
 def reproduce_together(
-    entries: Sequence[Entry], registry: Registry, options: Options, *, resume: bool
+    entries: Sequence[Entry],
+    registry: Registry,
+    options: Options,
+    *,
+    resume: bool,
+    on_result: Listener | None = None,
 ) -> Iterator[Outcome]:
     """Evaluate the published checkpoints of `entries`; one outcome each, as soon as it is known.
 
     resume: an entry that is on record under the same conditions is not evaluated again.
+    on_result: called with every result, new or on record, before its outcome is handed out.
     """
+    for outcome in _outcomes(entries, registry, options, resume):
+        if on_result is not None and outcome.result is not None:
+            on_result(outcome.result)
+        yield outcome
+
+
+def reproduce_entry(
+    entry: Entry, registry: Registry, options: Options, *, on_result: Listener | None = None
+) -> Result:
+    """Evaluate one published checkpoint, judge and save: a suite of one, always measured anew.
+
+    Raises CheckpointError, DataError, ProtocolError or MetricError; nothing is saved then.
+    """
+    (outcome,) = reproduce_together([entry], registry, options, resume=False, on_result=on_result)
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.result is not None
+    return outcome.result
+
+
+def _outcomes(
+    entries: Sequence[Entry], registry: Registry, options: Options, resume: bool
+) -> Iterator[Outcome]:
     groups: dict[str, list[Entry]] = {}
     evaluations: dict[str, Evaluation] = {}
     for entry in entries:
@@ -104,7 +136,7 @@ class _Group:
         images = self._found_images()
         found = self._on_record(entry, obtained, images) if self._resume else None
         if found is not None:
-            return Outcome(entry, found, repeated=False)
+            return Outcome(entry, found, on_record=True)
         return Loaded(entry, model, checkpoint_facts(obtained))
 
     def _found_images(self) -> ImageSet | PictureSet:

@@ -2,7 +2,7 @@ from . import accepted, new_entry, nightly_report, published_files
 from .doctor import Finding, examine
 from .link_check import Manners, fetch, probe
 from .new_entry import Draft, evaluations_on, file_facts, suggested_id
-from .nightly import Night, spend
+from .nightly import Night, nightly_check
 from .pinning import Locked, lock
 from .recomputed_facts import recompute
 
@@ -23,6 +23,6 @@ __all__ = [
     "probe",
     "published_files",
     "recompute",
-    "spend",
+    "nightly_check",
     "suggested_id",
 ]

@@ -1,4 +1,4 @@
-"""One night: every entry of a suite measured again and held to what was accepted."""
+"""The nightly check: every entry of a suite measured again and held to what was accepted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import paths
-from harness.errors import BenchError, CheckpointUnavailable, DataError, NotACheckpoint, Preempted
-from harness.evaluation import reproduce_by_evaluation
+from harness.errors import BenchError, CheckpointUnavailable, DataError, NotACheckpoint
+from harness.evaluation import Listener, Outcome, reproduce_together
 from harness.maintenance import accepted
 from harness.maintenance import published_files as published
 from harness.maintenance.drift import Finding, Severity, compare, drift, unchecked
@@ -60,18 +60,19 @@ class Night:
         return [check for check in self.checks if check.severity is severity]
 
 
-def spend(
+def nightly_check(
     name: str,
     entries: Iterable[Entry],
     registry: Registry,
     options: Options,
     policy: published.Policy,
     fresh: bool = False,
+    on_result: Listener | None = None,
 ) -> Night:
-    """Check `entries` one by one; what one of them raises is its finding and stops no other.
+    """Check `entries` in shared passes; what stops one of them is its finding and stops no other.
 
-    Every measurement is saved as a result. An interrupted night goes on where it ended, unless
-    `fresh`, or code or packages changed since.
+    Every measurement is saved as a result, of which `on_result` hears. An interrupted check goes on
+    where it ended, unless `fresh`, or code or packages changed since.
     """
     started, began = new_id()[1], time.perf_counter()
     chosen = list(entries)
@@ -79,73 +80,79 @@ def spend(
     resumed = len(journal.done)
     missing = [entry for entry in chosen if entry.id not in journal.done]
     answers = published.ask_hosts(missing, policy, options.progress)
-    for entry in missing:
-        journal.add(_check(entry, registry, options, policy, answers))
+    standards = {entry.id: _standard(entry, registry) for entry in missing}  # before new results
+    last = time.perf_counter()
+    for outcome in reproduce_together(
+        missing, registry, options, resume=False, on_result=on_result
+    ):
+        found = _findings(outcome, standards[outcome.entry.id], policy, answers)
+        now = time.perf_counter()
+        journal.add(_check(outcome, standards[outcome.entry.id], found, now - last))
+        last = now
     checks = tuple(journal.done[entry.id] for entry in chosen)
     journal.close()
     seconds = time.perf_counter() - began
     return Night(name, started, checks, seconds, policy.offline, resumed)
 
 
-def _check(
-    entry: Entry,
-    registry: Registry,
-    options: Options,
-    policy: published.Policy,
-    answers: Mapping[str, Link],
-) -> Check:
-    began = time.perf_counter()
-    findings: list[Finding] = []
-    before: Result | None = None
+@dataclass(frozen=True, slots=True)
+class _Standard:
+    """The result an entry is held to, or why there is none."""
+
+    result: Result | None
+    problem: Finding | None = None
+
+
+def _standard(entry: Entry, registry: Registry) -> _Standard:
+    protocol = evaluation_sha256(registry.evaluations[entry.evaluation])
+    stored = load_entry(entry.id, dict.fromkeys(entry.aliases, entry.id))
     try:
-        before = _accepted(entry, registry)
+        held = accepted.standing(entry.id, protocol, stored, accepted.decisions().get(entry.id))
     except BenchError as error:
-        findings.append(unchecked("no accepted result", str(error)))
-    else:
-        if before is None:
-            text = f'none yet; after a look at it: bench check --accept {entry.id} --reason "..."'
-            findings.append(unchecked("no accepted result", text))
+        return _Standard(None, unchecked("no accepted result", str(error)))
+    if held is None:
+        text = f'none yet; after a look at it: bench check --accept {entry.id} --reason "..."'
+        return _Standard(None, unchecked("no accepted result", text))
+    return _Standard(held)
+
+
+def _findings(
+    outcome: Outcome, standard: _Standard, policy: published.Policy, answers: Mapping[str, Link]
+) -> list[Finding]:
+    """What is wrong with the entry's links, with its measurement, and between then and now."""
+    before = standard.result
     sha256 = before.checkpoint.sha256 if before and before.checkpoint else None
-    findings += published.findings(entry, answers, policy, sha256)
-    after, problems = _measure(entry, registry, options)
-    told = {finding.kind for finding in findings}
-    findings += [problem for problem in problems if problem.kind not in told]
-    if before is not None and after is not None:
-        findings += compare(before, after)
+    found = [standard.problem] if standard.problem else []
+    found += published.findings(outcome.entry, answers, policy, sha256)
+    if outcome.error is not None:
+        problem = _unmeasured(outcome.error)
+        found += [problem] if problem.kind not in {finding.kind for finding in found} else []
+    if before is not None and outcome.result is not None:
+        found += compare(before, outcome.result)
+    return found
+
+
+def _check(outcome: Outcome, standard: _Standard, findings: list[Finding], seconds: float) -> Check:
+    before, after = standard.result, outcome.result
     return Check(
-        entry=entry.id,
+        entry=outcome.entry.id,
         findings=tuple(findings),
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         accepted=before.result_id if before else None,
         measured=after.result_id if after else None,
         top1_pct=after.counts.top1_pct if after else None,
     )
 
 
-def _accepted(entry: Entry, registry: Registry) -> Result | None:
-    protocol = evaluation_sha256(registry.evaluations[entry.evaluation])
-    decision = accepted.decisions().get(entry.id)
-    return accepted.standing(
-        entry.id, protocol, load_entry(entry.id, dict.fromkeys(entry.aliases, entry.id)), decision
-    )
-
-
-def _measure(
-    entry: Entry, registry: Registry, options: Options
-) -> tuple[Result | None, list[Finding]]:
-    """The new result, or why there is none."""
-    try:
-        return reproduce_by_evaluation(entry, registry, options), []
-    except Preempted:
-        raise
-    except CheckpointUnavailable as error:
-        return None, [unchecked("not measured", _why(error))]
-    except DataError as error:
-        return None, [unchecked("missing data set", str(error))]
-    except NotACheckpoint as error:
-        return None, [drift("not a file", str(error))]
-    except BenchError as error:  # wrong hash, unsafe pickle, keys that do not fit
-        return None, [drift("changed checkpoint", str(error))]
+def _unmeasured(error: BenchError) -> Finding:
+    """Why there is no new result."""
+    if isinstance(error, CheckpointUnavailable):
+        return unchecked("not measured", _why(error))
+    if isinstance(error, DataError):
+        return unchecked("missing data set", str(error))
+    if isinstance(error, NotACheckpoint):
+        return drift("not a file", str(error))
+    return drift("changed checkpoint", str(error))  # wrong hash, unsafe pickle, misfit
 
 
 def _why(error: BenchError) -> str:

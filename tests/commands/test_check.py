@@ -182,20 +182,20 @@ def test_an_interrupted_night_is_continued(
 ) -> None:
     from harness.maintenance import nightly as night
 
-    whole, calls = night.reproduce_by_evaluation, []
+    whole = night.reproduce_together
 
     class PulledPlug(Exception):
         pass
 
-    def cut(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise PulledPlug
-        return whole(*arguments)
+    def cut(*arguments: Any, **more: Any) -> Any:
+        for i, outcome in enumerate(whole(*arguments, **more)):
+            if i == 2:
+                raise PulledPlug
+            yield outcome
 
     ids = ("night-fine", "night-replaced", "night-drifted")
     with monkeypatch.context() as patch, pytest.raises(PulledPlug):
-        patch.setattr(night, "reproduce_by_evaluation", cut)
+        patch.setattr(night, "reproduce_together", cut)
         check(bench, good, *ids)
     done = check(bench, good, *ids)
     assert done.exit_code == 0

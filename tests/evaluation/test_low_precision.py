@@ -14,7 +14,7 @@ from harness.data import evaluation_batches
 from harness.data.batches import EvaluationBatches
 from harness.evaluation.low_precision import can_compile, measure_fast_
 from harness.evaluation.protocol import Evaluated, evaluate, evaluate_together
-from harness.evaluation.reproduce_one import reproduce_by_evaluation
+from harness.evaluation.reproduce import reproduce_entry
 from harness.models import build
 from harness.results.schema import FastMeasurement
 from harness.results.store import load_all, predictions_sha256
@@ -129,8 +129,8 @@ def test_one_that_fails_leaves_the_others() -> None:
 def test_the_result_holds_both_and_judges_one() -> None:
     known = registry.load()
     entry = known.get("dense-convnet-tiny-digits")
-    plain = reproduce_by_evaluation(entry, known, Options(offline=True))
-    both = reproduce_by_evaluation(entry, known, Options(offline=True, fast=True))
+    plain = reproduce_entry(entry, known, Options(offline=True))
+    both = reproduce_entry(entry, known, Options(offline=True, fast=True))
     assert plain.fast is None and both.fast is not None
     same = ("counts", "metrics", "verdict", "predictions_sha256", "precision", "cost")
     assert {name: getattr(both, name) for name in same} == {

@@ -13,7 +13,7 @@ import torch
 import harness
 from harness import registry
 from harness.errors import CheckpointUnavailable, DataError, ProtocolError, RegistryError
-from harness.evaluation.reproduce_one import reproduce_by_evaluation
+from harness.evaluation.reproduce import reproduce_entry
 from harness.results.schema import Result
 from harness.results.store import load_all, predictions_sha256
 from harness.system.options import Options
@@ -101,7 +101,7 @@ def test_offline_asks_no_host_for_data_either(
     known = registry.load()
     (tmp_path / "data").mkdir()
     options = Options(data_root=tmp_path / "data", offline=True)
-    from harness.evaluation.reproduce_one import evaluate_model
+    from harness.evaluation.live_network import evaluate_model
     from harness.models import build
     from harness.results.schema import CheckpointFacts
 
@@ -118,12 +118,12 @@ def test_a_missing_checkpoint_and_missing_data_are_told_together(tmp_path: Path)
     known = registry.load()
     options = Options(data_root=tmp_path, offline=True)
     with pytest.raises(CheckpointUnavailable) as caught:
-        reproduce_by_evaluation(known.get("acdc-resnet50-90"), known, options)
+        reproduce_entry(known.get("acdc-resnet50-90"), known, options)
     assert "Data set imagenet, too, is missing" in str(caught.value)
     # Data that is there is not complained about.
     (tmp_path / "imagenet" / "val").mkdir(parents=True)
     with pytest.raises(CheckpointUnavailable) as caught:
-        reproduce_by_evaluation(known.get("acdc-resnet50-90"), known, options)
+        reproduce_entry(known.get("acdc-resnet50-90"), known, options)
     assert "too, is missing" not in str(caught.value)
 
 
@@ -131,7 +131,7 @@ def test_a_missing_checkpoint_and_missing_data_are_told_together(tmp_path: Path)
 def test_only_a_stand_in_stands_in(on: str, kind: type[Exception]) -> None:
     known = registry.load()
     with pytest.raises(kind, match=on):
-        reproduce_by_evaluation(known.get("dense-resnet20-cifar10"), known, Options(dataset=on))
+        reproduce_entry(known.get("dense-resnet20-cifar10"), known, Options(dataset=on))
 
 
 REAL = {  # id -> (status, a file it needs)
@@ -210,7 +210,7 @@ def test_an_imagenet_entry_runs_on_the_sample(tmp_path: Path) -> None:
     options = Options(
         data_root=root, from_file=tmp_path / "own.pth", dataset="imagenet-sample", limit=2
     )
-    result = reproduce_by_evaluation(unpinned, known, options)
+    result = reproduce_entry(unpinned, known, options)
     assert (result.data.dataset, result.data.n, result.verdict.status) == (
         "imagenet-sample",
         2,

@@ -14,8 +14,13 @@ from harness.checkpoints.network import load_model
 from harness.data import evaluation_batches
 from harness.evaluation import reproduce as suite
 from harness.evaluation.protocol import Evaluated, evaluate, evaluate_together
-from harness.evaluation.reproduce import Outcome, reproduce_together, weight_bytes, weights_budget
-from harness.evaluation.reproduce_one import reproduce_by_evaluation
+from harness.evaluation.reproduce import (
+    Outcome,
+    reproduce_entry,
+    reproduce_together,
+    weight_bytes,
+    weights_budget,
+)
 from harness.models import build
 from harness.registry import Registry
 from harness.results.store import load_all, on_record
@@ -66,8 +71,8 @@ def test_results_are_those_of_one_by_one(known: Registry) -> None:
     outcomes, stages = together(known, SHIPPED)
     assert stages.passes == ["dense-convnet-tiny-digits and 2 more: evaluate on digits"]
     for outcome in outcomes:
-        assert outcome.result is not None and outcome.repeated
-        alone = reproduce_by_evaluation(outcome.entry, known, Options(offline=True))
+        assert outcome.result is not None and not outcome.on_record
+        alone = reproduce_entry(outcome.entry, known, Options(offline=True))
         moves = ("result_id", "created", "wall_s")
         assert outcome.result.model_dump(exclude=set(moves)) == alone.model_dump(exclude=set(moves))
 
@@ -120,27 +125,27 @@ def test_data_that_is_missing_fails_its_own_group_only(known: Registry, tmp_path
 
 def test_resuming_repeats_only_what_is_not_on_record(known: Registry) -> None:
     first, _ = together(known, SHIPPED[:2], resume=True)
-    assert all(outcome.repeated for outcome in first)
+    assert not any(outcome.on_record for outcome in first)
     second, stages = together(known, SHIPPED, resume=True)
-    assert {o.entry.id: o.repeated for o in second} == {
+    assert {o.entry.id: not o.on_record for o in second} == {
         SHIPPED[0]: False,
         SHIPPED[1]: False,
         SHIPPED[2]: True,
     }
     assert stages.passes == [f"{SHIPPED[2]}: evaluate on digits"]
-    assert [o.result for o in second if not o.repeated] == [o.result for o in first]
+    assert [o.result for o in second if o.on_record] == [o.result for o in first]
     assert len(list(load_all())) == 3
     third, _ = together(known, SHIPPED, resume=False)
-    assert all(outcome.repeated for outcome in third)
+    assert not any(outcome.on_record for outcome in third)
     assert len(list(load_all())) == 6
 
 
 def test_a_smoke_run_is_no_record_of_a_full_one(known: Registry) -> None:
     together(known, SHIPPED[:1], resume=True, limit=20)
     (full,), _ = together(known, SHIPPED[:1], resume=True)
-    assert full.repeated
+    assert not full.on_record
     (smoke,), _ = together(known, SHIPPED[:1], resume=True, limit=20)
-    assert not smoke.repeated
+    assert smoke.on_record
 
 
 def test_another_condition_is_no_record(known: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

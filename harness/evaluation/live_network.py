@@ -1,13 +1,11 @@
-"""One entry from the registry to a result: the story of the program, top to bottom."""
+"""A network in memory, evaluated as an entry says; what every evaluation prepares."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.checkpoints import load_model
 from harness.data import EvaluationBatches, ImageSet, PictureSet, batches_of, describe, find_images
 from harness.errors import BenchError, CheckpointUnavailable, ProtocolError
-from harness.evaluation.result import checkpoint_facts
 from harness.evaluation.shared_pass import Loaded, evaluate_loaded
 from harness.models import require_size
 from harness.registry import (
@@ -24,19 +22,6 @@ from harness.system import Options
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-def reproduce_by_evaluation(entry: Entry, registry: Registry, options: Options) -> Result:
-    """Evaluate the published checkpoint by its stated protocol; judge, save and return the result.
-
-    Raises CheckpointError, DataError or MetricError; nothing is saved then.
-    """
-    evaluation = evaluation_of(entry, registry, options.dataset)
-    try:
-        model, obtained = load_model(entry, options)
-    except CheckpointUnavailable as error:
-        raise with_missing_data(error, evaluation, options) from error
-    return evaluate_model(entry, registry, model, checkpoint_facts(obtained), options)
 
 
 def with_missing_data(
