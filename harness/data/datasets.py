@@ -134,17 +134,25 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def describe(name: str, root: Path | str | None = None) -> str:
-    """Either "found ...", or "missing: ..." with the way to get it. Looks for folders only."""
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Whether a data set is here, and where; or the way to get it."""
+
+    found: bool
+    text: str  # "found ...", or "missing: ..."
+
+
+def describe(name: str, root: Path | str | None = None) -> Whereabouts:
+    """Where the data set called `name` is. Looks for folders only."""
     origin = _origin(name)
     place = paths.data_root(root)
     if name == "digits":
-        return "found: ships with scikit-learn"
+        return Whereabouts(True, "found: ships with scikit-learn")
     found = _whereabouts(origin, place)
     if found:
-        return f"found at {found}"
+        return Whereabouts(True, f"found at {found}")
     itself = "downloaded when it is first needed; by hand: " if origin.downloads else ""
-    return f"missing: {itself}{fetch.remedy(origin, place)}"
+    return Whereabouts(False, f"missing: {itself}{fetch.remedy(origin, place)}")
 
 
 def _origin(name: str, split: str | None = None) -> Origin:

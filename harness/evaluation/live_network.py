@@ -32,8 +32,7 @@ def with_missing_data(
     Whoever fetches the file by hand should not learn only then that the data is missing too.
     """
     data = describe(evaluation.dataset, options.data_root)
-    found = data.startswith("found")
-    also = "" if found else f" - Data set {evaluation.dataset}, too, is {data}"
+    also = "" if data.found else f" - Data set {evaluation.dataset}, too, is {data.text}"
     return CheckpointUnavailable(f"{error}{also}")  # a new one: nothing is its own cause
 
 

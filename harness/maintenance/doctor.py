@@ -95,5 +95,5 @@ def _data(data_root: Path | None) -> Iterator[Finding]:
         return  # without torch nothing can be read; its own finding says so
     root = paths.data_root(data_root)
     for name in FACTS:
-        text = describe(name, root)
-        yield Finding(name, not text.startswith("missing"), text)
+        place = describe(name, root)
+        yield Finding(name, place.found, place.text)

@@ -67,7 +67,7 @@ def test_missing_data_names_folder_link_and_variable(tmp_path: Path, name: str) 
     for part in (name, str(tmp_path / SETS[name].folder), "http", "BENCH_DATA_ROOT"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert describe(name, tmp_path).startswith("missing: downloaded when it is first needed; ")
+    assert describe(name, tmp_path).text.startswith("missing: downloaded when it is first needed; ")
 
 
 def test_missing_imagenet_names_its_page_and_the_layout(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_unknown_names_and_splits_are_refused(name: str, split: str, hint: str) 
 def test_every_set_with_a_shape_can_be_described(tmp_path: Path) -> None:
     assert names() == sorted(FACTS)
     assert {SETS[name].classes == FACTS[name].classes for name in names()} == {True}
-    assert describe("digits", tmp_path).startswith("found")
+    assert describe("digits", tmp_path).found
 
 
 def picture(path: Path, grey: int, size: tuple[int, int] = (20, 10)) -> None:
@@ -142,7 +142,7 @@ def test_an_incomplete_imagenet_is_an_unknown_copy(tmp_path: Path) -> None:
     found = find_pictures("imagenet", "val", tmp_path)
     assert (found.official, found.approximate_images) == (False, None)
     assert "1000 pictures, expected 50000" in found.copy_name
-    assert str(tmp_path / "imagenet/val") in describe("imagenet", tmp_path)
+    assert str(tmp_path / "imagenet/val") in describe("imagenet", tmp_path).text
 
 
 def official_flowers(root: Path) -> None:
