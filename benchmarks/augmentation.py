@@ -4,7 +4,7 @@ Both sides do random crop with padding 4, horizontal flip and normalisation to f
 thread, on random pixels, and hand over batches of the same size. Rounds alternate and
 their median counts, so that another load on the machine meets both sides.
 
-    python benchmarks/augmentation.py [--rounds 7] [--batch 128]
+    python -m benchmarks.augmentation [--rounds 7] [--batch 128] [--small]
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from benchmarks import parsed
 from harness.data import Augment, ImageSet, TrainBatches
 
-IMAGES = 20_000
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 TARGET = 4.0  # times torchvision's rate
 
 
-def made_up() -> ImageSet:
+def made_up(count: int) -> ImageSet:
     """Random pixels in CIFAR's shape."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (IMAGES, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return ImageSet("made-up", "train", images, torch.arange(IMAGES) % 10, "", "", None, False)
+    images = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return ImageSet("made-up", "train", images, torch.arange(count) % 10, "", "", None, False)
 
 
 def one_by_one(images: ImageSet, batch: int) -> Iterator[Tensor]:
@@ -62,9 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=128)
-    options = parser.parse_args()
+    parser.add_argument("--images", type=int, default=20_000)
+    options = parsed(parser, rounds=1, images=200, batch=32)
     torch.set_num_threads(1)
-    images = made_up()
+    images = made_up(options.images)
     augment = Augment(crop_padding=4, flip=True)
     batched = TrainBatches(
         images, batch_size=options.batch, mean=MEAN, std=STD, seed=0, augment=augment
@@ -76,10 +77,10 @@ def main() -> None:
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for batches in sides.values():
-        rate(batches, 2_000)  # warm-up
+        rate(batches, options.images // 10)  # warm-up
     for _ in range(options.rounds):
         for name, batches in sides.items():
-            rates[name].append(rate(batches, IMAGES if "batched" in name else 4_000))
+            rates[name].append(rate(batches, options.images // (1 if "batched" in name else 5)))
     ours, theirs = (statistics.median(values) for values in rates.values())
     for name, values in rates.items():
         spread = f"{min(values):,.0f} to {max(values):,.0f}"

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import parsed
 from harness import models
 from methods.base import Method, Schedule
 from methods.dense import Dense
@@ -248,7 +249,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="peak memory per row, too")
     parser.add_argument("--only", nargs="*", default=[""], help="rows that contain such a text")
     parser.add_argument("--out", type=Path, help="folder to keep the measurement in")
-    arguments = parser.parse_args()
+    arguments = parsed(parser, model="resnet20", batch=4, steps=1)
     found = measure(arguments)
     print(json.dumps(found, indent=2))
     if arguments.out:

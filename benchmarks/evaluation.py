@@ -1,6 +1,6 @@
 """Throughput of the standardized evaluation against a bare forward loop.
 
-usage: python -m benchmarks.evaluation [--model resnet20] [--images 2000] [--repeats 5]
+usage: python -m benchmarks.evaluation [--model resnet20] [--images 2000] [--repeats 5] [--small]
 
 Both loops run the same network on the same images, alternating, in one process. The bare loop gets
 its images preloaded and normalised and does nothing but call the network; ours also normalises,
@@ -15,6 +15,7 @@ import time
 
 import torch
 
+from benchmarks import parsed
 from harness.data import EvaluationBatches, ImageSet, resident_batches
 from harness.evaluation import evaluate
 from harness.models import build
@@ -50,7 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=5)
-    return parser.parse_args()
+    return parsed(parser, images=50, repeats=1)
 
 
 def _batches(count: int) -> EvaluationBatches:

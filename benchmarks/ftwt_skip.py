@@ -18,7 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from harness.models import zoo
+from benchmarks import parsed
+from harness.models import build
 from harness.profile import layer_times
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
@@ -26,7 +27,6 @@ from methods.ftwt.gates import gates_of
 from methods.ftwt.skip import SkipConv, skip_filters
 
 SIDE = {"resnet18": 224, "resnet34": 224, "mobilenetv1": 224}  # others: 32
-TUNING_IMAGES = 32
 HEAD_SCALE = 4.0  # spread of the random head weights: masks differ between images
 
 
@@ -103,12 +103,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=60)
-    arguments = parser.parse_args()
+    parser.add_argument("--tuning", type=int, default=32, help="images that set the gates")
+    arguments = parsed(parser, repeats=2, tuning=2)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     side = SIDE.get(arguments.model, 32)
-    dense = zoo.build(arguments.model).eval()
-    gated = gated_with_share(dense, arguments.keep, torch.randn(TUNING_IMAGES, 3, side, side))
+    dense = build(arguments.model).eval()
+    gated = gated_with_share(dense, arguments.keep, torch.randn(arguments.tuning, 3, side, side))
     batches = [torch.randn(arguments.batch, 3, side, side) for _ in range(arguments.repeats)]
     with torch.inference_mode():
         macs = FTWT.effective_macs(gated, batches)

@@ -1,7 +1,7 @@
 """ImageNet evaluation from picture files: ours, the usual loops, and the model alone.
 
 usage: python -m benchmarks.imagenet_evaluation [--model mobilenet_v3_small] [--images 1000]
-           [--repeats 5] [--data-root DIR] [--out FILE.json]
+           [--repeats 5] [--data-root DIR] [--out FILE.json] [--small]
 
 Every way runs the same random network in float32 over the same pictures in batches of 250, with
 all cores, in turns within one process; a pass counts from nothing to the last count, start of
@@ -25,9 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -35,10 +33,13 @@ from functools import partial
 from operator import truediv
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from benchmarks import home, parsed
 from harness import paths
 from harness.data import (
     EvaluationBatches,
@@ -62,13 +63,26 @@ PROTOCOL = "imagenet-sample-224"
 
 def main() -> None:
     options = _options()
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENCH_HOME"] = home
+    with home(temporary=True):
+        if options.small:
+            options.data_root = made_up_pictures(paths.home())
         found = {} if options.decoding else _evaluations(options)
-        found["decoding"] = [_decoding(options, resize) for resize in (256, 232)]
+        resizes = (256,) if options.small else (256, 232)
+        found["decoding"] = [_decoding(options, resize) for resize in resizes]
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def made_up_pictures(root: Path) -> Path:
+    """`root`, with a picture of noise in each of the sample's 1000 class folders below it."""
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (16, 20, 3), np.uint8))
+    for number in range(1000):
+        folder = root / "imagenet-sample" / "val" / f"n{number:08d}"
+        folder.mkdir(parents=True)
+        noise.save(folder / "noise.jpg")
+    return root
 
 
 def _options() -> argparse.Namespace:
@@ -81,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--decoding", action="store_true", help="Only the last part.")
     parser.add_argument("--out", type=Path)
-    return parser.parse_args()
+    return parsed(parser, images=2, repeats=1)
 
 
 def _evaluations(options: argparse.Namespace) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Shows on real pictures that caching, killing and sharing a pass change no bit.
 
-usage: python -m benchmarks.imagenet_proof [--data-root DIR] [--limit N] [--out FILE.json]
+usage: python -m benchmarks.imagenet_proof [--data-root DIR] [--limit N] [--out FILE.json] [--small]
 
 1. Builds the cache of all 1,000 sample pictures and compares it with torchvision's transforms on
    Pillow images, byte by byte.
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
+from benchmarks import home, parsed
+from benchmarks.imagenet_evaluation import made_up_pictures
 from harness import registry
 from harness.checkpoints import build_model, load_into, obtain_checkpoint
 from harness.data import (
@@ -51,6 +53,7 @@ COMPRESSED = "deep-compression-squeezenet1.0"
 RANDOM = ("mobilenet_v3_small", "squeezenet1_1")  # torchvision's, seeds 0 and 1
 KILLS = (3, 17, 11)  # chunks that a process decodes before it is killed, one after the other
 PROTOCOL = Transform(256, 224)
+TRANSFORMS = (PROTOCOL, Transform(232, 224), Transform(232, 224, "bicubic"))
 
 
 class DiesAfter(Silent):
@@ -73,7 +76,16 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--die-after", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parsed(parser, limit=2)
+    if not options.small:
+        _prove(options)
+        return
+    with tempfile.TemporaryDirectory() as root:
+        options.data_root = made_up_pictures(Path(root))
+        _prove(options)
+
+
+def _prove(options: argparse.Namespace) -> None:
     pictures = find_pictures("imagenet-sample", "val", options.data_root)
     if options.die_after is not None:
         from harness.data import decode_cache
@@ -83,9 +95,17 @@ def main() -> None:
         return
     found: dict[str, Any] = {"versions": provenance.versions()}
     for name, shown in (
-        ("cache", lambda: _cache_equals_torchvision(pictures)),
-        ("killed", lambda: _killed_and_resumed(pictures, options.data_root)),
-        ("one pass", lambda: _one_pass(options.data_root, options.limit)),
+        (
+            "cache",
+            lambda: _cache_equals_torchvision(pictures, TRANSFORMS[: 1 if options.small else None]),
+        ),
+        (
+            "killed",
+            lambda: _killed_and_resumed(
+                pictures, options.data_root, KILLS[: 1 if options.small else None]
+            ),
+        ),
+        ("one pass", lambda: _one_pass(options)),
     ):
         found[name] = _in_own_home(shown)
         print(json.dumps({name: found[name]}, indent=1), flush=True)
@@ -95,15 +115,14 @@ def main() -> None:
 
 
 def _in_own_home(shown: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENCH_HOME"] = home
+    with home(temporary=True):
         started = time.perf_counter()
         return {**shown(), "wall_s": round(time.perf_counter() - started, 1)}
 
 
-def _cache_equals_torchvision(pictures: PictureSet) -> dict[str, Any]:
+def _cache_equals_torchvision(pictures: PictureSet, wanted: Sequence[Transform]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for transform in (PROTOCOL, Transform(232, 224), Transform(232, 224, "bicubic")):
+    for transform in wanted:
         pixels = cached(pictures, transform, "build", True, Silent())
         assert pixels is not None
         differing = _differing(pictures, transform, pixels)
@@ -133,21 +152,22 @@ def _differing(pictures: PictureSet, transform: Transform, pixels: np.ndarray) -
     )
 
 
-def _killed_and_resumed(pictures: PictureSet, data_root: Path | None) -> dict[str, Any]:
+def _killed_and_resumed(
+    pictures: PictureSet, data_root: Path | None, kills: Sequence[int]
+) -> dict[str, Any]:
     root = [] if data_root is None else ["--data-root", str(data_root)]
     codes = []
-    for chunks in KILLS:
+    for chunks in kills:
         command = [sys.executable, "-m", "benchmarks.imagenet_proof", *root]
         done = subprocess.run([*command, "--die-after", str(chunks)])
         codes.append(done.returncode)
     cached(pictures, PROTOCOL, "build", True, Silent())
     resumed = DecodeCache(pictures, PROTOCOL, Silent()).content_sha256
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENCH_HOME"] = home
+    with home(temporary=True):
         cached(pictures, PROTOCOL, "build", True, Silent())
         whole = DecodeCache(pictures, PROTOCOL, Silent()).content_sha256
     return {
-        "chunks_before_each_kill": KILLS,
+        "chunks_before_each_kill": kills,
         "exit_codes": codes,
         "resumed_sha256": resumed,
         "uninterrupted_sha256": whole,
@@ -155,18 +175,20 @@ def _killed_and_resumed(pictures: PictureSet, data_root: Path | None) -> dict[st
     }
 
 
-def _one_pass(data_root: Path | None, limit: int | None) -> dict[str, Any]:
+def _one_pass(options: argparse.Namespace) -> dict[str, Any]:
     known = registry.load()
     entry = known.get(COMPRESSED)
-    models: dict[str, nn.Module] = {COMPRESSED: build_model(entry)}
-    obtained = obtain_checkpoint(entry, Options(data_root=data_root, offline=True))
-    load_into(models[COMPRESSED], obtained.tensors(), entry.id)
+    models: dict[str, nn.Module] = {}
+    if not options.small:  # its weights are not ours to ship
+        models[COMPRESSED] = build_model(entry)
+        obtained = obtain_checkpoint(entry, Options(data_root=options.data_root, offline=True))
+        load_into(models[COMPRESSED], obtained.tensors(), entry.id)
     for seed, name in enumerate(RANDOM):
         torch.manual_seed(seed)
         models[name] = build(name, num_classes=1000)
     evaluation = known.evaluation(entry)
     batches = evaluation_batches(
-        evaluation, data_root, "cpu", EVALUATION_BATCH, limit, cache="build"
+        evaluation, options.data_root, "cpu", EVALUATION_BATCH, options.limit, cache="build"
     )
     together = evaluate_together(list(models.values()), batches)
     rows = {}

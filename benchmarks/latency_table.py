@@ -6,6 +6,7 @@ shapes, not on values. `channels-0.5` is the same network without half of its ch
 network run eagerly is timed along with every part, so a ratio never leaves its record.
 
     python -m benchmarks.latency_table --batch 1 [--network str-95.15 ...] [--backend sparse ...]
+    python -m benchmarks.latency_table --small         # a tiny network, nothing on record
     python -m benchmarks.latency_table --report        # the table from what is on record
 
 Each call appends one record to reports/latency/resnet50-str-budgets; with --missing it leaves out
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import home, parsed
 from harness import paths
 from harness.commands import progress
 from harness.export import remove_channels_
@@ -40,18 +42,18 @@ CHANNELS = "channels-0.5"
 NETWORKS = (DENSE, *(f"str-{level}" for level in LEVELS), CHANNELS)
 
 
-def subjects(wanted: Iterable[str]) -> Subjects:
+def subjects(model: str, wanted: Iterable[str]) -> Subjects:
     """The dense network, and those of `wanted`."""
     names = set(wanted)
     levels = [level for level in LEVELS if f"str-{level}" in names]
-    found = of_model(MODEL, budgets=[f"{BUDGETS}:{level}" for level in levels], name=NAME)
+    found = of_model(model, budgets=[f"{BUDGETS}:{level}" for level in levels], name=NAME)
     dense, *pruned = found.networks
     made = [dense, *(replace(subject, name=f"str-{subject.name}") for subject in pruned)]
     if CHANNELS in names:
         images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
         small = remove_channels_(copy.deepcopy(dense.network), images, 0.5)
         told = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
-        made.append(Subject(CHANNELS, MODEL, told, small))
+        made.append(Subject(CHANNELS, model, told, small))
     return replace(found, networks=tuple(made))
 
 
@@ -140,6 +142,7 @@ def report(records: Sequence[LatencyRecord]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="ResNet-50 at STR's layer densities")
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=BACKENDS)
@@ -150,7 +153,15 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="peak memory, a process per way")
     parser.add_argument("--missing", action="store_true", help="only what is not on record yet")
     parser.add_argument("--report", action="store_true", help="only make the table")
-    arguments = parser.parse_args()
+    arguments = parsed(
+        parser, model="convnet_tiny", network=(DENSE, CHANNELS), backend=("channels_last",)
+    )
+    with home(temporary=arguments.small):
+        _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Times what is asked for, then makes the table."""
     if not arguments.report:
         networks = arguments.network
         ways = [tuple(way.split(":")) for way in arguments.way or ()]
@@ -172,7 +183,7 @@ def main() -> None:
                     memory=arguments.memory,
                     progress=bars,
                 )
-                print(save_timings(measure(subjects(networks), request)).name)
+                print(save_timings(measure(subjects(arguments.model, networks), request)).name)
     report(list(load_timings(entry=NAME)))
 
 

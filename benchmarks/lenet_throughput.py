@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from benchmarks import parsed
 from harness.data import ImageSet, TrainBatches
 from harness.evaluation import Evaluated
 from harness.models import build
@@ -31,22 +32,23 @@ from methods.base import Method
 from methods.dense import Dense
 from methods.snip import Snip, SnipSettings
 
-IMAGES, BATCH, TARGET = 54_000, 100, 38_000
+BATCH, TARGET = 100, 38_000
+IMAGES = 54_000  # as many as SNIP trains on
 RECIPE = "snip-mnist-75k"
 
 
-def pictures() -> ImageSet:
-    """As many as SNIP trains on."""
+def pictures(count: int) -> ImageSet:
+    """Random pixels in MNIST's shape."""
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (IMAGES, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(10, (IMAGES,), generator=generator)
+    pixels = torch.randint(256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(10, (count,), generator=generator)
     return ImageSet("noise", "train", pixels, labels, "0" * 64, "noise", 0, True)
 
 
 def our_epoch(method: Method, images: ImageSet) -> None:
     """One epoch of the standardized loop; its evaluation costs nothing here."""
     recipe = load().recipes[RECIPE]
-    steps = replace(recipe, length=replace(recipe.length, count=IMAGES // BATCH))
+    steps = replace(recipe, length=replace(recipe.length, count=len(images) // BATCH))
     batches = TrainBatches(
         images, batch_size=BATCH, mean=(0.13,), std=(0.31,), seed=0, channels="gray"
     )
@@ -65,14 +67,14 @@ def our_epoch(method: Method, images: ImageSet) -> None:
         )
 
 
-def bare_epoch() -> None:
+def bare_epoch(count: int) -> None:
     """Forward, backward, step, and nothing else."""
     model = build("lenet300").train()
     images, labels = torch.randn(BATCH, 1, 28, 28), torch.randint(10, (BATCH,))
     optimizer = build_optimizer(
         load().recipes[RECIPE].optimizer, [{"params": list(model.parameters())}]
     )
-    for _ in range(IMAGES // BATCH):
+    for _ in range(count // BATCH):
         loss = F.cross_entropy(model(images), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -82,11 +84,13 @@ def bare_epoch() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
+    parser.add_argument("--images", type=int, default=IMAGES)
+    options = parsed(parser, turns=1, images=500)
+    turns, count = options.turns, options.images
     torch.set_num_threads(1)
-    images = pictures()
+    images = pictures(count)
     ways: dict[str, Callable[[], None]] = {
-        "bare": bare_epoch,
+        "bare": lambda: bare_epoch(count),
         "dense, our loop": lambda: our_epoch(Dense(Dense.Settings()), images),
         "SNIP 95 %, our loop": lambda: our_epoch(Snip(SnipSettings(sparsity=0.95)), images),
     }
@@ -95,7 +99,7 @@ def main() -> None:
         for name, run in ways.items():
             before = time.process_time()
             run()
-            rates[name].append(IMAGES / (time.process_time() - before))
+            rates[name].append(count / (time.process_time() - before))
     print(f"images per CPU second, median of {turns} epochs in turn, target {TARGET:,}")
     for name, found in rates.items():
         print(f"{name:<20} {median(found):>8,.0f}   {min(found):,.0f} to {max(found):,.0f}")

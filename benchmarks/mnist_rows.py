@@ -1,7 +1,7 @@
 """The retrained MNIST rows as a table: printed, measured, verdict, what was assumed, what it cost.
 
 Reads stored results only, full schedules only, and writes the table between the markers of the
-page. Run it from the project's root:
+page; with --small it prints it. Run it from the project's root:
 
     python -m benchmarks.mnist_rows --into reports/mnist.md
 """
@@ -12,6 +12,7 @@ import argparse
 import math
 from pathlib import Path
 
+from benchmarks import parsed
 from harness.registry import Registry, load
 from harness.results import Result, load_all
 
@@ -106,13 +107,16 @@ def _cost(result: Result) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=Path("reports/mnist.md"))
-    page = parser.parse_args().into
+    options = parsed(parser, into=None)
     registry = load()
     results = newest(registry)
-    before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
     inside = f"{table(results)}\n\nWhat was assumed:\n\n{assumptions(registry, results)}"
-    page.write_text(f"{before}{BEGIN}\n{inside}\n{END}{after}")
+    if options.into is None:
+        print(inside)
+        return
+    before, _, rest = options.into.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    options.into.write_text(f"{before}{BEGIN}\n{inside}\n{END}{after}")
 
 
 if __name__ == "__main__":

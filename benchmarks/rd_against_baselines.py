@@ -5,7 +5,7 @@ the rules did to the logits of one calibration set, the same for all: the square
 classes, as mean and as maximum over images. `sum` is what the single-layer curves add up to at the
 rule's rates: the quantity that rate-distortion pruning minimises.
 
-    python benchmarks/rd_against_baselines.py dense-resnet20-cifar10 [ID ...]
+    python -m benchmarks.rd_against_baselines dense-resnet20-cifar10 [ID ...]
         [--targets 50 70 80 90] [--calibration 1024] [--points 100] [--limit N]
 
 Rows are written one by one to reports/rd/<id>-<configuration>.json, curves layer by layer to the
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import home, parsed
 from harness import paths
 from harness.checkpoints import load_model
 from harness.commands import progress
@@ -316,6 +317,7 @@ def report() -> None:
         return
     (folder() / "table.md").write_text(markdown(records))
     accuracy_plot(records, folder() / "accuracy.png")
+    print(f"{len(records)} records in {folder().name}/table.md and accuracy.png")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -331,18 +333,18 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--report", action="store_true", help="only table and picture")
-    return parser.parse_args(words)
+    small = {"calibration": 16, "points": 5, "targets": [50.0], "limit": 50}
+    return parsed(parser, words, ids=["dense-convnet-tiny-digits"], **small)
 
 
 def main(words: list[str] | None = None) -> None:
     chosen = arguments(words)
     registry = load()
-    if not chosen.report:
-        with progress() as bars:
-            for id in chosen.ids:
-                run(registry.get(id), registry, chosen, bars)
-                report()
-    report()
+    with home(temporary=chosen.small), progress() as bars:
+        for id in [] if chosen.report else chosen.ids:
+            run(registry.get(id), registry, chosen, bars)
+            report()
+        report()
 
 
 if __name__ == "__main__":

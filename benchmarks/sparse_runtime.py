@@ -24,9 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import home, parsed
 from harness import paths, sparse
+from harness.models import build
 from harness.profile import BACKENDS, in_turns, of_model, times_of
 from harness.system import provenance
+from methods.base import prunable_layers
 
 MODEL = "resnet50"
 BUDGETS = Path("tests/fixtures/str/budgets_resnet50.csv")
@@ -35,9 +38,9 @@ EAGER, ONNX, SPARSE = "dense eager", "dense onnxruntime", "pruned sparse runtime
 TARGETS = {"90.23": (1.7, 1.3), "95.15": (2.5, 1.8), "98.05": (3.5, 2.5)}
 
 
-def measure(level: str, repeats: int) -> dict[str, Any]:
+def measure(model: str, budgets: Path, level: str, repeats: int) -> dict[str, Any]:
     """The record of one level: times of every way in milliseconds, and the plan."""
-    found = of_model(MODEL, budgets=[f"{BUDGETS}:{level}"])
+    found = of_model(model, budgets=[f"{budgets}:{level}"])
     dense, pruned = (subject.network for subject in found.networks)
     images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
     began = time.perf_counter()
@@ -54,7 +57,7 @@ def measure(level: str, repeats: int) -> dict[str, Any]:
                     ways[f"{owner} {backend}"] = BACKENDS[backend].start(converted, images)
     samples = in_turns(ways, images, repeats)
     return {
-        "model": MODEL,
+        "model": model,
         "level": level,
         "weights": found.networks[1].weights,
         "largest_difference": difference,
@@ -70,6 +73,15 @@ def measure(level: str, repeats: int) -> dict[str, Any]:
         "versions": provenance.versions("onnxruntime", "scipy"),
         "code": provenance.code_version(),
     }
+
+
+def made_up_budgets(model: str, folder: Path) -> Path:
+    """A file like that of STR's budgets: every level, the same for all layers of `model`."""
+    file, levels = folder / "budgets.csv", ",".join(TARGETS)
+    layers = enumerate(prunable_layers(build(model)), 1)
+    rows = [f"Layer {k} - {name},,,{levels}" for k, name in layers]
+    file.write_text("\n".join([f"Overall,,,{levels}", *rows]) + "\n")
+    return file
 
 
 def gains(record: dict[str, Any]) -> dict[str, tuple[float, float]]:
@@ -120,9 +132,9 @@ def layer_table(record: dict[str, Any]) -> list[str]:
     return sparse.Plan(layers, {}, plan["threads"]).table().splitlines()
 
 
-def report(folder: Path) -> str:
+def report(folder: Path, model: str) -> str:
     """The tables of all levels on record."""
-    files = sorted(folder.glob(f"{MODEL}-*.json"))
+    files = sorted(folder.glob(f"{model}-*.json"))
     records = [json.loads(file.read_text()) for file in files]
     newest = records[-1]
     hardware, versions = newest["hardware"], newest["versions"]
@@ -167,16 +179,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--report", action="store_true", help="only make the tables")
-    arguments = parser.parse_args()
+    parser.add_argument("--model", default=MODEL)
+    arguments = parsed(parser, model="convnet_tiny", level=["98.05"])
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    folder = paths.latency_folder().parent / "sparse"
-    folder.mkdir(parents=True, exist_ok=True)
+    with home(temporary=arguments.small):
+        folder = paths.latency_folder().parent / "sparse"
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(arguments, folder)
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> None:
+    """Times what is asked for, then makes the tables in `folder`."""
+    budgets = made_up_budgets(arguments.model, folder) if arguments.small else BUDGETS
     for level in [] if arguments.report else arguments.level:
-        record = measure(level, arguments.repeats)
-        (folder / f"{MODEL}-{level}.json").write_text(json.dumps(record, indent=1) + "\n")
+        record = measure(arguments.model, budgets, level, arguments.repeats)
+        (folder / f"{arguments.model}-{level}.json").write_text(json.dumps(record, indent=1) + "\n")
         print("\n".join(network_table([record]) + target_lines([record])), flush=True)
-    (folder / "README.md").write_text(report(folder))
+    (folder / "README.md").write_text(report(folder, arguments.model))
 
 
 if __name__ == "__main__":

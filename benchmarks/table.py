@@ -4,23 +4,23 @@ Results are copies of one that ships with the project, each of an entry of its o
 its own, in a temporary home. The command runs inside this process; start-up of Python is not part
 of it: a table of one result comes before the clock starts.
 
-    python -m benchmarks.table [--results 10000] [--repeats 5]
+    python -m benchmarks.table [--results 10000] [--repeats 5] [--small]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 from click.testing import CliRunner
 
+from benchmarks import home, parsed
 from cli import main as bench
+from harness import paths
 
 MODEL = (
     Path(__file__).resolve().parent.parent
@@ -59,10 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENCH_HOME"] = home
-        results = Path(home) / "reports" / "results"
+    options = parsed(parser, results=20, repeats=1)
+    with home(temporary=True):
+        results = paths.results_folder()
         fill(results, range(1))
         timed()
         fill(results, range(1, options.results))

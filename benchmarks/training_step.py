@@ -1,6 +1,6 @@
 """What one training step costs: our loop against a bare one, and every method against dense.
 
-    python benchmarks/training_step.py [--model resnet20] [--batch 128] [--small] [--device cpu]
+    python -m benchmarks.training_step [--model resnet20] [--batch 128] [--small] [--device cpu]
 
 All variants run in turns, a few steps each, so that a busy machine slows all of them alike. A step
 is timed from one `begin_step` to the next: it includes the batch, its augmentation, and everything
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks import parsed
 from harness.data import Augment, ImageSet, TrainBatches
 from harness.evaluation import Evaluated
 from harness.models import build
@@ -112,7 +113,7 @@ def our_turn(
                     specified_by="paper",
                 ),
                 batches=_batches(batch, steps, device),
-                evaluate=lambda net: Evaluated(counts, np.zeros(1)),
+                evaluate=lambda net: Evaluated(counts, np.zeros(1), 0.0),
                 folder=RunFolder(Path(folder), "benchmark"),
                 seed=0,
                 device=device,
@@ -159,9 +160,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--steps", type=int, default=6, help="per turn; the first warms up")
-    parser.add_argument("--small", action="store_true", help="batch 16, 3 turns: a quick look")
-    chosen = parser.parse_args()
-    batch, turns = (16, 3) if chosen.small else (chosen.batch, chosen.turns)
+    chosen = parsed(parser, batch=4, turns=1, steps=4)
+    batch, turns = chosen.batch, chosen.turns
     clocks = {name: Clock(chosen.device) for name in ("bare", *METHODS)}
 
     def fresh() -> nn.Module:

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 
 import torch
@@ -47,13 +48,14 @@ def measure_fast_(
     compiled = can_compile(next(models[0].parameters()).device.type)
     ready: list[tuple[nn.Module, float] | Exception] = []
     first, _ = next(iter(batches))
-    for number, model in enumerate(models, 1):
-        text = f"fast evaluation: prepare network {number} of {len(models)}"
-        progress.stage(f"{text}{', compile' if compiled else ''}")
-        ready.append(_prepared(model, first, compiled))
-    progress.stage("fast evaluation", total=batches.n)
-    forwards = [each[0] for each in ready if not isinstance(each, Exception)]
-    found = iter(evaluate_together(forwards, batches, progress.advance, fast_precision))
+    with _room_for_forms(compiled):
+        for number, model in enumerate(models, 1):
+            text = f"fast evaluation: prepare network {number} of {len(models)}"
+            progress.stage(f"{text}{', compile' if compiled else ''}")
+            ready.append(_prepared(model, first, compiled))
+        progress.stage("fast evaluation", total=batches.n)
+        forwards = [each[0] for each in ready if not isinstance(each, Exception)]
+        found = iter(evaluate_together(forwards, batches, progress.advance, fast_precision))
     return [
         each
         if isinstance(each, Exception)
@@ -69,6 +71,20 @@ def can_compile(device: str) -> bool:
     return device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
+def _room_for_forms(compiled: bool) -> AbstractContextManager[object]:
+    """All networks run through one forward(), of which torch by default allows 8 forms only.
+
+    The limit is the process's own: it is raised for as long as the context lasts.
+    """
+    if not compiled:
+        return nullcontext()
+    config = torch._dynamo.config
+    room: AbstractContextManager[object] = config.patch(
+        recompile_limit=max(config.recompile_limit, FORMS)
+    )
+    return room
+
+
 @torch.inference_mode()
 def _prepared(
     model: nn.Module, images: Tensor, compiled: bool
@@ -76,8 +92,6 @@ def _prepared(
     """The network as it will be run, and the seconds until it had run once."""
     runs: nn.Module = FastForward(model.to(memory_format=torch.channels_last)).eval()
     if compiled:
-        # All networks run through one forward(); the default of 8 forms of it is too few.
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, FORMS)
         runs = torch.compile(runs)  # type: ignore[assignment]
     started = time.perf_counter()
     try:

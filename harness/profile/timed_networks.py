@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SEED = 0
 CALIBRATION_IMAGES = 8
 PRUNED = "pruned"
+# Networks are drawn from the global generator; whoever asked for them finds it as it was.
+_own_random_numbers = torch.random.fork_rng(devices=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Subjects:
     networks: tuple[Subject, ...]
 
 
+@_own_random_numbers
 def of_entry(entry: Entry, registry: Registry, options: Options) -> Subjects:
     """An entry's network with its published weights, and the dense one drawn at random.
 
@@ -65,7 +68,7 @@ def of_entry(entry: Entry, registry: Registry, options: Options) -> Subjects:
     nnz, total = sparsity(network).counts()
     if nnz == total and entry.granularity != "dynamic":
         return Subjects(entry.id, shape, (Subject(DENSE, entry.model, weights, network),))
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)
     dense = _settled(build_model(entry), shape).to(options.device)
     networks = (
         Subject(DENSE, entry.model, f"random, seed {SEED}", dense),
@@ -74,6 +77,7 @@ def of_entry(entry: Entry, registry: Registry, options: Options) -> Subjects:
     return Subjects(entry.id, shape, networks)
 
 
+@_own_random_numbers
 def of_model(
     model: str,
     weights: Iterable[Path] = (),
@@ -98,8 +102,9 @@ def of_model(
     return Subjects(chosen, shape, tuple(made))
 
 
+@_own_random_numbers
 def fresh_network(model: str, dataset: str | None, shape: tuple[int, int, int]) -> nn.Module:
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)
     return _settled(_build(model, dataset), shape)
 
 
@@ -137,7 +142,7 @@ def _at_budget(
         budget = read(source)
     except (ValueError, OSError) as error:
         raise ProtocolError(f"--budget: {error}") from error
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)
     network = _build(model, dataset)
     prune_at_random_(network, budget, torch.Generator().manual_seed(SEED))
     name = source.rpartition("/")[2].rpartition(":")[2].removesuffix(".safetensors")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.data import evaluation_batches
 from harness.data.batches import EvaluationBatches
-from harness.evaluation.low_precision import can_compile, measure_fast_
+from harness.evaluation.low_precision import FORMS, can_compile, measure_fast_
 from harness.evaluation.protocol import Evaluated, evaluate, evaluate_together
 from harness.evaluation.reproduce import reproduce_entry
 from harness.models import build
@@ -145,3 +145,29 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CXX", "sh")  # any program that is there
     assert can_compile("cpu")
     assert not can_compile("meta")
+
+
+def test_the_compilers_limit_is_raised_while_networks_run_and_then_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch._dynamo.config.recompile_limit
+    assert before < FORMS
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(torch._dynamo.config.recompile_limit)
+            return torch.zeros(len(images), 10) + self.bias
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(10))
+
+    monkeypatch.setattr("harness.evaluation.low_precision.can_compile", lambda device: True)
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    batches = digits()
+    exact = evaluate(network(), batches)
+    [found] = measure_fast_([Watched()], [exact], batches, Silent())
+    assert isinstance(found, FastMeasurement)
+    assert len(seen) > 1 and set(seen) == {FORMS}
+    assert torch._dynamo.config.recompile_limit == before

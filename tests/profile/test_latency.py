@@ -267,3 +267,13 @@ def test_cuda_is_timed_and_its_memory_is_the_allocators() -> None:
     assert record.skipped[0].reason == "onnxruntime is timed on the CPU only"
     assert all((t.peak_memory_bytes or 0) > record.networks[0].dense_bytes for t in record.timings)
     assert record.place.device == "cuda" and record.hardware["accelerator"]
+
+
+def test_drawing_networks_leaves_the_callers_generator_alone() -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    one = of_model("convnet_tiny").networks[0].network.state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    again = of_model("convnet_tiny").networks[0].network.state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
