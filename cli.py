@@ -15,14 +15,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from harness.commands import UNEXPECTED, USAGE, exit_code
-from harness.errors import (
-    BenchError,
-)
+
+def _shadowed() -> str | None:
+    """Which foreign folder Python found in place of our packages; None if it found ours."""
+    for name in ("harness", "methods"):
+        spec = find_spec(name)
+        places = [Path(p).resolve() for p in (spec and spec.submodule_search_locations) or ()]
+        if places and Path(__file__).resolve().parent / name not in places:
+            return (
+                f"{places[0]} hides the package {name!r} that bench needs. Run bench from another "
+                "folder, take that one off PYTHONPATH, or rename it"
+            )
+    return None
+
+
+try:
+    from harness.commands import UNEXPECTED, USAGE, exit_code
+    from harness.errors import BenchError
+except ImportError as error:
+    if (_told := _shadowed()) is None:
+        raise
+    raise SystemExit(f"bench: {_told}") from error  # exit code 1, the line on stderr
 
 # Verb, and module of harness/commands -> what it does, so that the overview loads none of them.
 _VERBS = {
@@ -109,11 +128,13 @@ class Bench(click.Group):
 
 
 def _about_this_machine(error: Exception) -> str | None:
-    """What every verb can meet: a home that cannot be written, a torchvision of another torch."""
+    """What every verb can meet: a home that cannot be written, a foreign torchvision or package."""
     if isinstance(error, OSError):
         from harness.paths import complaint
 
         return complaint(error)
+    if isinstance(error, ImportError | AttributeError) and (told := _shadowed()):
+        return told
     from harness.system import broken_pair
 
     return broken_pair(error)
