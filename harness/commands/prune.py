@@ -104,7 +104,7 @@ def command(
     if schedule.dry_run:
         announce(entry, recipe, changed, schedule.seeds, registry)
         return
-    from harness.reports import verdict_blocks
+    from harness.reports import density_beside, verdict_blocks
     from harness.system import Options
     from harness.training import reproduce_by_training
 
@@ -116,7 +116,9 @@ def command(
             progress=bars,
         )
         training = chosen_training(schedule, changed)
-        result = reproduce_by_training(entry, registry, recipe, chosen, training)
+        result = reproduce_by_training(
+            entry, registry, recipe, chosen, training, on_saved=density_beside
+        )
         mirror_all([result], tracking, bars)
     if as_json:
         print_json(result.model_dump(mode="json"))

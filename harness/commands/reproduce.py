@@ -175,9 +175,10 @@ def _trained(
 def _by_training(
     entry: Entry, registry: Registry, recipe: Recipe, chosen: Options, training: Training
 ) -> Result:
+    from harness.reports import density_beside
     from harness.training import reproduce_by_training
 
-    return reproduce_by_training(entry, registry, recipe, chosen, training)
+    return reproduce_by_training(entry, registry, recipe, chosen, training, on_saved=density_beside)
 
 
 def recipe_for(

@@ -70,7 +70,7 @@ def command(
         overrides=schedule.overrides,
     )
     from harness.commands.schedule import announce, chosen_training
-    from harness.reports import verdict_blocks
+    from harness.reports import density_beside, verdict_blocks
     from harness.system import Options
     from harness.training import reproduce_by_training
 
@@ -80,7 +80,9 @@ def command(
     with progress() as bars:
         chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)
         training = chosen_training(schedule, changed)
-        result = reproduce_by_training(entry, registry, recipe, chosen, training)
+        result = reproduce_by_training(
+            entry, registry, recipe, chosen, training, on_saved=density_beside
+        )
         mirror_all([result], tracking, bars)
     if as_json:
         print_json(result.model_dump(mode="json"))

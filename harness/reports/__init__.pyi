@@ -12,7 +12,7 @@ from .latency_table import (
 )
 from .mlflow import default_uri, mirror, run_table, shown, sync, why_not
 from .plots.allocation import allocation_plot
-from .plots.density import density_plot
+from .plots.density import density_beside
 from .plots.points import AXES, Axis, points
 from .plots.tradeoff import draw
 from .readme import update
@@ -46,7 +46,7 @@ __all__ = [
     "chosen",
     "count_claims",
     "default_uri",
-    "density_plot",
+    "density_beside",
     "draw",
     "folded",
     "leaderboard",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from harness.registry import (
     merged_settings,
     recipe_sha256,
 )
-from harness.reports import density_plot
 from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
 from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
 from harness.training.seed import Seed, one_seed
@@ -30,14 +30,23 @@ from harness.training.setup import Plan, Training, run_folder
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
 
+OnSaved = Callable[[Result, Path], object]  # hears of every stored result and its file
+
 
 def reproduce_by_training(
-    entry: Entry, registry: Registry, recipe: Recipe, options: Options, training: Training
+    entry: Entry,
+    registry: Registry,
+    recipe: Recipe,
+    options: Options,
+    training: Training,
+    *,
+    on_saved: OnSaved | None = None,
 ) -> Result:
     """Train every seed of `entry` by `recipe`, judge the mean, save and return the result.
 
     Finished seeds are reused, interrupted ones continue. Under torchrun all processes train one
-    model together and process 0 reports and saves.
+    model together and process 0 reports and saves. on_saved: called after each save, also of a
+    baseline that had to be trained first; whoever draws or mirrors is handed in here.
     Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
     """
     started = time.perf_counter()
@@ -45,23 +54,29 @@ def reproduce_by_training(
     with processes(options.device) as device, obeyed():
         progress = Silent() if rank() else options.progress
         options = replace(options, device=device, progress=progress)
-        plan = _plan(entry, registry, recipe, options, training)
+        plan = _plan(entry, registry, recipe, options, training, on_saved)
         seeds = [one_seed(plan, seed) for seed in training.seeds]
         result = _result(plan, seeds, time.perf_counter() - started)
         if rank() == 0:
             file = save(result, seeds[0].predictions)
-            density_plot(result, file.with_suffix(".png"))
+            if on_saved is not None:
+                on_saved(result, file)
     return result
 
 
 def _plan(
-    entry: Entry, registry: Registry, recipe: Recipe, options: Options, training: Training
+    entry: Entry,
+    registry: Registry,
+    recipe: Recipe,
+    options: Options,
+    training: Training,
+    on_saved: OnSaved | None,
 ) -> Plan:
     """Start weights, trained first where that is needed, and the evaluation images."""
     evaluation = registry.evaluations[entry.evaluation]
 
     def train_first(source: Entry) -> Path:
-        return _weights_of(source, registry, options, training)
+        return _weights_of(source, registry, options, training, on_saved)
 
     start = start_of(entry, recipe, registry, options, train_first)
     test = evaluation_batches(
@@ -71,7 +86,13 @@ def _plan(
     return Plan(entry, registry, recipe, evaluation, settings, options, training, test, start)
 
 
-def _weights_of(entry: Entry, registry: Registry, options: Options, training: Training) -> Path:
+def _weights_of(
+    entry: Entry,
+    registry: Registry,
+    options: Options,
+    training: Training,
+    on_saved: OnSaved | None,
+) -> Path:
     """Weights of `entry` trained by its own recipe with seed 0: a run and a result of its own.
 
     The epoch that the recipe selects. Finished runs are reused, also under --fresh.
@@ -80,10 +101,10 @@ def _weights_of(entry: Entry, registry: Registry, options: Options, training: Tr
     recipe = registry.recipes[entry.recipe]
     alone = replace(training, seeds=(0,), overrides=(), fresh=False)
     options.progress.note(f"{entry.id} comes first: {recipe.length} with {recipe.name}")
-    plan = _plan(entry, registry, recipe, options, alone)
+    plan = _plan(entry, registry, recipe, options, alone, on_saved)
     folder = run_folder(plan, 0).or_finished_twin()
     if folder.finished() is None or not _on_record(plan):
-        reproduce_by_training(entry, registry, recipe, options, alone)
+        reproduce_by_training(entry, registry, recipe, options, alone, on_saved=on_saved)
         wait_for_all()  # the first process has written by then
     return folder.best if recipe.selects == "best" else folder.weights
 

@@ -46,3 +46,8 @@ def density_plot(result: Result, target: Path) -> Path:
     figure.savefig(target, dpi=110, metadata={"Software": None})
     plt.close(figure)
     return target
+
+
+def density_beside(result: Result, file: Path) -> Path:
+    """The picture of `density_plot` beside the result's own file."""
+    return density_plot(result, file.with_suffix(".png"))
