@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -226,10 +226,9 @@ class DeepCompression(MaskedMethod):
         """`model` with zeros in place and, if asked for, shared weights."""
         super().finalize(model)
         if self.settings.share_bits is not None:
-            layers: dict[str, Any] = dict(model.named_modules())
             with torch.no_grad():
-                for name in self.masks:
-                    weight = layers[name].weight
+                for chosen in self.chosen.values():
+                    weight = chosen.within(model).stored
                     weight.copy_(share_weights(weight, self.settings.share_bits))
         return model
 
