@@ -175,6 +175,16 @@ class Inventory:
             chosen.update({p.name: p for p in ([weight] if len(kept) == len(pieces) else kept)})
         return chosen
 
+    def left_out(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> tuple[str, ...]:
+        """Names of the weights, or parts of one, that `select` leaves out."""
+        chosen = self.select(include, exclude)
+        return tuple(
+            name
+            for weight in self.weights
+            if weight.name not in chosen
+            for name in _unless_all([piece.name for piece in weight.pieces()], chosen, weight.name)
+        )
+
 
 def inventory(model: nn.Module) -> Inventory:
     """The weights of `model` in registration order, and all its other parameters."""
@@ -263,6 +273,12 @@ def _names(weight: Weight, *pieces: Weight) -> list[str]:
     whole = [weight.name, *weight.aliases]
     ends = {piece.name.removeprefix(weight.name) for piece in pieces or weight.pieces()} - {""}
     return [*whole, *(name + end for name in whole for end in sorted(ends))]
+
+
+def _unless_all(pieces: list[str], chosen: Mapping[str, Weight], whole: str) -> list[str]:
+    """The pieces that are not chosen; the whole when none is."""
+    rest = [piece for piece in pieces if piece not in chosen]
+    return [whole] if rest == pieces else rest
 
 
 def _wanted(names: list[str], include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:

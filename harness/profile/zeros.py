@@ -23,6 +23,7 @@ class LayerSparsity:
     total: int
     nnz: int  # weights that are not exactly 0.0; 1e-30 is not zero
     nnz_stored: int | None = None  # of the tensor it is worked out from; None: it is the same one
+    nnz_mixed: int = 0  # places of a bank at which any of its kernels has a weight
 
     @property
     def density(self) -> float:
@@ -77,6 +78,7 @@ def sparsity(model: nn.Module) -> SparsityProfile:
             total=used.numel(),
             nnz=counts[id(used)],
             nnz_stored=None if used is stored else counts[id(stored)],
+            nnz_mixed=int((used != 0).any(0).sum()) if weight.kind == "bank" else 0,
         )
         for weight, (used, stored) in zip(found.weights, pairs, strict=True)
     )

@@ -12,8 +12,8 @@ from torch import nn
 from harness.models import build
 from methods.activations import skipping_figures
 from methods.base import Schedule
-from methods.inventory import prunable_weights
 from methods.han_magnitude import HanMagnitude, HanSettings
+from methods.inventory import prunable_weights
 from methods.layerwise import above_spread
 from tests.methods.mnist_fixtures import counts
 
