@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks import parsed
 from harness.models import build, input_size
-from methods.base import prunable_layers
+from methods.inventory import prunable_weights
 from methods.masks import keep_largest
 from methods.rate_distortion import measure, solve_exact
 
@@ -42,8 +42,8 @@ def loop(model: nn.Module, batches: list[Tensor], rates: list[float]) -> Tensor:
     rows = []
     with torch.inference_mode():
         dense = [model(batch) for batch in batches]
-        for layer in prunable_layers(model).values():
-            weight = layer.weight
+        for layer in prunable_weights(model).values():
+            weight = layer.parameter
             assert isinstance(weight, nn.Parameter)
             original = weight.detach().clone()
             row = []
@@ -93,7 +93,7 @@ def compare_curves(name: str, images: int, batch: int, rounds: int) -> float:
         )
     naive, quick, ratio = (statistics.median(column) for column in zip(*samples, strict=True))
     print(
-        f"{name}, {images} images, batch {batch}, {len(prunable_layers(model))} layers, "
+        f"{name}, {images} images, batch {batch}, {len(prunable_weights(model))} layers, "
         f"{ALL_RATES} rates (extrapolated): loop {naive:.0f} s, curves {quick:.0f} s, "
         f"ratio {ratio:.2f} (target {TARGET_RATIO}), n={rounds}"
     )
@@ -103,8 +103,8 @@ def compare_curves(name: str, images: int, batch: int, rounds: int) -> float:
 def time_solver(name: str) -> None:
     """Prints seconds and peak memory of one exact solve at half the weights."""
     with torch.device("meta"):
-        layers = prunable_layers(build(name))
-    sizes = [int(layer.weight.numel()) for layer in layers.values()]  # type: ignore[operator]
+        layers = prunable_weights(build(name))
+    sizes = [int(layer.parameter.numel()) for layer in layers.values()]  # type: ignore[operator]
     generator = np.random.default_rng(0)
     phi = np.arange(ALL_RATES) / (ALL_RATES - 1)
     noise = generator.uniform(0.97, 1.03, (len(sizes), ALL_RATES))

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from methods.base import prunable_layers
+from methods.inventory import prunable_weights
 
 
 @dataclass(slots=True)
@@ -41,8 +41,8 @@ def inputs_read(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Read]:
         read.outputs += output.numel()
 
     handles = [
-        layer.register_forward_hook(partial(count, name))
-        for name, layer in prunable_layers(model).items()
+        weight.owner.register_forward_hook(partial(count, name))
+        for name, weight in prunable_weights(model).items()
     ]
     try:
         for images in batches:
@@ -63,7 +63,7 @@ def skipping_figures(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, f
     "activations_pct": of all of these values together.
     """
     reads = inputs_read(model, batches)
-    layers = prunable_layers(model)
+    weights = prunable_weights(model)
     names = list(reads)
     shares = [1.0, *(reads[name].share for name in names[1:])]
     figures: dict[str, float] = {}
@@ -73,8 +73,7 @@ def skipping_figures(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, f
     nonzero = sum(int(read.nonzero) for read in inside) + last
     figures["activations_pct"] = 100 * nonzero / (sum(read.inputs for read in inside) + last)
     for name, share, passed_on in zip(names, shares, [*shares[1:], 1.0], strict=True):
-        weight = layers[name].weight
-        assert isinstance(weight, Tensor)
+        weight = weights[name].used
         density = int(weight.count_nonzero()) / weight.numel()
         work = reads[name].outputs * weight[0].numel()
         dense, left = dense + work, left + work * density * share

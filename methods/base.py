@@ -189,33 +189,3 @@ class Method:
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """The paper's file (already safely unpickled) -> plain torchvision-like keys. Pure."""
         raise TypeError("this method has no published file format")
-
-
-def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Every Conv2d and Linear in registration order: layer name -> module."""
-    return {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-
-
-def select_layers(
-    model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = ()
-) -> dict[str, nn.Module]:
-    """Prunable layers whose names match `include` (all if empty) and not `exclude`.
-
-    Patterns are shell globs over layer names ("layer1.*", "*downsample*", "fc").
-    Raises ValueError naming a pattern that matches no prunable layer.
-    """
-    from fnmatch import fnmatchcase
-
-    layers = prunable_layers(model)
-    for pattern in (*include, *exclude):
-        if not any(fnmatchcase(name, pattern) for name in layers):
-            known = ", ".join(list(layers)[:6])
-            msg = f"pattern {pattern!r} matches no Conv2d or Linear layer; layers: {known}, ..."
-            raise ValueError(msg)
-    wanted = tuple(include) or ("*",)
-    return {
-        name: layer
-        for name, layer in layers.items()
-        if any(fnmatchcase(name, p) for p in wanted)
-        and not any(fnmatchcase(name, p) for p in exclude)
-    }

@@ -15,7 +15,7 @@ import torch
 from pydantic import BeforeValidator, model_validator
 from torch import Tensor, nn
 
-from methods.masked import LayerSettings, Sparsity, chosen_layers
+from methods.masked import LayerSettings, Sparsity, chosen_weights
 
 BudgetValues = dict[str, int | float]
 
@@ -26,11 +26,17 @@ def from_weights(
     """The budget a sparse network spends: layer name -> kept count.
 
     effective: weights after thresholding, under layer names or state-dict keys; entries with
-    fewer than two dimensions (batch-norm, biases) are not layers and are left out.
+    fewer than two dimensions (batch-norm, biases) are not layers and are left out, and so are
+    tables under state-dict keys (positions, class tokens).
     variant "released": rates as the STR code passes them on, 1 - float32 mean of non-zeros,
     whose rounding can cost one weight.
     """
-    layers = {name.removesuffix(".weight"): w for name, w in effective.items() if w.dim() >= 2}
+    keys = any(name.endswith("weight") for name in effective)
+    layers = {
+        name.removesuffix(".weight").removesuffix("_weight"): w
+        for name, w in effective.items()
+        if w.dim() >= 2 and (not keys or "weight" in name.rpartition(".")[2])
+    }
     if not layers:
         raise ValueError("no weight with two or more dimensions to take a budget from")
     if variant == "intended":
@@ -102,10 +108,7 @@ def targets(model: nn.Module, settings: BudgetSettings) -> BudgetValues:
     Raises ValueError for a budget layer that is not chosen, for a chosen layer without a value,
     and for a count the layer does not have.
     """
-    sizes: dict[str, int] = {}
-    for name, layer in chosen_layers(model, settings).items():
-        assert isinstance(layer.weight, Tensor)
-        sizes[name] = layer.weight.numel()
+    sizes = {name: weight.numel() for name, weight in chosen_weights(model, settings).items()}
     unknown = [name for name in settings.budget if name not in sizes]
     if unknown:
         raise ValueError(

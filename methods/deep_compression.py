@@ -325,14 +325,15 @@ class DeepCompression(MaskedMethod):
     def finalize(self, model: nn.Module) -> nn.Module:
         """`model` with zeros in place and, if asked for, shared weights."""
         super().finalize(model)
-        self._share(self.masked_parameters(model) if self.masks else {})
+        self._share({name: each.within(model).stored for name, each in self.chosen.items()})
         return model
 
     def after_backward(self) -> None:
         super().after_backward()
         for name, codes in self._codes.items():
-            grad = self.weights[name].grad
-            if grad is not None:
+            weight = self.chosen[name]
+            if weight.parameter.grad is not None:
+                grad = weight.take(weight.parameter.grad)
                 sums = grad.new_zeros(int(2 ** self.settings.widths.of(name)))
                 sums.index_add_(0, codes, grad.flatten())
                 grad.copy_(sums[codes].view_as(grad))
@@ -346,7 +347,7 @@ class DeepCompression(MaskedMethod):
         """Bits and bytes after weight sharing and after Huffman coding, if weights are shared."""
         return stage_figures(model, self.settings.widths) if self.settings.share_bits else {}
 
-    def _share(self, weights: Mapping[str, nn.Parameter]) -> None:
+    def _share(self, weights: Mapping[str, Tensor]) -> None:
         if self.settings.share_bits is not None:
             with torch.no_grad():
                 for name, weight in weights.items():

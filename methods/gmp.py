@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -177,16 +177,13 @@ class RecomputedMaskGMP(ParametrizedMethod):
         return KeepLargest(weight.numel(), straight_through=False)
 
     def begin_epoch(self, epoch: int) -> None:
-        for name, rule in self.rules().items():
+        for name, rule in self._rules.items():
             rate = released_rate(epoch, self._final_rate(name), self._begin, self._end)
             rule.kept = truncated_count(rate, self._sizes[name])
 
-    def rules(self) -> dict[str, KeepLargest]:
-        """Layer name -> its rule."""
-        return {
-            name: layer.parametrizations["weight"][0]  # type: ignore[index,misc]
-            for name, layer in self.layers.items()
-        }
+    @property
+    def _rules(self) -> dict[str, KeepLargest]:
+        return {name: cast(KeepLargest, rule) for name, rule in self.rules.items()}
 
     def _final_rate(self, name: str) -> float:
         target = self._targets[name]
@@ -194,10 +191,10 @@ class RecomputedMaskGMP(ParametrizedMethod):
 
     def state_dict(self) -> dict[str, Any]:
         """Kept weights per layer as of the current epoch."""
-        return {"kept": {name: rule.kept for name, rule in self.rules().items()}}
+        return {"kept": {name: rule.kept for name, rule in self._rules.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, rule in self.rules().items():
+        for name, rule in self._rules.items():
             rule.kept = int(state["kept"][name])
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from methods.activations import skipping_figures
 from methods.allocation import magnitude, survivors
-from methods.base import Schedule, select_layers
+from methods.base import Schedule
+from methods.inventory import inventory
 from methods.layerwise import above_spread
 from methods.masked import LayerSettings, MaskedMethod
 from methods.masks import global_topk, keep_largest, kept_count
@@ -66,7 +67,7 @@ class HanMagnitude(MaskedMethod):
             )
         if settings.densities and settings.quality:
             raise ValueError("densities and quality both say what goes; give one of them")
-        select_layers(model, include=(*settings.densities, *settings.quality))
+        inventory(model).select(include=(*settings.densities, *settings.quality))
         self.adopt(model)
 
     def prune(self, model: nn.Module, sparsity: float, images: Tensor | None = None) -> None:

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from methods.base import Schedule, select_layers
+from methods.base import Schedule
+from methods.inventory import inventory
 from methods.layerwise import drop_smallest
 from methods.masked import LayerSettings, MaskedMethod
 from methods.masks import kept_count
@@ -52,7 +53,7 @@ class IMP(MaskedMethod):
                 "prune rounds"
             )
         self.adopt(model)
-        select_layers(model, include=tuple(self.settings.rates))  # refuses patterns of no layer
+        inventory(model).select(include=tuple(self.settings.rates))  # refuses patterns of no layer
         if self.settings.rates and self.settings.allocation == "global":
             raise ValueError("rates are of layers; drop them or use allocation=layerwise")
         self._first = {name: value.clone() for name, value in model.state_dict().items()}

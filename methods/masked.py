@@ -10,7 +10,8 @@ from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from methods.allocation import ALLOCATIONS, Counts, exact, magnitude, survivors
-from methods.base import Method, Schedule, Settings, select_layers
+from methods.base import Method, Schedule, Settings
+from methods.inventory import Weight, inventory, over_parameters
 from methods.masks import Masks, keep_largest, multipliers, pack, unpack
 
 AllocationName = Literal["uniform", "uniform_plus", "erk", "global", "lamp"]
@@ -28,24 +29,24 @@ Sparsity = Annotated[float, AfterValidator(_fraction)]  # share of zeros in the 
 
 
 class LayerSettings(Settings):
-    """Which Conv2d and Linear layers a method works on: shell globs over layer names."""
+    """Which weights a method works on: shell globs over the names in the inventory."""
 
     include: tuple[str, ...] = ()  # empty = all
     exclude: tuple[str, ...] = ()
 
 
-def chosen_layers(model: nn.Module, settings: LayerSettings) -> dict[str, nn.Module]:
-    """The layers `settings` selects, in registration order: name -> module.
+def chosen_weights(model: nn.Module, settings: LayerSettings) -> dict[str, Weight]:
+    """The weights `settings` selects, in registration order: name -> weight.
 
     Raises ValueError when a pattern matches nothing or nothing is left.
     """
-    layers = select_layers(model, settings.include, settings.exclude)
-    if not layers:
+    weights = inventory(model).select(settings.include, settings.exclude)
+    if not weights:
         raise ValueError(
             f"no layer left to prune: include={list(settings.include)} and "
-            f"exclude={list(settings.exclude)} leave none of the model's Conv2d and Linear layers"
+            f"exclude={list(settings.exclude)} leave none of the model's weights"
         )
-    return layers
+    return weights
 
 
 class MaskedMethod(Method):
@@ -61,46 +62,48 @@ class MaskedMethod(Method):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.masks: Masks = {}
-        self.weights: dict[str, nn.Parameter] = {}
-        self._pruned: list[Tensor] = []  # weights of layers with a zero in their mask
+        self.chosen: dict[str, Weight] = {}
+        self._pruned: list[Tensor] = []  # those with a zero in their mask
         self._multipliers: list[Tensor] = []  # their masks as 0/1 floats
 
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         self.adopt(model)
 
-    def masked_parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """What masks are for: name -> parameter. Default: layer name -> its weight."""
-        return {
-            name: layer.weight  # type: ignore[misc]
-            for name, layer in chosen_layers(model, self.settings).items()
-        }
+    def maskable(self, model: nn.Module) -> dict[str, Weight]:
+        """What masks are for: name -> weight. Default: the weights that the settings choose."""
+        return chosen_weights(model, self.settings)
 
     def adopt(self, model: nn.Module) -> None:
         """Take over the model's weights with all-True masks; known weights keep their masks."""
-        weights = self.masked_parameters(model)
-        known = self.weights.keys() == weights.keys() and all(
-            self.weights[name] is weight for name, weight in weights.items()
+        before, self.chosen = self.chosen, self.maskable(model)
+        known = before.keys() == self.chosen.keys() and all(
+            before[name].parameter is weight.parameter for name, weight in self.chosen.items()
         )
-        self.weights = weights
         self.set_masks(
             {
                 name: self.masks[name].to(weight.device)
                 if known
-                else torch.ones_like(weight, dtype=torch.bool)
-                for name, weight in weights.items()
+                else torch.ones_like(weight, dtype=torch.bool, requires_grad=False)
+                for name, weight in self.weights.items()
             }
         )
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The stored weights, or views of the chosen rows: name -> tensor, in network order."""
+        return {name: weight.stored.detach() for name, weight in self.chosen.items()}
 
     def set_masks(self, masks: Masks) -> None:
         """Use `masks` (every chosen layer, True = keep) from now on and zero the rest."""
         kept = survivors(masks)
         pruned = [name for name, mask in masks.items() if kept[name] < mask.numel()]
         self.masks = masks
-        self._pruned = [self.weights[name] for name in pruned]
-        self._multipliers = multipliers(self._pruned, [masks[name] for name in pruned])
+        whole = over_parameters(self.chosen, {name: masks[name] for name in pruned})
+        self._pruned = [parameter for parameter, _ in whole]
+        self._multipliers = multipliers(self._pruned, [mask for _, mask in whole])
         with torch.no_grad():
-            for name in pruned:
-                self.weights[name].masked_fill_(~masks[name], 0)
+            for parameter, mask in whole:
+                parameter.masked_fill_(~mask, 0)
 
     def prune_to(self, kept_total: int, allocation: str) -> None:
         """Remove weights until exactly `kept_total` are left; no masked weight comes back.
@@ -128,7 +131,8 @@ class MaskedMethod(Method):
 
     def scores(self) -> dict[str, Tensor]:
         """Layer name -> score per weight, negative where masked, else >= 0. Default: |w|."""
-        return {name: magnitude(self.weights[name], mask) for name, mask in self.masks.items()}
+        weights = self.weights
+        return {name: magnitude(weights[name], mask) for name, mask in self.masks.items()}
 
     def after_backward(self) -> None:
         pairs = [
@@ -151,22 +155,23 @@ class MaskedMethod(Method):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the masks. Raises ValueError when the state is of other layers."""
         packed: Mapping[str, Tensor] = state["masks"]
-        if list(packed) != list(self.weights):
+        weights = self.weights
+        if list(packed) != list(weights):
             raise ValueError(
                 f"the saved masks are of {len(packed)} layers ({', '.join(list(packed)[:3])}, ...) "
-                f"but this run prunes {len(self.weights)}; resume with the settings it began with"
+                f"but this run prunes {len(weights)}; resume with the settings it began with"
             )
         self.set_masks(
             {
                 name: unpack(packed[name], weight.shape).to(weight.device)
-                for name, weight in self.weights.items()
+                for name, weight in weights.items()
             }
         )
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """`model`, the attached one or a copy of it, with exact zeros at the masked weights."""
-        parameters = self.masked_parameters(model) if self.masks else {}
         with torch.no_grad():
             for name, mask in self.masks.items():
-                parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
+                weight = self.chosen[name].within(model).stored
+                weight.masked_fill_(~mask.to(weight.device), 0)
         return model

@@ -74,24 +74,23 @@ def global_topk(scores: Mapping[str, Tensor], k: int) -> Masks:
 def n_of_m(weight: Tensor, n: int, m: int) -> Tensor:
     """The mask of the `n` largest |w| in every group of `m` consecutive weights.
 
-    A conv weight (O,I,kh,kw) is read in the order (O,kh,kw,I), so groups run along the input
-    channels; a linear weight row by row. Groups may straddle rows. Ties: the earlier one stays.
+    A conv weight (O,I,*kernel) is read in the order (O,*kernel,I), so groups run along the input
+    channels; a matrix row by row. Groups may straddle rows. Ties: the earlier one stays.
     Raises ValueError when m does not divide the number of weights, or for another rank.
     """
     if not 0 <= n <= m or m < 1:
         raise ValueError(f"{n}:{m} is no N:M pattern; use 0 <= N <= M, such as 2:4")
-    if weight.dim() not in (2, 4):
+    if weight.dim() < 2:
         raise ValueError(f"N:M needs a conv or linear weight, got shape {tuple(weight.shape)}")
     if weight.numel() % m:
         raise ValueError(
             f"{n}:{m} does not divide a weight of shape {tuple(weight.shape)} "
             f"({weight.numel()} values); exclude that layer or choose another M"
         )
-    scores = weight.detach().abs()
-    scores = scores.permute(0, 2, 3, 1) if weight.dim() == 4 else scores
+    scores = weight.detach().abs().movedim(1, -1)
     order = scores.reshape(-1, m).argsort(dim=1, descending=True, stable=True)
     keep = (order.argsort(dim=1) < n).view(scores.shape)
-    return keep.permute(0, 3, 1, 2).contiguous() if weight.dim() == 4 else keep
+    return keep.movedim(-1, 1).contiguous()
 
 
 def multipliers(weights: Iterable[Tensor], masks: Iterable[Tensor]) -> list[Tensor]:

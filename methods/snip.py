@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 
 from methods.base import Schedule
 from methods.initialisers import variance_scaling_
-from methods.masked import LayerSettings, MaskedMethod, Sparsity, chosen_layers
+from methods.inventory import Place, Weight
+from methods.masked import LayerSettings, MaskedMethod, Sparsity, chosen_weights
 from methods.masks import Masks, global_topk
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -90,16 +92,16 @@ class Snip(MaskedMethod):
         self._seed = schedule.seed
         self.adopt(model)
 
-    def masked_parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+    def maskable(self, model: nn.Module) -> dict[str, Weight]:
         """Weights in layer order, then biases in layer order."""
-        layers = chosen_layers(model, self.settings)
-        found: dict[str, nn.Parameter] = {}
-        for kind in ("weight", "bias"):
-            for name, layer in layers.items():
-                parameter = getattr(layer, kind)
-                if parameter is not None:
-                    found[f"{name}.{kind}"] = parameter
-        return found
+        weights = chosen_weights(model, self.settings)
+        found = [replace(weight, name=f"{name}.weight") for name, weight in weights.items()]
+        for name, weight in weights.items():
+            bias = getattr(weight.owner, "bias", None)
+            if isinstance(bias, nn.Parameter):
+                place = Place(weight.places[0].path, weight.owner, "bias", bias)
+                found.append(Weight(f"{name}.bias", weight.kind, (place,)))
+        return {weight.name: weight for weight in found}
 
     def begin_training(self, batches: Batches) -> None:
         """The one pruning step. Raises ValueError when an epoch has fewer images than needed."""

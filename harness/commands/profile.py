@@ -38,7 +38,8 @@ def command(
 ) -> None:
     """Parameters, zeros and MACs per layer.
 
-    Conv and linear weights only; one MAC is one multiply-accumulate; effective MACs are the dense
+    Weights are all kernels and matrices, attention's included, tied ones once; what is outside is
+    listed below with its share. One MAC is one multiply-accumulate; effective MACs are the dense
     ones times the layer's density.
     """
     registry = options.load_registry(registries)
@@ -109,9 +110,47 @@ def _summary(cost: Cost) -> str:
         )
     lines += [
         f"MACs                {cost.macs_effective:,} of {cost.macs_dense:,} dense (batch 1)",
+        *_activations(cost),
         f"fvcore's own total  {cost.fvcore_total:,} (dense, with batch norm and pooling)",
     ]
     lines += [f"{name:<19} {value:,.4f} (paper's convention)" for name, value in cost.extra.items()]
     if cost.collapsed:
         lines.append(f"collapsed layers    {', '.join(cost.collapsed)}: no weight left")
-    return "\n".join(lines)
+    return "\n".join(lines + _left_out(cost))
+
+
+def _activations(cost: Cost) -> list[str]:
+    """Attention's own products, and their sum with those of weights, as others publish it."""
+    if not cost.macs_activations:
+        return []
+    total = cost.macs_dense + cost.macs_activations
+    return [
+        f"MACs of activations {cost.macs_activations:,} (attention; {total:,} with dense weights)"
+    ]
+
+
+def _left_out(cost: Cost) -> list[str]:
+    """What the counts above do not cover."""
+    lines = [
+        f"outside             {row.kind}: {row.params:,} parameters, "
+        f"{100 * row.params / cost.params:.2f} %" + (f" ({_some(row.names)})" if row.names else "")
+        for row in cost.outside
+    ]
+    changed = [row for row in cost.layers if row.nnz_stored is not None]
+    if changed:
+        stored = sum(row.nnz_stored or 0 for row in changed)
+        lines.append(
+            f"changed before use  {len(changed)} weights, {stored:,} of "
+            f"{sum(row.total for row in changed):,} non-zero as stored"
+        )
+    for reason in dict.fromkeys(row.uncounted for row in cost.layers if row.uncounted):
+        names = tuple(row.name for row in cost.layers if row.uncounted == reason)
+        lines.append(f"without MACs        {_some(names)}: {reason}")
+    if cost.unsupported:
+        lines.append(f"not counted         {', '.join(cost.unsupported)}: MACs may be too low")
+    return lines
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -142,6 +142,7 @@ class _Run:
             self.registry.convention_of(entry),
             entry.prunable_exclude,
             figures_of(method, model, batches) if method else None,
+            judged=bool(entry.published),
         )
         measured = Measured(
             counts=found.counts,

@@ -68,14 +68,10 @@ def _built(entry: Entry) -> nn.Module:
 
 
 def _layers(model: nn.Module) -> dict[str, int]:
-    """Conv and linear layers -> number of weights."""
-    from torch import nn
+    """Weights of the inventory -> number of values."""
+    from methods.inventory import prunable_weights
 
-    return {
-        name: module.weight.numel()
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
+    return {name: weight.numel() for name, weight in prunable_weights(model).items()}
 
 
 def _require_matches(entry: Entry, layers: Iterable[str]) -> None:

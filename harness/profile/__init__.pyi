@@ -18,7 +18,6 @@ from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, 
 from .zeros import sparsity
 
 __all__ = [
-    "Widths",
     "BACKENDS",
     "BURST",
     "DenseMacs",
@@ -27,6 +26,7 @@ __all__ = [
     "SizeTable",
     "Subject",
     "Subjects",
+    "Widths",
     "dense_macs",
     "figures_of",
     "find",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness.errors import MetricError
 from harness.profile.conventions import acdc_flops, remaining_pct
 from harness.profile.macs import DenseMacs, LayerProfile, dense_macs, layer_profiles, total_macs
 from harness.profile.zeros import SparsityProfile, sparsity
-from harness.results import Cost, Figures, LayerRow
+from harness.results import Cost, Figures, LayerRow, OutsideRow
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,18 +25,34 @@ def measure_cost(
     convention: str = "macs",
     exclude: Iterable[str] = (),
     measured: Figures | None = None,
+    settings: Mapping[str, Any] | None = None,
+    judged: bool = False,
 ) -> Cost:
     """Count weights, zeros and multiply-accumulates of `model` for one (C,H,W) input.
 
     convention: the paper's FLOPs convention id. exclude: glob patterns of layers outside the
     paper's sparsity denominator. measured: the method's own figures; where both know a name, the
     method's counts. Parts that a method added (gates) are in `params` and nowhere else.
+    settings: the method's, whose include and exclude tell which weights it leaves alone.
+    judged: raise MetricError for operations whose products nobody counts, instead of listing them.
     """
     dense = dense_macs(model, input_shape)
+    if judged and dense.unsupported:
+        operations = ", ".join(dense.unsupported)
+        msg = f"{type(model).__name__}: no count of multiply-accumulates is known for {operations}"
+        raise MetricError(f"{msg}, so its MACs cannot be judged. See: bench profile --help")
     zeros = sparsity(model)
     layers = layer_profiles(zeros, dense)
     cost = _cost(zeros, dense, layers, exclude, _figures(model, layers, input_shape, convention))
+    cost = cost.model_copy(update={"left_out": left_out(model, settings or {})})
     return cost if measured is None else _with_figures(cost, measured)
+
+
+def left_out(model: nn.Module, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the weights of `model` that a method with these settings leaves alone."""
+    from methods.inventory import inventory
+
+    return inventory(model).left_out(settings.get("include", ()), settings.get("exclude", ()))
 
 
 def _with_figures(cost: Cost, measured: Figures) -> Cost:
@@ -71,7 +88,20 @@ def _cost(
         prunable_total=prunable_total,
         layers=tuple(LayerRow(**asdict(layer)) for layer in layers),
         extra=figures,
+        macs_activations=dense.activations,
+        unsupported=tuple(dense.unsupported),
+        outside=_outside(zeros),
     )
+
+
+def _outside(zeros: SparsityProfile) -> tuple[OutsideRow, ...]:
+    """Parameters that are no weights, by kind, the most first."""
+    rows = []
+    for kind in dict.fromkeys(part.kind for part in zeros.outside):
+        parts = [part for part in zeros.outside if part.kind == kind]
+        names = () if kind in ("bias", "norm") else tuple(part.name for part in parts)
+        rows.append(OutsideRow(kind=kind, params=sum(part.size for part in parts), names=names))
+    return tuple(sorted(rows, key=lambda row: -row.params))
 
 
 def _figures(

@@ -25,6 +25,7 @@ from harness.registry import facts, input_shape
 from harness.results import DENSE
 from harness.system import Options
 from methods.budgets import BudgetValues, read
+from methods.inventory import prunable_weights
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Registry
@@ -157,9 +158,9 @@ def prune_at_random_(network: nn.Module, budget: BudgetValues, generator: torch.
     budget: layer -> share of zeros (float) or kept count (int). Layers without one stay dense.
     Raises ProtocolError for a layer that the network lacks.
     """
-    weights = {name: p for name, p in network.named_parameters() if p.dim() >= 2}
+    weights = {name: weight.stored for name, weight in prunable_weights(network).items()}
     for layer, value in budget.items():
-        weight = weights.get(f"{layer}.weight")
+        weight = weights.get(layer)
         if weight is None:
             known = ", ".join(list(weights)[:3])
             msg = f"the budget names layer {layer!r}, which the network lacks (it has {known}, ...)"

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+    from methods.inventory import Outside
+
 
 @dataclass(frozen=True, slots=True)
 class LayerSparsity:
-    """One Conv2d or Linear: counts of the weight actually used (after masks and thresholds)."""
+    """One weight: counts of what activations are multiplied by (after masks, standardisation)."""
 
     name: str
-    kind: str  # conv | linear
+    kind: str  # conv | conv_transpose | linear | attention | recurrent | bank
     shape: tuple[int, ...]
     total: int
     nnz: int  # weights that are not exactly 0.0; 1e-30 is not zero
+    nnz_stored: int | None = None  # of the tensor it is worked out from; None: it is the same one
+    nnz_mixed: int = 0  # places of a bank at which any of its kernels has a weight
 
     @property
     def density(self) -> float:
@@ -28,10 +32,11 @@ class LayerSparsity:
 
 @dataclass(frozen=True, slots=True)
 class SparsityProfile:
-    """Per-layer counts over all conv and linear weights, unless layers are excluded."""
+    """Counts of every weight of the inventory, and what the network has besides."""
 
     layers: tuple[LayerSparsity, ...]
     params: int  # all parameters, including biases and norms, zeros included
+    outside: tuple[Outside, ...] = ()  # parameters that are no weight
 
     def counts(self, exclude: Iterable[str] = ()) -> tuple[int, int]:
         """(nnz, total) over layers whose name matches none of the glob patterns in `exclude`."""
@@ -40,7 +45,7 @@ class SparsityProfile:
         return sum(x.nnz for x in chosen), sum(x.total for x in chosen)
 
     def sparsity(self, exclude: Iterable[str] = ()) -> float:
-        """Fraction of exact zeros, 0..1; denominator: conv+linear weights outside `exclude`."""
+        """Fraction of exact zeros, 0..1; denominator: weights outside `exclude`."""
         nnz, total = self.counts(exclude)
         return 1.0 - nnz / total if total else 0.0
 
@@ -51,31 +56,30 @@ class SparsityProfile:
 
 
 def sparsity(model: nn.Module) -> SparsityProfile:
-    """Count exact zeros in every Conv2d and Linear weight of `model`.
+    """Count exact zeros in every weight of `model`'s inventory.
 
     What a method added to the network (gates) is no weight of it, and counts in `params` only.
     """
     import torch
-    from torch import nn
 
-    from methods.additions import own_modules
+    from methods.inventory import inventory
 
+    found = inventory(model)
     with torch.no_grad():
-        found = [
-            (name, module, module.weight)
-            for name, module in own_modules(model)
-            if isinstance(module, nn.Conv2d | nn.Linear)
-        ]
-        nnz = [torch.count_nonzero(weight) for _, _, weight in found]
-        counts = torch.stack(nnz).tolist() if nnz else []
+        pairs = [(weight.used, weight.stored) for weight in found.weights]
+        distinct = {id(tensor): tensor for pair in pairs for tensor in pair}
+        nnz = [torch.count_nonzero(tensor) for tensor in distinct.values()]
+        counts = dict(zip(distinct, torch.stack(nnz).tolist() if nnz else [], strict=True))
     layers = tuple(
         LayerSparsity(
-            name=name,
-            kind="conv" if isinstance(module, nn.Conv2d) else "linear",
-            shape=tuple(weight.shape),
-            total=weight.numel(),
-            nnz=int(count),
+            name=weight.name,
+            kind=weight.kind,
+            shape=tuple(used.shape),
+            total=used.numel(),
+            nnz=counts[id(used)],
+            nnz_stored=None if used is stored else counts[id(stored)],
+            nnz_mixed=int((used != 0).any(0).sum()) if weight.kind == "bank" else 0,
         )
-        for (name, module, weight), count in zip(found, counts, strict=True)
+        for weight, (used, stored) in zip(found.weights, pairs, strict=True)
     )
-    return SparsityProfile(layers, params=sum(p.numel() for p in model.parameters()))
+    return SparsityProfile(layers, sum(p.numel() for p in model.parameters()), found.outside)

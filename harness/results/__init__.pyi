@@ -20,6 +20,7 @@ from .schema import (
     Latency,
     LayerRow,
     LayerTiming,
+    OutsideRow,
     Percentiles,
     Protocol,
     Result,
@@ -54,6 +55,7 @@ from .timings import (
 from .verdict import STATUSES, Comparison, as_printed, failed, overall
 
 __all__ = [
+    "OutsideRow",
     "BACKENDS",
     "CheckpointFacts",
     "Comparison",

@@ -73,6 +73,16 @@ class LayerRow(_Model):
     nnz: int
     macs_dense: int
     macs_effective: int
+    nnz_stored: int | None = None  # of the tensor the weight is worked out from, if another
+    uncounted: str = ""  # why there are no MACs
+
+
+class OutsideRow(_Model):
+    """Parameters of one kind that are no weights: no zeros of them count, and no MACs."""
+
+    kind: str  # bias | norm | embedding | table | vector | addition
+    params: int
+    names: tuple[str, ...] = ()  # of all but biases and norms
 
 
 class Spread(_Model):
@@ -123,9 +133,11 @@ class Figures(_Model):
 
 
 class Cost(_Model):
-    """What the network costs. sparsity = 1 - nnz/total over all conv and linear weights.
+    """What the network costs. sparsity = 1 - nnz/total over all weights of the inventory.
 
-    macs_effective: dense MACs times density, or the mean over images if a method measured them.
+    macs_dense and macs_effective are of weights; what attention multiplies besides is in
+    macs_activations, which zeros in weights do not lower. macs_effective: dense MACs times density,
+    or the mean over images if a method measured them.
     """
 
     params: int
@@ -139,6 +151,10 @@ class Cost(_Model):
     layers: tuple[LayerRow, ...] = ()
     extra: dict[str, float] = Field(default_factory=dict)  # paper's figures, and method's own
     spread: dict[str, Spread] = Field(default_factory=dict)  # of those measured per image
+    macs_activations: int | None = None  # products of activations; None: an older result
+    unsupported: tuple[str, ...] = ()  # operations that may hide products nobody counted
+    outside: tuple[OutsideRow, ...] = ()
+    left_out: tuple[str, ...] = ()  # weights that the method's include and exclude leave alone
 
     @property
     def sparsity_pct(self) -> float:

@@ -122,7 +122,13 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
     convention = plan.registry.convention_of(entry)
     first = seeds[0]
     cost = measure_cost(
-        first.model, input_shape(evaluation), convention, entry.prunable_exclude, first.figures
+        first.model,
+        input_shape(evaluation),
+        convention,
+        entry.prunable_exclude,
+        first.figures,
+        plan.settings,
+        judged=bool(entry.published),
     )
     measured = Measured(
         counts=first.run.counts,

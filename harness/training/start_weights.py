@@ -15,8 +15,8 @@ from harness.evaluation import checkpoint_facts
 from harness.registry import START_BASELINE, Entry, Recipe, Registry
 from harness.results import CheckpointFacts
 from harness.system import Options
-from methods.base import prunable_layers
 from methods.initialisers import caffe_xavier_, variance_scaling_
+from methods.inventory import prunable_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ def _kaiming(mode: Literal["fan_in", "fan_out"]) -> Callable[[nn.Module], None]:
 
 def _every_layer(draw_: Callable[[Tensor], object]) -> Callable[[nn.Module], None]:
     def draw(model: nn.Module) -> None:
-        for layer in prunable_layers(model).values():
-            assert isinstance(layer.weight, Tensor)
-            draw_(layer.weight)
-            if isinstance(layer.bias, Tensor):
-                nn.init.zeros_(layer.bias)
+        for weight in prunable_weights(model).values():
+            draw_(weight.parameter)
+            bias = getattr(weight.owner, "bias", None)
+            if isinstance(bias, Tensor):
+                nn.init.zeros_(bias)
 
     return draw
 

@@ -15,7 +15,7 @@ from typing import Literal, TypedDict, Unpack, get_args
 import torch
 from torch import Tensor, nn
 
-from methods.base import prunable_layers
+from methods.inventory import Weight, prunable_weights
 from methods.rate_distortion.runners import FullForward, Part, Redraw, Replay, Runner, runner_for
 
 Reduction = Literal["mean", "worst"]
@@ -27,7 +27,7 @@ BATCH_SIZE = 64  # images per pass: moves distortions by rounding, so it belongs
 class Options(TypedDict, total=False):
     """How `measure` goes about it; see there."""
 
-    layers: Mapping[str, nn.Module] | None
+    layers: Mapping[str, Weight] | None
     batch_size: int
     memory_budget_bytes: int
     progress: Callable[[int, int], None] | None
@@ -68,7 +68,7 @@ def measure(
     rates: int | Sequence[float] | Tensor = 100,
     reduction: Reduction = "worst",
     *,
-    layers: Mapping[str, nn.Module] | None = None,
+    layers: Mapping[str, Weight] | None = None,
     batch_size: int = BATCH_SIZE,
     memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
     progress: Callable[[int, int], None] | None = None,
@@ -76,7 +76,7 @@ def measure(
     known: Mapping[str, Tensor] | None = None,
     redraw: Redraw | None = None,
 ) -> Measurement:
-    """The distortion curves of `layers` (default: every Conv2d and Linear), with their origin.
+    """The distortion curves of `layers` (default: every weight), with their origin.
 
     images: (M, C, H, W) float, normalised. The model runs in eval mode and is left as it was.
     rates: K for the grid 0, 1/K, ..., 1, or the rates themselves (see `rate_grid`).
@@ -94,7 +94,7 @@ def measure(
     Raises ValueError for no images, a bad rate or reduction, or logits that are not finite.
     """
     grid = rate_grid(rates)
-    chosen = dict(prunable_layers(model) if layers is None else layers)
+    chosen = dict(prunable_weights(model) if layers is None else layers)
     _check_request(images, reduction, batch_size, chosen)
     curve = _known_curves(known or {}, chosen, len(grid))
     todo = {name: layer for name, layer in chosen.items() if name not in curve}
@@ -118,7 +118,7 @@ def measure(
                     on_layer(job.name, curve[job.name].clone())
     return Measurement(
         names=tuple(chosen),
-        sizes=tuple(_weight(name, layer).numel() for name, layer in chosen.items()),
+        sizes=tuple(layer.numel() for layer in chosen.values()),
         rates=tuple(grid),
         distortion=torch.stack([curve[name] for name in chosen]),
         never_executed=tuple(n for n in chosen if n not in executed and not curve[n].any()),
@@ -157,19 +157,21 @@ class _Job:
     """One layer to measure: which rates need a forward pass at all."""
 
     def __init__(
-        self, name: str, part: Part, weight: Tensor, grid: list[float], noisy: bool
+        self, name: str, part: Part, layer: Weight, grid: list[float], noisy: bool
     ) -> None:
-        self.name, self.part, self.weight = name, part, weight
-        size = weight.numel()
+        self.name, self.part, self.layer = name, part, layer
+        self.weight = layer.stored.detach()
+        size = self.weight.numel()
         self.counts = [pruned_count(rate, size) for rate in grid]
         # Zeroing what is zero already changes nothing, so the distortion is exactly 0 there.
-        free = -1 if noisy else int((weight == 0).sum())
+        free = -1 if noisy else int((self.weight == 0).sum())
         self.distinct = sorted({c for c in self.counts if c > free}) if part.cost else []
         self.units = part.cost * len(self.distinct)
 
     def perturbed(self, order: Tensor) -> Iterator[Tensor]:
-        """The weight with its smallest entries zeroed, once per distinct count; one buffer."""
-        weight = self.weight.detach().clone(memory_format=torch.preserve_format)
+        """The parameter with the smallest weights zeroed, once per distinct count; one buffer."""
+        whole = self.layer.parameter.detach().clone(memory_format=torch.preserve_format)
+        weight = self.layer.take(whole)
         flat = weight.view(-1) if weight.is_contiguous() else None
         zeroed = 0
         for count in self.distinct:
@@ -179,19 +181,19 @@ class _Job:
             else:
                 weight[torch.unravel_index(fresh, weight.shape)] = 0.0
             zeroed = count
-            yield weight
+            yield whole
 
 
 def _jobs(
     model: nn.Module,
     runner: Runner,
-    layers: Mapping[str, nn.Module],
+    layers: Mapping[str, Weight],
     grid: list[float],
     noisy: bool,
 ) -> list[_Job]:
     """What to measure, in the order the layers execute."""
     jobs = [
-        _Job(name, runner.part(_parameter_name(model, name)), _weight(name, layer), grid, noisy)
+        _Job(name, runner.part(_parameter_name(model, layer)), layer, grid, noisy)
         for name, layer in layers.items()
     ]
     return sorted(jobs, key=lambda job: job.part.start)
@@ -245,12 +247,13 @@ _NOT_FINITE = "Check the weights (NaN or Inf?) and that the images are normalise
 
 
 def _dense_logits(
-    model: nn.Module, batches: list[Tensor], layers: Mapping[str, nn.Module]
+    model: nn.Module, batches: list[Tensor], layers: Mapping[str, Weight]
 ) -> tuple[list[Tensor], set[str]]:
     executed: set[str] = set()
     handles = [
-        layer.register_forward_pre_hook(lambda *_, name=name: executed.add(name))
+        place.owner.register_forward_pre_hook(lambda *_, name=name: executed.add(name))
         for name, layer in layers.items()
+        for place in layer.places
     ]
     try:
         dense = [model(images) for images in batches]
@@ -283,22 +286,16 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _weight(name: str, layer: nn.Module) -> nn.Parameter:
-    weight = layer.weight
-    if not isinstance(weight, nn.Parameter):
-        msg = f"the weight of {name!r} is computed (a parametrization or a pruning hook)"
-        raise TypeError(f"{msg}, so it cannot be zeroed; make the model plain first")
-    return weight
-
-
-def _parameter_name(model: nn.Module, layer: str) -> str:
+def _parameter_name(model: nn.Module, layer: Weight) -> str:
     """The name under which the layer's weight is registered first (it may be shared)."""
-    weight = _weight(layer, model.get_submodule(layer))
-    return next(name for name, value in model.named_parameters() if value is weight)
+    if layer.computed:
+        msg = f"the weight of {layer.name!r} is computed (a parametrization or a pruning hook)"
+        raise TypeError(f"{msg}, so it cannot be zeroed; make the model plain first")
+    return next(name for name, value in model.named_parameters() if value is layer.parameter)
 
 
 def _check_request(
-    images: Tensor, reduction: str, batch_size: int, layers: Mapping[str, nn.Module]
+    images: Tensor, reduction: str, batch_size: int, layers: Mapping[str, Weight]
 ) -> None:
     if not len(images):
         raise ValueError("no calibration images: distortion is measured on at least one image")
@@ -307,11 +304,11 @@ def _check_request(
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size} must be at least 1")
     if not layers:
-        raise ValueError("no layer to measure: the model has no Conv2d or Linear that was chosen")
+        raise ValueError("no layer to measure: the model has no weight that was chosen")
 
 
 def _known_curves(
-    known: Mapping[str, Tensor], layers: Mapping[str, nn.Module], points: int
+    known: Mapping[str, Tensor], layers: Mapping[str, Weight], points: int
 ) -> dict[str, Tensor]:
     taken = {n: torch.as_tensor(c).double().cpu() for n, c in known.items() if n in layers}
     for name, curve in taken.items():

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from methods.allocation import magnitude, survivors
 from methods.base import Schedule
-from methods.masked import LayerSettings, MaskedMethod, chosen_layers
+from methods.inventory import Weight
+from methods.masked import LayerSettings, MaskedMethod, chosen_weights
 from methods.masks import keep_largest
 from methods.published_formats import rd
 from methods.rate_distortion.calibration import calibration_indices, synthetic_images
@@ -113,9 +114,12 @@ class RateDistortion(MaskedMethod):
 
     def adopt(self, model: nn.Module) -> None:
         """Take over the model's weights; rates chosen for other weights are forgotten."""
-        before = self.weights
+        before = self.chosen
         super().adopt(model)
-        if any(before.get(name) is not weight for name, weight in self.weights.items()):
+        if any(
+            name not in before or before[name].parameter is not weight.parameter
+            for name, weight in self.chosen.items()
+        ):
             self._chosen = {}
 
     def prune(self, model: nn.Module, sparsity: float, images: Tensor | None = None) -> None:
@@ -132,7 +136,7 @@ class RateDistortion(MaskedMethod):
         if not 0.0 <= sparsity <= 1.0:
             raise ValueError(f"target {sparsity} is not a fraction; 0.9 removes 90 %")
         self.adopt(model)
-        layers = chosen_layers(model, self.settings)
+        layers = chosen_weights(model, self.settings)
         if self.settings.solver == "official":  # before anything slow
             self._check_official(model, images, layers, sparsity)
         previous = self._previous()
@@ -163,15 +167,16 @@ class RateDistortion(MaskedMethod):
 
     def _previous(self) -> dict[str, float]:
         """Rate each layer has reached: its share of zeros, or the rate chosen for it last."""
-        live = {name: (self.weights[name] != 0) & mask for name, mask in self.masks.items()}
+        weights = self.weights
+        live = {name: (weights[name] != 0) & mask for name, mask in self.masks.items()}
         reached = {n: 1.0 - left / live[n].numel() for n, left in survivors(live).items()}
         return reached | self._chosen if self.settings.solver == "official" else reached
 
     def _check_official(
-        self, model: nn.Module, images: Tensor, layers: Mapping[str, nn.Module], sparsity: float
+        self, model: nn.Module, images: Tensor, layers: Mapping[str, Weight], sparsity: float
     ) -> None:
         """Raise OfficialIndexError where the published program fails whatever the curves are."""
-        sizes = [self.weights[name].numel() for name in layers]
+        sizes = [layer.numel() for layer in layers.values()]
         official_budget(sizes, self.settings.points + 1, sparsity)
         if self.settings.calibration == "train":  # made-up images give idle layers a curve, too
             uses = output_positions(model, images[:1], layers)
@@ -180,7 +185,7 @@ class RateDistortion(MaskedMethod):
                 raise OfficialIndexError(f"{msg} than layers and fails; use the exact solver")
 
     def _mask(self, name: str, rate: float, previous: float) -> Tensor:
-        weight, mask = self.weights[name], self.masks[name]
+        weight, mask = self.chosen[name].stored, self.masks[name]
         if self.settings.solver == "official":
             return official_mask(weight, mask, rate, previous)
         return exact_mask(weight, mask, rate)
@@ -197,14 +202,14 @@ class RateDistortion(MaskedMethod):
             self.settings.reduction,
             self.settings.points,
             batch_size=self.options.get("batch_size", BATCH_SIZE),
-            device=next(iter(self.weights.values())).device.type,
+            device=next(iter(self.chosen.values())).parameter.device.type,
         )
 
     def _measure(
         self,
         model: nn.Module,
         images: Tensor,
-        layers: Mapping[str, nn.Module],
+        layers: Mapping[str, Weight],
         key: Callable[..., str] | None,
     ) -> Measurement:
         """The curves; with a store, layers it knows are not measured again."""
@@ -269,7 +274,7 @@ class RateDistortion(MaskedMethod):
             return solve_official(distortion, sizes, target, reached)
         if self.settings.budget == "weights":
             return solve_exact(distortion, sizes, int((1 - target) * sum(sizes)), reached)
-        layers = chosen_layers(model, self.settings)
+        layers = chosen_weights(model, self.settings)
         positions = output_positions(model, images[:1], layers)
         costs = [
             [(n - pruned_count(rate, n)) * positions[name] for rate in measurement.rates]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.base import prunable_layers
+from methods.inventory import prunable_weights
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "rd_prune"
 TINY = ("tiny_a", "tiny_c")
@@ -66,8 +66,8 @@ def naive_curves(
     with torch.no_grad():
         batches = images.split(batch_size)
         dense = [model(batch) for batch in batches]
-        for layer in (layers or prunable_layers(model)).values():
-            weight = layer.weight
+        for layer in (layers or prunable_weights(model)).values():
+            weight = layer.parameter
             original = weight.detach().clone()
             order = original.abs().flatten().argsort(stable=True)
             row = []

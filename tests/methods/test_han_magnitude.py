@@ -11,8 +11,9 @@ from torch import nn
 
 from harness.models import build
 from methods.activations import skipping_figures
-from methods.base import Schedule, prunable_layers
+from methods.base import Schedule
 from methods.han_magnitude import HanMagnitude, HanSettings
+from methods.inventory import prunable_weights
 from methods.layerwise import above_spread
 from tests.methods.mnist_fixtures import counts
 
@@ -45,7 +46,7 @@ def test_the_printed_densities_leave_the_printed_counts(name: str) -> None:
     assert after == stored["han_kept_at_printed_density"] and sum(after) == stored["han_kept_total"]
     ratio = stored["weights_total"] / sum(after)
     assert ratio == pytest.approx(stored["han_ratio_weights"], abs=5e-4)  # four printed digits
-    biases = [layer.bias for layer in prunable_layers(model).values()]
+    biases = [weight.owner.bias for weight in prunable_weights(model).values()]
     assert all(bias.count_nonzero() == bias.numel() for bias in biases)
 
 
@@ -65,8 +66,8 @@ def test_q_looks_at_the_spread_of_the_survivors_in_every_round() -> None:
     method = han(model, quality={"fc1": 0.8, "fc*": 0.5})
     for _ in range(2):
         want = {
-            name: above_spread(layer.weight, method.masks[name], 0.8 if name == "fc1" else 0.5)
-            for name, layer in prunable_layers(model).items()
+            name: above_spread(weight.stored, method.masks[name], 0.8 if name == "fc1" else 0.5)
+            for name, weight in prunable_weights(model).items()
         }
         method.prune_round(model, 1, 2)
         for name, mask in want.items():
@@ -76,7 +77,7 @@ def test_q_looks_at_the_spread_of_the_survivors_in_every_round() -> None:
 def test_an_amount_is_met_exactly_by_one_q_on_any_network() -> None:
     torch.manual_seed(0)
     model = timm.create_model("test_efficientnet", num_classes=5)
-    before = {n: layer.weight.detach().clone() for n, layer in prunable_layers(model).items()}
+    before = {n: w.stored.detach().clone() for n, w in prunable_weights(model).items()}
     method = han(model)
     method.prune(model, 0.7)
     total = sum(mask.numel() for mask in method.masks.values())

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import methods
-from methods.base import Schedule, prunable_layers
+from methods.base import Schedule
+from methods.inventory import prunable_weights
 
 SCHEDULE = Schedule(epochs=4, steps_per_epoch=1, seed=1)
 # (method, settings, layers' zeros are exactly round(sparsity * N) in total)
@@ -78,14 +79,14 @@ def test_trained_network_comes_back_plain_and_sparse(case, layout):
         assert torch.equal(before, plain(x))
     assert list(plain.state_dict()) == keys
     assert [type(module) for module in plain.modules()] == kinds
-    zeros = sum(int((layer.weight == 0).sum()) for layer in prunable_layers(plain).values())
-    total = sum(layer.weight.numel() for layer in prunable_layers(plain).values())
+    zeros = sum(int((layer.parameter == 0).sum()) for layer in prunable_weights(plain).values())
+    total = sum(layer.parameter.numel() for layer in prunable_weights(plain).values())
     assert zeros > 0
     if case[2]:
         assert zeros == round(0.9 * total)
     if case[1].get("allocation") == "2:4":
-        convs = {n: m for n, m in prunable_layers(plain).items() if n.startswith("blocks.")}
-        assert zeros == sum(layer.weight.numel() for layer in convs.values()) // 2
+        convs = {n: m for n, m in prunable_weights(plain).items() if n.startswith("blocks.")}
+        assert zeros == sum(layer.parameter.numel() for layer in convs.values()) // 2
 
 
 @pytest.mark.parametrize("case", METHODS, ids=_id)

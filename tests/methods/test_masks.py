@@ -121,7 +121,7 @@ def _grouped(tensor, m):
     return order.reshape(-1, m)
 
 
-@pytest.mark.parametrize("shape", [(8,), (2, 2, 2)])
+@pytest.mark.parametrize("shape", [(), (8,)])
 def test_n_of_m_refuses_a_rank_it_has_no_order_for(shape):
     with pytest.raises(ValueError, match="conv or linear"):
         masks.n_of_m(torch.ones(shape), 2, 4)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from methods import get
-from methods.base import Schedule, prunable_layers
+from methods.base import Schedule
+from methods.inventory import prunable_weights
 from methods.rate_distortion import (
     LayerFlops,
     RateDistortion,
@@ -27,18 +28,18 @@ def _method(**settings) -> RateDistortion:
 
 
 def _survivors(model: nn.Module) -> list[int]:
-    return [int(layer.weight.count_nonzero()) for layer in prunable_layers(model).values()]
+    return [int(layer.parameter.count_nonzero()) for layer in prunable_weights(model).values()]
 
 
 def _flops(model: nn.Module) -> float:
-    layers = prunable_layers(model)
+    layers = prunable_weights(model)
     positions = output_positions(model, torch.zeros(1, 3, 32, 32), layers)
     return flops_remaining(
         LayerFlops(
             positions[name],
-            int(layer.weight.count_nonzero()),
-            layer.weight.numel(),
-            layer.bias is not None,
+            int(layer.parameter.count_nonzero()),
+            layer.parameter.numel(),
+            layer.owner.bias is not None,
         )
         for name, layer in layers.items()
     )
@@ -109,7 +110,7 @@ def test_rounds_never_revive_a_weight_and_reach_every_target():
 
 def test_macs_budget_counts_output_positions():
     model, images = Tiny("tiny_a"), torch.tensor(arrays("tiny_a")["calib_x"])
-    positions = output_positions(model, images[:1], prunable_layers(model))
+    positions = output_positions(model, images[:1], prunable_weights(model))
     assert positions == {"conv1": 144, "conv2": 36, "conv3": 36, "conv4": 36, "fc": 1}
     dense = sum(n * positions[k] for n, k in zip(_survivors(model), positions, strict=True))
     method = _method(points=50, budget="macs")

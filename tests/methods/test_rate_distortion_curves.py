@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from methods.base import prunable_layers
+from methods.inventory import prunable_weights
 from methods.rate_distortion import curves, measure
 from methods.rate_distortion.distortion import rate_grid
 from tests.methods.rd_fixtures import TINY, Tiny, arrays, described, naive_curves
@@ -177,7 +177,7 @@ def test_replay_equals_full_forward_passes_with_gates_and_depthwise_convolutions
 
     torch.manual_seed(0)
     model = torchvision.models.mobilenet_v3_small(weights=None, num_classes=10).eval()
-    layers = dict(list(prunable_layers(model).items())[::12])
+    layers = dict(list(prunable_weights(model).items())[::12])
     images = _images(2, 32)
     result = measure(model, images, [0.3, 0.8], "worst", layers=layers)
     assert result.recorded
@@ -247,7 +247,7 @@ def test_rates_that_zero_only_zeros_cost_nothing_and_are_exactly_zero():
         model,
         _images(),
         10,
-        layers={"main.0": model.main[0]},
+        layers={"main.0": prunable_weights(model)["main.0"]},
         progress=lambda done, total: ticks.append((done, total)),
     )
     assert not result.distortion[0, :6].any()

@@ -249,7 +249,7 @@ WRONG = {
     ),
     "pattern": (
         method_on_digits("magnitude", "settings.sparsity=0.5", "settings.exclude=[nope*]"),
-        r"pattern 'nope\*' matches no Conv2d or Linear layer; layers: conv1",
+        r"pattern 'nope\*' matches no weight; weights: conv1",
     ),
     "n_of_m": (
         method_on_digits("acdc", "settings.allocation=1:5"),
