@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import sys
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -22,6 +24,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import parsed
 from harness.profile import DenseMacs, dense_macs
 from methods.inventory import inventory
 
@@ -98,10 +101,10 @@ def _row(name: str) -> Row:
     library, _, timm_name = name.rpartition("/")
     if library:
         model = timm.create_model(timm_name).eval()
-        side = model.default_cfg["input_size"][-1]
+        side = int(_settings(model)["input_size"][-1])
     else:
         model = torchvision.models.get_model(name, weights=None).eval()
-        side = _weights(name).transforms().crop_size[0]
+        side = int(_weights(name).transforms().crop_size[0])
     found = dense_macs(model, (3, side, side))
     listed = inventory(model)
     known = {id(place.stored) for weight in listed.weights for place in weight.places}
@@ -172,11 +175,16 @@ def _published(name: str) -> dict[str, float]:
     return meta
 
 
+def _settings(model: nn.Module) -> dict[str, Any]:
+    settings: dict[str, Any] = model.default_cfg  # type: ignore[assignment]
+    return settings
+
+
 def _first_small(names: Iterable[str]) -> str:
     for name in sorted(names):
         with torch.device("meta"):
             model = timm.create_model(name)
-        size = model.default_cfg.get("input_size", (3, 0, SMALL_SIDE + 1))
+        size = _settings(model).get("input_size", (3, 0, SMALL_SIDE + 1))
         params = sum(parameter.numel() for parameter in model.parameters())
         if size[0] == 3 and size[-1] <= SMALL_SIDE and params <= SMALL_PARAMS:
             return name
@@ -185,11 +193,16 @@ def _first_small(names: Iterable[str]) -> str:
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    small = parsed(ArgumentParser(description=__doc__)).small
     rows = []
-    for name in (*torchvision_names(), *timm_names()):
+    for name in ("vit_b_32", "squeezenet1_1") if small else (*torchvision_names(), *timm_names()):
         rows.append(row(name))
         print(f"{name}: {100 * rows[-1].deviation:+.2f} %", file=sys.stderr, flush=True)
-    REPORT.write_text("\n".join([*table(rows), ""]))
+    text = "\n".join([*table(rows), ""])
+    if small:
+        print(text)
+    else:
+        REPORT.write_text(text)
 
 
 if __name__ == "__main__":

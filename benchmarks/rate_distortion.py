@@ -104,7 +104,7 @@ def time_solver(name: str) -> None:
     """Prints seconds and peak memory of one exact solve at half the weights."""
     with torch.device("meta"):
         layers = prunable_weights(build(name))
-    sizes = [int(layer.parameter.numel()) for layer in layers.values()]  # type: ignore[operator]
+    sizes = [int(layer.parameter.numel()) for layer in layers.values()]
     generator = np.random.default_rng(0)
     phi = np.arange(ALL_RATES) / (ALL_RATES - 1)
     noise = generator.uniform(0.97, 1.03, (len(sizes), ALL_RATES))

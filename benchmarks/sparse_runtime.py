@@ -29,7 +29,7 @@ from harness import paths, sparse
 from harness.models import build
 from harness.profile import BACKENDS, in_turns, of_model, times_of
 from harness.system import provenance
-from methods.base import prunable_layers
+from methods.inventory import prunable_weights
 
 MODEL = "resnet50"
 BUDGETS = Path("tests/fixtures/str/budgets_resnet50.csv")
@@ -78,7 +78,7 @@ def measure(model: str, budgets: Path, level: str, repeats: int) -> dict[str, An
 def made_up_budgets(model: str, folder: Path) -> Path:
     """A file like that of STR's budgets: every level, the same for all layers of `model`."""
     file, levels = folder / "budgets.csv", ",".join(TARGETS)
-    layers = enumerate(prunable_layers(build(model)), 1)
+    layers = enumerate(prunable_weights(build(model)), 1)
     rows = [f"Layer {k} - {name},,,{levels}" for k, name in layers]
     file.write_text("\n".join([f"Overall,,,{levels}", *rows]) + "\n")
     return file
