@@ -77,6 +77,79 @@ def test_lower_floors_never_import_upper_ones(lower: str, upper: str) -> None:
     assert wrong == []
 
 
+# The rooms of harness/ from top to bottom, under cli.py; errors and paths are the ground.
+FLOORS = (
+    "cli",
+    "commands",
+    "maintenance",
+    "reports",
+    "export",
+    "training",
+    "evaluation",
+    "profile",
+    "checkpoints",
+    "results",
+    "data",
+    "sparse",
+    "models",
+    "registry",
+    "system",
+    "errors",
+    "paths",
+)
+
+
+def room(name: str) -> str:
+    """The room of one of our modules; "" for `harness` itself and for methods."""
+    top, *inner = name.split(".")
+    return "cli" if top == "cli" else inner[0] if top == "harness" and inner else ""
+
+
+def arrows() -> list[tuple[str, str]]:
+    """(module, what it imports) between two rooms, wherever in the file the import stands."""
+    known = modules()
+    return [
+        (name, target)
+        for name, file in known.items()
+        for target in imports(file, known, everywhere=True)
+        if room(name) and room(target) and room(name) != room(target)
+    ]
+
+
+def test_every_part_of_harness_is_a_room_on_a_floor() -> None:
+    assert {room(name) for name in modules()} - {""} == set(FLOORS)
+
+
+def test_imports_between_rooms_run_down() -> None:
+    up = [(a, b) for a, b in arrows() if FLOORS.index(room(b)) <= FLOORS.index(room(a))]
+    assert up == []
+
+
+def test_rooms_are_entered_by_the_door() -> None:
+    """`from harness.results import save`, never from a file inside; verbs alone go by name."""
+    inside: list[str] = []
+    for name, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").count(".") >= 2:
+                target = str(node.module)
+                if target.startswith("harness.") and room(target) != room(name):
+                    inside.append(f"{name}: from {target}")
+    assert inside == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "harness").glob("*/__init__.pyi")), ids=str)
+def test_what_a_room_exports_is_there_and_hides_no_file(file: Path) -> None:
+    from importlib import import_module
+
+    package = import_module(f"harness.{file.parent.name}")
+    files = {inner.stem for inner in file.parent.glob("*.py")}
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                assert getattr(package, alias.name) is not None
+                assert node.module is None or alias.name not in files
+
+
 def test_modules_form_no_circle() -> None:
     known = modules()
     graph = {name: imports(file, known, everywhere=False) - {name} for name, file in known.items()}
