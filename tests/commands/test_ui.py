@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.reports import mlflow as tracking
+from harness import reports
 from tests.commands.conftest import Bench
 
 TABLE = "#/experiments/7/runs?viewStateShareKey=abc"
@@ -25,7 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, 
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(tracking, "run_table", lambda uri=None: TABLE)
+    monkeypatch.setattr(reports, "run_table", lambda uri=None: TABLE)
     return calls
 
 

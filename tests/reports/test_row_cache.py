@@ -42,7 +42,7 @@ def test_a_kept_row_is_not_read_again(files: list[Path], monkeypatch: pytest.Mon
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(results, "load", refuse)
+    monkeypatch.setattr(index, "load", refuse)
     assert index.stored_rows() == before
 
 
