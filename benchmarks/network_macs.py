@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import parsed
+from benchmarks import home, parsed
 from harness.profile import DenseMacs, dense_macs
 from methods.inventory import inventory
 
@@ -46,6 +46,7 @@ QUICK = (
     "timm/tf_efficientnet_cc_b0_4e",
     "timm/sequencer2d_s",
 )
+SMALL = ("vit_b_32", "squeezenet1_1")
 REPORT = Path(__file__).resolve().parents[1] / "reports" / "macs.md"
 
 
@@ -195,9 +196,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     small = parsed(ArgumentParser(description=__doc__)).small
     rows = []
-    for name in ("vit_b_32", "squeezenet1_1") if small else (*torchvision_names(), *timm_names()):
-        rows.append(row(name))
-        print(f"{name}: {100 * rows[-1].deviation:+.2f} %", file=sys.stderr, flush=True)
+    with home(small):
+        for name in SMALL if small else (*torchvision_names(), *timm_names()):
+            rows.append(row(name))
+            print(f"{name}: {100 * rows[-1].deviation:+.2f} %", file=sys.stderr, flush=True)
     text = "\n".join([*table(rows), ""])
     if small:
         print(text)
