@@ -9,9 +9,8 @@ import click
 import methods
 from harness.commands import options
 from harness.commands.allocation import budget_options, chosen_settings
-from harness.commands.mirror import Tracking, mirror_all, tracking_options
-from harness.commands.output import print_json, print_rich, progress
-from harness.commands.schedule import Schedule, announce, chosen_training, training_options
+from harness.commands.mirror import Tracking, tracking_options
+from harness.commands.schedule import Schedule, run_training, training_options
 
 
 @click.command(
@@ -86,7 +85,7 @@ def command(
     from harness.registry import local_pruning
 
     registry = options.load_registry(registries)
-    entry, recipe, changed = local_pruning(
+    planned = local_pruning(
         registry,
         method=method,
         model=model,
@@ -101,29 +100,16 @@ def command(
         name=name,
         overrides={**settings, **schedule.overrides},
     )
-    if schedule.dry_run:
-        announce(entry, recipe, changed, schedule.seeds, registry)
-        return
-    from harness.reports import density_beside, verdict_blocks
-    from harness.system import Options
-    from harness.training import reproduce_by_training
-
-    with progress() as bars:
-        chosen = Options(
-            device=options.pick_device(device),
-            data_root=data_root,
-            from_file=weights,
-            progress=bars,
-        )
-        training = chosen_training(schedule, changed)
-        result = reproduce_by_training(
-            entry, registry, recipe, chosen, training, on_saved=density_beside
-        )
-        mirror_all([result], tracking, bars)
-    if as_json:
-        print_json(result.model_dump(mode="json"))
-    else:
-        print_rich(verdict_blocks([result]))
+    run_training(
+        planned,
+        registry,
+        schedule,
+        tracking,
+        device=device,
+        data_root=data_root,
+        from_file=weights,
+        as_json=as_json,
+    )
 
 
 def _known_settings(method: str, settings: dict[str, str]) -> dict[str, str]:

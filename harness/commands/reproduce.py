@@ -13,14 +13,11 @@ from harness.commands.mirror import Tracking, mirror_all, tracking_options
 from harness.commands.output import Bars, Lines, progress
 from harness.commands.schedule import Schedule, announce, chosen_training, training_options
 from harness.commands.verdicts import exit_status, report
-from harness.errors import BenchError, Preempted, ProtocolError
 
 if TYPE_CHECKING:
     from harness.evaluation import Outcome
-    from harness.registry import Entry, Override, Recipe, Registry
-    from harness.results import Result
+    from harness.registry import Entry, Registry
     from harness.system import Options
-    from harness.training import Training
 
 
 @click.command(
@@ -88,10 +85,7 @@ def command(
     """
     registry = options.load_registry(registries)
     entries = _entries(registry, entry_ids, suite)
-    if from_file is not None and len(entries) > 1:
-        raise click.UsageError("--from gives one file; name one ID")
-    if schedule.overrides and mode != "train":
-        raise click.UsageError("--set changes a training recipe; add --mode train")
+    _refuse_contradictions(entries, from_file, mode, schedule)
     if schedule.dry_run:
         for entry in entries:
             _announce(entry, registry, mode, schedule)
@@ -113,7 +107,7 @@ def command(
             progress=bars,
         )
         if mode == "train":
-            coming = _trained(entries, registry, chosen, schedule)
+            coming = _retrained(entries, registry, chosen, schedule)
         else:
             again = suite is None if resume is None else not resume
             coming = reproduce_together(entries, registry, chosen, resume=not again)
@@ -121,6 +115,15 @@ def command(
         mirror_all([each.result for each in outcomes if each.result], tracking, bars)
     report(outcomes, as_json)
     raise SystemExit(exit_status(outcomes))
+
+
+def _refuse_contradictions(
+    entries: Sequence[Entry], from_file: Path | None, mode: str, schedule: Schedule
+) -> None:
+    if from_file is not None and len(entries) > 1:
+        raise click.UsageError("--from gives one file; name one ID")
+    if schedule.overrides and mode != "train":
+        raise click.UsageError("--set changes a training recipe; add --mode train")
 
 
 def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
@@ -155,46 +158,22 @@ def _in_a_word(outcome: Outcome) -> str:
     return status
 
 
-def _trained(
+def _retrained(
     entries: Sequence[Entry], registry: Registry, chosen: Options, schedule: Schedule
 ) -> Iterator[Outcome]:
-    """Entries trained by their recipes, one after the other."""
-    from harness.evaluation import Outcome
-
-    for entry in entries:
-        try:
-            recipe, changed = recipe_for(entry, registry, schedule.overrides)
-            training = chosen_training(schedule, changed)
-            yield Outcome(entry, _by_training(entry, registry, recipe, chosen, training))
-        except Preempted:
-            raise
-        except BenchError as error:
-            yield Outcome(entry, error=error)
-
-
-def _by_training(
-    entry: Entry, registry: Registry, recipe: Recipe, chosen: Options, training: Training
-) -> Result:
     from harness.reports import density_beside
-    from harness.training import reproduce_by_training
+    from harness.training import retrain_together
 
-    return reproduce_by_training(entry, registry, recipe, chosen, training, on_saved=density_beside)
-
-
-def recipe_for(
-    entry: Entry, registry: Registry, overrides: dict[str, str]
-) -> tuple[Recipe, tuple[Override, ...]]:
-    """The entry's recipe with the user's changes. Raises ProtocolError if it has none."""
-    from harness.registry import with_overrides
-
-    if entry.recipe is None:
-        msg = f"{entry.id}: no training protocol is known. What is known: bench show {entry.id}"
-        raise ProtocolError(msg)
-    return with_overrides(registry.recipes[entry.recipe], overrides)
+    training = chosen_training(schedule)
+    return retrain_together(
+        entries, registry, chosen, training, schedule.overrides, on_saved=density_beside
+    )
 
 
 def _announce(entry: Entry, registry: Registry, mode: str, schedule: Schedule) -> None:
     if mode == "train":
+        from harness.training import recipe_for
+
         recipe = recipe_for(entry, registry, schedule.overrides)
         announce(entry, *recipe, schedule.seeds, registry)
         return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands.options import gathered
+from harness.commands.mirror import Tracking, mirror_all
+from harness.commands.options import gathered, pick_device
+from harness.commands.output import print_json, print_rich, progress
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Override, Recipe, Registry
@@ -73,7 +76,7 @@ def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
     return parsed
 
 
-def chosen_training(schedule: Schedule, overrides: tuple[Override, ...]) -> Training:
+def chosen_training(schedule: Schedule, overrides: tuple[Override, ...] = ()) -> Training:
     """The harness's view of the options; overrides: of the recipe, already applied."""
     from harness.training import Speed, Training
 
@@ -84,6 +87,41 @@ def chosen_training(schedule: Schedule, overrides: tuple[Override, ...]) -> Trai
         speed=Speed(channels_last=schedule.channels_last, compile=schedule.compiled),
         overrides=overrides,
     )
+
+
+def run_training(
+    planned: tuple[Entry, Recipe, tuple[Override, ...]],
+    registry: Registry,
+    schedule: Schedule,
+    tracking: Tracking,
+    *,
+    device: str,
+    data_root: Path | None,
+    from_file: Path | None = None,
+    as_json: bool,
+) -> None:
+    """Train what was `planned` and print its result; with --dry-run only say what would run."""
+    entry, recipe, changed = planned
+    if schedule.dry_run:
+        announce(entry, recipe, changed, schedule.seeds, registry)
+        return
+    from harness.reports import density_beside, verdict_blocks
+    from harness.system import Options
+    from harness.training import reproduce_by_training
+
+    with progress() as bars:
+        chosen = Options(
+            device=pick_device(device), data_root=data_root, from_file=from_file, progress=bars
+        )
+        training = chosen_training(schedule, changed)
+        result = reproduce_by_training(
+            entry, registry, recipe, chosen, training, on_saved=density_beside
+        )
+        mirror_all([result], tracking, bars)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_rich(verdict_blocks([result]))
 
 
 def announce(

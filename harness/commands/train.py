@@ -8,9 +8,8 @@ import click
 
 import methods
 from harness.commands import options
-from harness.commands.mirror import Tracking, mirror_all, tracking_options
-from harness.commands.output import print_json, print_rich, progress
-from harness.commands.schedule import Schedule, training_options
+from harness.commands.mirror import Tracking, tracking_options
+from harness.commands.schedule import Schedule, run_training, training_options
 
 METHODS = ", ".join(methods.BUILT_IN)
 
@@ -58,7 +57,7 @@ def command(
     from harness.registry import local_training
 
     registry = options.load_registry(registries)
-    entry, recipe, changed = local_training(
+    planned = local_training(
         registry,
         method=method,
         model=model,
@@ -69,22 +68,12 @@ def command(
         name=name,
         overrides=schedule.overrides,
     )
-    from harness.commands.schedule import announce, chosen_training
-    from harness.reports import density_beside, verdict_blocks
-    from harness.system import Options
-    from harness.training import reproduce_by_training
-
-    if schedule.dry_run:
-        announce(entry, recipe, changed, schedule.seeds, registry)
-        return
-    with progress() as bars:
-        chosen = Options(device=options.pick_device(device), data_root=data_root, progress=bars)
-        training = chosen_training(schedule, changed)
-        result = reproduce_by_training(
-            entry, registry, recipe, chosen, training, on_saved=density_beside
-        )
-        mirror_all([result], tracking, bars)
-    if as_json:
-        print_json(result.model_dump(mode="json"))
-    else:
-        print_rich(verdict_blocks([result]))
+    run_training(
+        planned,
+        registry,
+        schedule,
+        tracking,
+        device=device,
+        data_root=data_root,
+        as_json=as_json,
+    )

@@ -4,7 +4,7 @@ from .curve_cache import CurveCache
 from .loop import Job, Speed, train
 from .optimizers import build_optimizer
 from .resume import RunFolder
-from .retrain import reproduce_by_training
+from .retrain import recipe_for, reproduce_by_training, retrain_together
 from .savings_preview import estimate
 from .setup import Training
 from .start_weights import start_entry, trained_first
@@ -23,7 +23,9 @@ __all__ = [
     "estimate",
     "kept_counts",
     "pruned",
+    "recipe_for",
     "reproduce_by_training",
+    "retrain_together",
     "start_entry",
     "train",
     "trained_first",

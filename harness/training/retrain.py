@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from harness.data import evaluation_batches
-from harness.evaluation import Procedure, data_facts, make_result, smoke_reason
+from harness.errors import BenchError, Preempted, ProtocolError
+from harness.evaluation import Outcome, Procedure, data_facts, make_result, smoke_reason
 from harness.profile import measure_cost
 from harness.registry import (
     EVALUATION_BATCH,
@@ -22,6 +23,7 @@ from harness.registry import (
     make_method,
     merged_settings,
     recipe_sha256,
+    with_overrides,
 )
 from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
 from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
@@ -31,6 +33,45 @@ from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
 
 OnSaved = Callable[[Result, Path], object]  # hears of every stored result and its file
+
+
+def retrain_together(
+    entries: Iterable[Entry],
+    registry: Registry,
+    options: Options,
+    training: Training,
+    overrides: Mapping[str, str],
+    *,
+    on_saved: OnSaved | None = None,
+) -> Iterator[Outcome]:
+    """Train `entries` by their recipes, one after the other; one outcome each, as it is known.
+
+    overrides: of every recipe, key -> value as typed. What stops one entry stops no other.
+    Raises Preempted after SIGTERM or Ctrl-C.
+    """
+    for entry in entries:
+        try:
+            recipe, changed = recipe_for(entry, registry, overrides)
+            chosen = replace(training, overrides=changed)
+            result = reproduce_by_training(
+                entry, registry, recipe, options, chosen, on_saved=on_saved
+            )
+        except Preempted:
+            raise
+        except BenchError as error:
+            yield Outcome(entry, error=error)
+        else:
+            yield Outcome(entry, result)
+
+
+def recipe_for(
+    entry: Entry, registry: Registry, overrides: Mapping[str, str]
+) -> tuple[Recipe, tuple[Override, ...]]:
+    """The entry's recipe with the user's changes. Raises ProtocolError if it has none."""
+    if entry.recipe is None:
+        msg = f"{entry.id}: no training protocol is known. What is known: bench show {entry.id}"
+        raise ProtocolError(msg)
+    return with_overrides(registry.recipes[entry.recipe], overrides)
 
 
 def reproduce_by_training(

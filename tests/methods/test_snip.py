@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from harness.data import load
 from harness.models import build
 from methods.base import Schedule
 from methods.initialisers import TRUNCATED_STD, caffe_xavier_, variance_scaling_
@@ -73,13 +74,16 @@ def test_masks_of_small_networks_are_exactly_the_stored_ones(name: str) -> None:
         assert kappa(len(found[f"mask_{i}"]), float(level)) == found[f"kappa_{i}"]
 
 
+@pytest.mark.realdata
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", LENETS)
 def test_masks_of_the_lenets_on_real_digits(name: str, dtype: torch.dtype) -> None:
     found = case("snip_lenets", name)
     model = build(name).to(dtype)
     fill_(model, [found[t] for t in tensor_names(found)])
-    pixels = torch.from_numpy(found["images"])[:, None].to(dtype)
+    digits = load("mnist", "train")  # the pixels themselves are not in the repository
+    assert np.array_equal(digits.labels[: len(found["y"])], found["y"])
+    pixels = torch.as_tensor(digits.images[: len(found["y"])]).reshape(-1, 1, 28, 28).to(dtype)
     images = (pixels / 255 - float(found["mean"])) / float(found["std"])
     batch = (images, torch.from_numpy(found["y"]))
     for i, level in enumerate(found["levels"]):

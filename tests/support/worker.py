@@ -20,7 +20,7 @@ import harness.reports.mlflow
 import harness.reports.verdicts
 import harness.training  # noqa: F401
 from cli import main
-from harness.commands import prune, schedule
+from harness.commands import schedule
 
 
 def bench(arguments, home, log, save_every_s, strike):
@@ -48,7 +48,7 @@ def _save_every(seconds):
     def with_clock(*given, **named):
         return dataclasses.replace(chosen(*given, **named), save_every_s=seconds)
 
-    schedule.chosen_training = prune.chosen_training = with_clock
+    schedule.chosen_training = with_clock
 
 
 def _strike_at(write, number):

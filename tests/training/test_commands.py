@@ -20,7 +20,7 @@ from harness.registry.own_runs import local_pruning, local_training
 from harness.registry.recipes import Override
 from harness.results.verdict import judge_retrained
 from harness.system.options import Options
-from harness.training import Training, reproduce_by_training
+from harness.training import Training, reproduce_by_training, retrain_together
 from harness.training.batches import calibration_images, split_rows, train_batches
 from methods.dense import Dense
 from tests.support.runs import Command
@@ -312,3 +312,13 @@ def test_what_is_pruned_is_said_once(given):
     command = ["prune", "--method", "imp", *COMMON, "--target", "0.5", *given]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 2 and "--dense LENGTH" in done.stderr
+
+
+def test_an_entry_that_cannot_be_trained_stops_no_other(home, registry):
+    first, second = (
+        replace(registry.get(name), recipe=None)
+        for name in ("acdc-convnet-tiny-digits-90", "dense-convnet-tiny-digits")
+    )
+    outcomes = list(retrain_together([first, second], registry, Options(), Training(), {}))
+    assert [outcome.entry for outcome in outcomes] == [first, second]
+    assert all("no training protocol is known" in str(outcome.error) for outcome in outcomes)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from click.testing import Result as Ran
 
 from cli import main
+from harness import paths
 from harness.models import build
 from harness.results.schema import Result
 from harness.results.store import load_all
@@ -95,6 +96,8 @@ def test_a_run_leaves_its_weights_in_a_plain_file_that_measures_the_same(home: P
     )
     assert trained.exit_code == 0
     (result,) = load_all(entry=name)
+    picture = paths.results_folder() / name / f"{result.result_id}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")  # the command hands in who draws it
     for epoch, figures in (("last", result.runs[0].figures), ("best", result.runs[0].best_figures)):
         target = home / f"{epoch}.safetensors"
         assert bench("export", name, target, "--epoch", epoch).exit_code == 0
