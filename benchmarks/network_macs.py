@@ -126,13 +126,14 @@ def _row(name: str) -> Row:
 
 
 def torch_count(model: nn.Module, side: int) -> float:
-    """MACs by `FlopCounterMode`, with attention and recurrence in kernels that it knows.
-
-    Gradients stay on: without them torch runs fused attention that the counter does not see.
-    """
+    """MACs by `FlopCounterMode`, with attention and recurrence in kernels that it knows."""
+    model.requires_grad_(False)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     plain = torch.backends.mkldnn.flags(enabled=False)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), plain:
         model(torch.zeros(1, 3, side, side))
+    torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() / 2
 
 
