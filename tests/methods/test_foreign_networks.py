@@ -27,8 +27,14 @@ CASES = [
 
 
 def _network(name: str) -> nn.Module:
+    """Fresh weights, none of them zero: torchvision's classifiers begin as nothing but zeros."""
     torch.manual_seed(0)
-    return build(name).eval()
+    model = build(name).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter[parameter == 0] = 1e-4
+    return model
 
 
 def _zeros(model: nn.Module) -> tuple[int, int]:
