@@ -10,7 +10,7 @@ from torch import nn
 
 import methods
 from harness.models import build, input_size
-from harness.profile.sparsity import sparsity
+from harness.profile import sparsity
 from methods.base import Schedule
 
 NETWORKS = ("vit_b_32", "swin_t", "deit_tiny_patch16_224", "convnext_tiny", "convmixer_768_32")
