@@ -33,7 +33,7 @@ def multiplied(owner: nn.Module, attribute: str) -> Tensor:
     """What `owner` multiplies by where it stores `attribute`, without gradients kept."""
     _refresh(owner, attribute)
     own: Tensor = getattr(owner, attribute)
-    if attribute == "weight" and _has_own_forward(owner):
+    if attribute == "weight" and has_own_forward(owner):
         seen = _handed_over(owner, own)
         return own if seen is None else seen
     return own
@@ -48,7 +48,8 @@ def _refresh(owner: nn.Module, attribute: str) -> None:
             hook(owner, ())
 
 
-def _has_own_forward(owner: nn.Module) -> bool:
+def has_own_forward(owner: nn.Module) -> bool:
+    """Whether a convolution or linear layer computes in a way of its own, by a changed weight."""
     if not isinstance(owner, nn.Linear | conv._ConvNd):
         return False
     base = next(kind for kind in type(owner).__mro__ if kind.__module__ in _TORCH)
@@ -74,7 +75,7 @@ def _handed_over(owner: nn.Module, own: Tensor) -> Tensor | None:
 def _input_shape(owner: nn.Module) -> tuple[int, ...]:
     if isinstance(owner, nn.Linear):
         return (1, owner.in_features)
-    assert isinstance(owner, conv._ConvNd)  # _has_own_forward
+    assert isinstance(owner, conv._ConvNd)  # has_own_forward
     reach = [d * (k - 1) + 1 for d, k in zip(owner.dilation, owner.kernel_size, strict=True)]
     return (1, owner.in_channels, *reach)
 

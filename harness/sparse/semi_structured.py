@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from harness.errors import ProtocolError
 from harness.sparse.plan import LayerPlan, Plan
+from methods.multiplied import has_own_forward
 
 GROUP, KEPT = 4, 2
 MINIMUM = (8, 0)  # compute capability of the first GPUs with sparse tensor cores
@@ -52,6 +53,8 @@ def eligible(layer: nn.Module) -> bool:
         if isinstance(layer.padding, str):
             return False
     elif not isinstance(layer, nn.Linear):
+        return False
+    if has_own_forward(layer):  # it may multiply by something else than its weight
         return False
     high, wide = as_matrix(layer.weight).shape
     return high % ROW_STEP == 0 and wide % COLUMN_STEP == 0 and follows_pattern(layer.weight)
@@ -111,8 +114,9 @@ def compile(
         )
     inputs = _inputs(fast, candidates, example_input.to(dtype))
     plans = []
-    for name, layer in candidates.items():
-        plan, chosen = _choose(name, layer, inputs[name])
+    for name, value in inputs.items():  # a layer that is never called lends its weight at most
+        layer = candidates[name]
+        plan, chosen = _choose(name, layer, value)
         plans.append(plan)
         if chosen is not layer:
             fast.set_submodule(name, chosen)

@@ -29,6 +29,14 @@ def test_layers_pruned_two_of_four_are_eligible(layer: nn.Module) -> None:
     assert eligible(two_four(layer))
 
 
+def test_layers_that_change_their_weight_before_use_are_not_eligible() -> None:
+    class Centred(nn.Linear):
+        def forward(self, features: Tensor) -> Tensor:
+            return nn.functional.linear(features, self.weight - self.weight.mean(), self.bias)
+
+    assert not eligible(two_four(Centred(64, 32)))
+
+
 def test_one_weight_too_many_breaks_the_pattern() -> None:
     layer = nn.Linear(64, 32)
     layer.weight.data = torch.tensor([1.0, 0.0, 2.0, 0.0]).repeat(32, 16)
