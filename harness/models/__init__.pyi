@@ -1,5 +1,13 @@
-from . import zoo
+from .building import TIMM_PREFIX, build, input_size
 from .picture_size import require_size
-from .zoo import TIMM_PREFIX, build, input_size, names, register
+from .registration import PictureFormat, architecture, own_names
 
-__all__ = ["TIMM_PREFIX", "build", "input_size", "names", "register", "require_size", "zoo"]
+__all__ = [
+    "PictureFormat",
+    "TIMM_PREFIX",
+    "architecture",
+    "build",
+    "input_size",
+    "own_names",
+    "require_size",
+]

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, architecture
+
 
 class DenseLayer(nn.Module):
     """bn1-relu-conv1 1x1 to 4*growth, bn2-relu-conv2 3x3 to growth; the new channels come first."""
@@ -37,6 +39,7 @@ class Transition(nn.Module):
         return F.avg_pool2d(self.conv(F.relu(self.bn(x), inplace=True)), 2)
 
 
+@architecture(CIFAR, densenet121_cifar={"blocks": (6, 12, 24, 16), "growth": 12})
 class CifarDenseNet(nn.Module):
     """Logits (N, num_classes) for images (N, in_channels, 32, 32).
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, architecture
+
 # (expansion, output channels, blocks, kernel, stride of the first block)
 STAGES = (
     (1, 16, 1, 3, 1),
@@ -63,6 +65,7 @@ class MBConv(nn.Module):
         return out + x if self.skips else out
 
 
+@architecture(CIFAR, efficientnet_b0_cifar={})
 class CifarEfficientNetB0(nn.Module):
     """Logits (N, num_classes) for images (N, in_channels, 32, 32).
 

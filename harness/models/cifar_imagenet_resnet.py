@@ -6,10 +6,19 @@ from torch import nn
 from torchvision.models import ResNet, get_model
 from torchvision.models.resnet import BasicBlock
 
+from harness.models.registration import CIFAR, architecture
+
 FULL_WIDTH = 64  # channels of the stem; every stage after the first doubles them
 RESNET18_BLOCKS = 2  # per stage
 
 
+@architecture(
+    CIFAR,
+    resnet18_cifar={"depth": 18},
+    resnet34_cifar={"depth": 34},
+    resnet50_cifar={"depth": 50},
+    resnet101_cifar={"depth": 101},
+)
 def cifar_imagenet_resnet(depth: int, num_classes: int = 10, in_channels: int = 3) -> ResNet:
     """A torchvision ResNet whose stem is a 3x3 convolution with stride 1 and no max-pool.
 
@@ -21,6 +30,7 @@ def cifar_imagenet_resnet(depth: int, num_classes: int = 10, in_channels: int = 
     return model
 
 
+@architecture(CIFAR, resnet18_cifar_quarter={"width": 16})
 def narrow_resnet18(width: int, num_classes: int = 10, in_channels: int = 3) -> ResNet:
     """ResNet-18 for 32x32 images with `width` channels in the stem instead of 64.
 

@@ -7,6 +7,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, architecture
+
 WIDTHS = (16, 32, 64)
 
 
@@ -71,6 +73,21 @@ class BasicBlock(nn.Module):
         return self.relu(out + self.downsample(x))
 
 
+@architecture(
+    CIFAR,
+    resnet20={"depth": 20, "shortcut": "strided"},
+    resnet32={"depth": 32, "shortcut": "strided"},
+    resnet44={"depth": 44, "shortcut": "strided"},
+    resnet56={"depth": 56, "shortcut": "strided"},
+    resnet110={"depth": 110, "shortcut": "strided"},
+    resnet20_projection={"depth": 20, "shortcut": "projection"},
+    resnet32_projection={"depth": 32, "shortcut": "projection"},
+    resnet44_projection={"depth": 44, "shortcut": "projection"},
+    resnet56_projection={"depth": 56, "shortcut": "projection"},
+    resnet110_projection={"depth": 110, "shortcut": "projection"},
+    resnet20_avgpool={"depth": 20, "shortcut": "avgpool"},
+    resnet56_avgpool={"depth": 56, "shortcut": "avgpool"},
+)
 class CifarResNet(nn.Module):
     """Logits (N, num_classes) of a CIFAR ResNet for images (N, in_channels, 32, 32).
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, architecture
+
 POOL = 0  # entry of a plan: a 2x2 max-pool instead of a convolution
 VGG16_PLAN = (
     *(64, 64, POOL),
@@ -16,6 +18,11 @@ VGG16_PLAN = (
 )
 
 
+@architecture(
+    CIFAR,
+    vgg16_cifar={"plan": VGG16_PLAN, "batch_norm": False},
+    vgg16_bn_cifar={"plan": VGG16_PLAN, "batch_norm": True},
+)
 class CifarVGG(nn.Module):
     """Logits (N, num_classes) of a VGG whose pools reduce (N, in_channels, 32, 32) to 1x1.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from harness.models.registration import DIGITS, architecture
 
+
+@architecture(DIGITS, convnet_tiny={})
 class ConvNetTiny(nn.Module):
     """Logits (N, num_classes) for images (N, in_channels, 8, 8); 14,458 parameters for digits.
 

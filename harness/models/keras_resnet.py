@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, architecture
+
 WIDTHS = (16, 32, 64)
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.01  # Keras keeps 0.99 of the running statistics; torch's momentum is the rest
@@ -38,6 +40,7 @@ class KerasBlock(nn.Module):
         return self.relu(out + self.shortcut(x))
 
 
+@architecture(CIFAR, resnet8_keras={"blocks": 1}, resnet20_keras={"blocks": 3})
 class KerasResNet(nn.Module):
     """Logits (N, num_classes), before Keras' softmax, for images (N, in_channels, 32, 32).
 

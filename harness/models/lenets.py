@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from harness.models.registration import MNIST, architecture
 
+
+@architecture(MNIST, lenet300={})
 class LeNet300(nn.Module):
     """Logits (N, num_classes) for images (N, in_channels, 28, 28); 266,610 parameters for MNIST.
 
@@ -24,6 +27,7 @@ class LeNet300(nn.Module):
         return logits
 
 
+@architecture(MNIST, lenet5caffe={})
 class LeNet5Caffe(nn.Module):
     """Logits (N, num_classes) for images (N, in_channels, 28, 28); 431,080 parameters for MNIST.
 

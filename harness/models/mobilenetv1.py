@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, IMAGENET, architecture
+
 # (output channels, stride) of the 13 depthwise-separable blocks
 BLOCKS = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
@@ -12,6 +14,16 @@ BLOCKS = (
 )
 
 
+CIFAR_FORM = {"stem_stride": 1, "pool_size": 2}
+
+
+@architecture(IMAGENET, mobilenetv1={})
+@architecture(
+    CIFAR,
+    mobilenetv1_cifar={"width": 1.0, **CIFAR_FORM},
+    mobilenetv1_cifar_075={"width": 0.75, **CIFAR_FORM},
+    mobilenetv1_cifar_050={"width": 0.5, **CIFAR_FORM},
+)
 class MobileNetV1(nn.Module):
     """Logits (N, num_classes); keys `model.0.{0,1}`, `model.{1..13}.{0,1,3,4}`, `fc`.
 

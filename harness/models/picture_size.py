@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from harness.errors import ProtocolError
-from harness.models.zoo import input_size
+from harness.models.building import input_size
 
 
 def require_size(model: nn.Module, name: str, shape: tuple[int, int, int]) -> None:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.models.registration import IMAGENET_CAFFE, architecture
+
 
 class Fire(nn.Module):
     """Squeeze 1x1, then 1x1 and padded 3x3 side by side, the 1x1 half first; ReLU after each."""
@@ -22,6 +24,7 @@ class Fire(nn.Module):
         return F.relu(both, inplace=True)
 
 
+@architecture(IMAGENET_CAFFE, squeezenet1_0_caffe={})
 class SqueezeNetCaffe(nn.Module):
     """Class scores (N, num_classes), all >= 0, for images (N, in_channels, 227, 227).
 

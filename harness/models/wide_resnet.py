@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.models.registration import CIFAR, architecture
+
 
 class WideBlock(nn.Module):
     """conv2(relu(bn2(dropout(conv1(relu(bn1(x))))))) + shortcut(x).
@@ -30,6 +32,7 @@ class WideBlock(nn.Module):
         return total
 
 
+@architecture(CIFAR, wrn28_10={"depth": 28, "widen": 10})
 class WideResNet(nn.Module):
     """Logits (N, num_classes) for images (N, in_channels, 32, 32).
 

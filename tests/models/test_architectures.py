@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness.models import build, input_size, names
+from harness.models import build, input_size, own_names
 from harness.models.cifar_densenet import DenseLayer
 from harness.models.cifar_efficientnet import MBConv
 from harness.models.cifar_resnet import SHORTCUTS, BasicBlock, CifarResNet
@@ -33,7 +33,7 @@ def close_to_fixture(actual: Tensor, expected: Tensor) -> bool:
 GRAY = ("convnet_tiny", "lenet300", "lenet5caffe")  # one channel unless told otherwise
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", own_names())
 def test_forward_gives_finite_logits_of_the_right_shape(name: str) -> None:
     torch.manual_seed(0)
     model = build(name, num_classes=7)
@@ -52,7 +52,7 @@ def test_a_network_of_linear_layers_takes_other_numbers_of_channels() -> None:
     assert on_meta("lenet300", in_channels=4).fc1.in_features == 4 * 28 * 28
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != "lenet300"])
+@pytest.mark.parametrize("name", [name for name in own_names() if name != "lenet300"])
 def test_own_networks_take_other_numbers_of_channels(name: str) -> None:
     first = next(m for m in on_meta(name, in_channels=4).modules() if isinstance(m, nn.Conv2d))
     assert (first.in_channels, first.weight.shape[1]) == (4, 4)

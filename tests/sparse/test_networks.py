@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet, MobileNetV2, SqueezeNet
 
 from harness import sparse
-from harness.models import zoo
+from harness.models import build
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 
@@ -24,7 +24,7 @@ from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_differen
     ],
 )
 def test_networks_for_small_images(name: str) -> None:
-    model, batch = pruned(zoo.build(name), 0.1), images(2, 3, 32, 32)
+    model, batch = pruned(build(name), 0.1), images(2, 3, 32, 32)
     with torch.no_grad():
         expected = model(batch)
     found = sparse.compile(model, batch, only=["direct-bag", "rows-bag", "dense"])(batch)
@@ -33,7 +33,7 @@ def test_networks_for_small_images(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "side"), [("resnet18", 64), ("resnet20", 32)])
 def test_networks_with_every_form_to_choose_from(name: str, side: int) -> None:
-    model, batch = pruned(zoo.build(name), 0.02), images(1, 3, side, side)
+    model, batch = pruned(build(name), 0.02), images(1, 3, side, side)
     with torch.no_grad():
         expected = model(batch)
     assert relative_difference(sparse.compile(model, batch)(batch), expected) < ORDER_OF_SUMS
@@ -45,8 +45,8 @@ def test_networks_with_every_form_to_choose_from(name: str, side: int) -> None:
         (DenseNet(8, (2, 2), 8, num_classes=7), 3),
         (SqueezeNet("1_1", num_classes=7), 3),
         (MobileNetV2(num_classes=7, width_mult=0.25), 3),
-        (zoo.build("timm/resnet10t", num_classes=7), 3),
-        (zoo.build("convnet_tiny"), 1),
+        (build("timm/resnet10t", num_classes=7), 3),
+        (build("convnet_tiny"), 1),
     ],
     ids=lambda value: type(value).__name__,
 )

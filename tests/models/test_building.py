@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import torch
 from torch import nn
 
 from harness.errors import RegistryError
-from harness.models import build, input_size, names, register, zoo
+from harness.models import PictureFormat, architecture, build, input_size, own_names, registration
 from tests.models.support import on_meta
 
 
 def test_import_and_listing_leave_torch_alone() -> None:
     code = (
-        "import sys, harness.models as m; m.names(); m.input_size('resnet20');"
+        "import sys, harness.models as m; m.own_names();"
         "sys.exit(len({'torch', 'torchvision', 'timm'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_read_from_the_files_are_those_that_the_files_register() -> None:
+    declared = registration._declared()
+    for module in set(declared.values()):
+        import_module(module)
+    assert {name for name in registration._REGISTERED if ":" not in name} == set(declared)
 
 
 def test_own_names_shadow_nothing_of_torchvision_or_timm() -> None:
@@ -27,7 +35,7 @@ def test_own_names_shadow_nothing_of_torchvision_or_timm() -> None:
     import torchvision
 
     theirs = {*torchvision.models.list_models(), *timm.list_models()}
-    assert not theirs & set(names())
+    assert not theirs & set(own_names())
 
 
 def test_every_name_of_the_project_is_there() -> None:
@@ -45,7 +53,7 @@ def test_every_name_of_the_project_is_there() -> None:
     expected |= {"mobilenetv1_cifar_050", "wrn28_10", "densenet121_cifar", "efficientnet_b0_cifar"}
     expected |= {"squeezenet1_0_caffe", "resnet20_keras", "resnet8_keras", "convnet_tiny"}
     expected |= {"lenet300", "lenet5caffe"}
-    assert names() == sorted(expected)
+    assert own_names() == sorted(expected)
 
 
 @pytest.mark.parametrize(
@@ -142,23 +150,23 @@ def test_dropout_is_an_option(name: str) -> None:
 
 
 def test_registering_a_name_twice_is_an_error_and_adds_nothing() -> None:
-    before = names()
+    before = own_names()
     with pytest.raises(RegistryError, match="'resnet20' is registered twice"):
 
-        @register(zoo.CIFAR, resnet20={}, brand_new={})
+        @architecture(registration.CIFAR, resnet20={}, brand_new={})
         def builder(num_classes: int, in_channels: int) -> nn.Module:
             return nn.Linear(in_channels, num_classes)
 
-    assert names() == before
+    assert own_names() == before
 
 
 def test_registered_builder_gets_defaults_fixed_arguments_and_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(zoo, "_OWN", dict(zoo._OWN))
+    monkeypatch.setattr(registration, "_REGISTERED", dict(registration._REGISTERED))
     calls = []
 
-    @register(zoo.Format(num_classes=4, input_size=6, in_channels=2), mine={"bias": False})
+    @architecture(PictureFormat(num_classes=4, input_size=6, in_channels=2), mine={"bias": False})
     def builder(num_classes: int, in_channels: int, **options: object) -> nn.Module:
         calls.append((num_classes, in_channels, options))
         return nn.Identity()
@@ -166,15 +174,15 @@ def test_registered_builder_gets_defaults_fixed_arguments_and_options(
     build("mine", in_channels=5, extra=1)
     assert calls == [(4, 5, {"bias": False, "extra": 1})]
     assert input_size("mine") == 6
-    assert "mine" in names()
+    assert "mine" in own_names()
 
 
 def test_type_errors_inside_a_builder_are_not_blamed_on_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(zoo, "_OWN", dict(zoo._OWN))
+    monkeypatch.setattr(registration, "_REGISTERED", dict(registration._REGISTERED))
 
-    @register(zoo.CIFAR, broken={})
+    @architecture(registration.CIFAR, broken={})
     def builder(num_classes: int, in_channels: int) -> nn.Module:
         raise TypeError("a bug")
 
