@@ -30,7 +30,14 @@ from harness import paths
 from harness.commands import progress
 from harness.export import remove_channels_
 from harness.profile import BURST, Request, Subject, Subjects, measure, of_model
-from harness.reports import cells, legend, markdown, network_lines, rows, where
+from harness.reports import (
+    machine_in_words,
+    network_lines,
+    timing_cells,
+    timing_legend,
+    timing_markdown,
+    timing_rows,
+)
 from harness.results import BACKENDS, EAGER, LatencyRecord, load_timings, save_timings
 from harness.system import provenance
 
@@ -94,7 +101,7 @@ def report(records: Sequence[LatencyRecord]) -> None:
     """Write README.md and table.json from the newest timing of each way."""
     newest = records[-1]
     held = [record for record in records if record.place == newest.place]
-    found = rows(held)
+    found = timing_rows(held)
     networks = {n.name: n for record in held for n in record.networks}
     order = {name: i for i, name in enumerate(NETWORKS)}
     ways = {name: i for i, name in enumerate(BACKENDS)}
@@ -110,15 +117,15 @@ def report(records: Sequence[LatencyRecord]) -> None:
         "`str-*` networks have as many zeros per layer as STR's published layer budgets say, at "
         "random places. Accuracy is not claimed.",
         "",
-        f"{where(newest)}; {told}. Records: {', '.join(map(with_load, used))}.",
+        f"{machine_in_words(newest)}; {told}. Records: {', '.join(map(with_load, used))}.",
         "",
         *network_lines(networks[name] for name in NETWORKS if name in networks),
         "",
         "Packed: one bit per weight and the non-zero values; deflated: zlib over the dense bytes.",
         "",
-        markdown(found),
+        timing_markdown(found),
         "",
-        legend(used),
+        timing_legend(used),
     ]
     skipped = {f"{x.network} on {x.backend}: {x.reason}" for r in used for x in r.skipped}
     lines += [f"Not timed: {reason}" for reason in sorted(skipped)]
@@ -128,7 +135,9 @@ def report(records: Sequence[LatencyRecord]) -> None:
         {
             "network": row.network.model_dump(),
             "timing": row.timing.model_dump(exclude={"samples_ms"}),
-            "text": dict(zip(("over_eager", "over_onnxruntime"), cells(row)[6:8], strict=True)),
+            "text": dict(
+                zip(("over_eager", "over_onnxruntime"), timing_cells(row)[6:8], strict=True)
+            ),
             "over_eager": asdict(row.over_eager) if row.over_eager else None,
             "over_onnxruntime": asdict(row.over_onnxruntime) if row.over_onnxruntime else None,
             "record": row.record_id,

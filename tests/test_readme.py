@@ -12,8 +12,8 @@ import torch
 
 from harness import registry
 from harness.reports.readme import replaced
-from harness.reports.table.columns import chosen, shown_columns
-from harness.reports.table.formats import render
+from harness.reports.table.columns import chosen_columns, shown_columns
+from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import Wanted, leaderboard
 from harness.reports.table.rows import Row, row
 from harness.results.store import load
@@ -39,7 +39,7 @@ def test_table_equals_the_committed_results_of_published_files() -> None:
     rows = leaderboard(committed_rows(), registry.load(), wanted, sort="dataset")
     assert len(rows) > 10
     command = f"bench table --paper {','.join(PAPERS)} --columns {','.join(COLUMNS)}"
-    assert README == replaced(README, rows, chosen(COLUMNS)), f"{command} --into README.md"
+    assert README == replaced(README, rows, chosen_columns(COLUMNS)), f"{command} --into README.md"
     assert command in (ROOT / "CONTRIBUTING.md").read_text()
 
 
@@ -51,7 +51,7 @@ def test_the_page_of_all_results_holds_every_committed_one() -> None:
 def test_the_table_of_one_data_set_shows_the_numbers_of_all_results() -> None:
     rows = leaderboard(committed_rows(), registry.load(), Wanted(dataset=("cifar10",)))
     columns = shown_columns(committed_rows())  # of several data sets, named in each row
-    table = render(rows, "markdown", columns).splitlines()
+    table = render_leaderboard(rows, "markdown", columns).splitlines()
     held = [line for line in table if line.startswith("| ")][2:]
     assert len(held) > 20
     for line, shown in zip(held, rows, strict=True):

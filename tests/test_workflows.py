@@ -154,7 +154,7 @@ def test_the_steps_of_a_workflow_run(clone: Path, workflow: str) -> None:
     summary = (clone / ".runner" / "summary.md").read_text()
     assert "### quickstart of " in summary and "12 as accepted, 0 drifted" in summary
     assert (clone / "site" / "index.html").stat().st_size > 0
-    report = clone / ("out/night.xml" if workflow == "nightly" else "night.xml")
+    report = clone / ("out/nightly.xml" if workflow == "nightly" else "nightly.xml")
     assert len(list(ElementTree.parse(report).iter("testcase"))) == 12
     if workflow == "nightly":
         assert (clone / ".runner" / "output").read_text() == "code=0\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import console, print_json, progress
 from harness.reports import MISSING
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
 
 if TYPE_CHECKING:
-    from harness.maintenance import Night
+    from harness.maintenance import NightlyRun
     from harness.registry import Entry, Registry
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command("check", epilog="Example:  bench check --suite nightly --junit night.xml")
+@click.command("check", epilog="Example:  bench check --suite nightly --junit nightly.xml")
 @click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
 @options.suite
 @click.option("--accept", "accepted", metavar="ID", help="Make ID's newest result the standard.")
@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--summary", type=_FILE, help="Also append Markdown here, for a job's page.")
 @click.option("--offline", is_flag=True, help="Ask no host: links are not looked at.")
 @click.option("--refetch", is_flag=True, help="Fetch large published files again, too.")
-@click.option("--fresh", is_flag=True, help="Do not continue an interrupted night.")
+@click.option("--fresh", is_flag=True, help="Do not continue an interrupted check.")
 @options.device
 @options.data_root
 @options.extra_registries
@@ -51,10 +51,10 @@ def command(
     """Measure again, and compare with what was accepted.
 
     Drift is a metric beyond its tolerance, a changed checkpoint, a dead link, or a page in a
-    file's place; other versions or machines are told and fail nothing. Exit code: 0 as accepted,
+    file's place; other versions or machines are printed and fail nothing. Exit code: 0 as accepted,
     3 something drifted, 4 something could not be checked (3 wins). An entry's first full
     evaluation is the standard until --accept names another, with a reason that is kept in
-    reports/accepted.jsonl. An interrupted night is continued.
+    reports/accepted.jsonl. An interrupted check is continued.
     """
     registry = options.load_registry(registries)
     if accepted is not None:
@@ -70,17 +70,17 @@ def command(
     from harness.maintenance import published_files as published
     from harness.system import Options
 
-    policy = published.Policy(offline=offline, refetch_all=refetch)
+    policy = published.LinkPolicy(offline=offline, refetch_all=refetch)
     torch_device = options.pick_device(device)
     with progress() as bars:
         chosen = Options(device=torch_device, data_root=data_root, offline=offline, progress=bars)
-        night = nightly_check(suite or "chosen entries", entries, registry, chosen, policy, fresh)
-    _write(night, junit, summary)
+        run = nightly_check(suite or "chosen entries", entries, registry, chosen, policy, fresh)
+    _write(run, junit, summary)
     if as_json:
-        print_json(report.document(night))
+        print_json(report.document(run))
     else:
-        click.echo(report.text(night))
-    raise SystemExit(report.exit_code(night))
+        click.echo(report.text(run))
+    raise SystemExit(report.exit_code(run))
 
 
 def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
@@ -106,13 +106,13 @@ def _accept(entry_id: str, reason: str | None, result_id: str | None, as_json: b
         click.echo("Commit reports/accepted.jsonl and the result together.")
 
 
-def _write(night: Night, junit: Path | None, summary: Path | None) -> None:
+def _write(run: NightlyRun, junit: Path | None, summary: Path | None) -> None:
     from harness.maintenance import nightly_report as report
 
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_text(report.junit(night), encoding="utf-8")
+        junit.write_text(report.junit(run), encoding="utf-8")
     if summary is not None:
         summary.parent.mkdir(parents=True, exist_ok=True)
         with summary.open("a", encoding="utf-8") as page:
-            page.write(report.markdown(night))
+            page.write(report.markdown(run))

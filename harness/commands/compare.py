@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def command(
         facts = {"dataset": data.dataset, "split": data.split, "fingerprint": data.fingerprint}
         print_json({**asdict(found), **facts})
         return
-    print_rich(_told(found, data))
+    print_rich(_summary(found, data))
 
 
-def _told(found: Paired, data: DataFacts) -> Group:
+def _summary(found: Paired, data: DataFacts) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

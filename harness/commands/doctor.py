@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_labelled
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from harness.maintenance import Finding
+    from harness.maintenance import Diagnosis
 
 
 @click.command("doctor", epilog="Example:  bench doctor --json")
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @options.as_json
 def command(data_root: Path | None, as_json: bool) -> None:
     """Packages, machine, data sets: what is wrong and what mends it."""
-    from harness.maintenance import examine
+    from harness.maintenance import examine_machine
 
-    findings = examine(data_root)
+    findings = examine_machine(data_root)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -33,7 +33,7 @@ def command(data_root: Path | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _label(finding: Finding) -> Text:
+def _label(finding: Diagnosis) -> Text:
     from rich.text import Text
 
     mark = Text("ok", style="green") if finding.ok else Text("!!", style="yellow")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich, progress
 from harness.commands.schedule import overrides_from
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.mirror import Tracking, mirror_all, tracking_options
+from harness.commands.outcomes import print_results
 from harness.commands.output import print_json, progress
-from harness.commands.verdicts import print_results
 
 
 @click.command(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
-from harness.commands.timings import show_timings
+from harness.commands.printed_timings import show_timings
 from harness.errors import Preempted
 from harness.results import BACKENDS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import console, print_json
 from harness.reports import MISSING, folded, status_style
 

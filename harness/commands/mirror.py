@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands.options import gathered
 from harness.commands.output import Bars, Lines
+from harness.commands.shared_options import gathered
 
 if TYPE_CHECKING:
     from harness.results import Result
@@ -32,7 +32,7 @@ tracking_options = gathered(
 
 
 def mirror_all(results: list[Result], tracking: Tracking, bars: Bars | Lines) -> None:
-    """Mirror results into MLflow unless told not to; the first problem is noted and ends it.
+    """Mirror results into MLflow unless switched off; the first problem is noted and ends it.
 
     Under torchrun the first process does it for all.
     """

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
-from harness.reports import AXES, points
+from harness.commands import shared_options as options
+from harness.reports import AXES, plot_points
 
 if TYPE_CHECKING:
     from harness.reports import Axis
@@ -51,7 +51,7 @@ def command(
     From stored results only: the newest of each entry and way of measuring. The Pareto front runs
     through full numbers measured here. Latencies are those of one machine.
     """
-    from harness.reports import draw
+    from harness.reports import draw_tradeoff
     from harness.results import current, load_all
 
     wanted = {"dataset": dataset, "method": method, "model": model}
@@ -66,9 +66,9 @@ def command(
         msg = f"results of {len(sets)} data sets do not compare ({', '.join(sets)})"
         raise click.UsageError(f"{msg}; choose one with --dataset")
     records, note = _latencies(axis, machine)
-    found = points(sorted(chosen, key=lambda result: result.entry), axis, records)
+    found = plot_points(sorted(chosen, key=lambda result: result.entry), axis, records)
     about = ", ".join(str(value) for value in given.values()) or "all stored results"
-    target = draw(found, axis, f"Accuracy and cost: {about}", note, out)
+    target = draw_tradeoff(found, axis, f"Accuracy and cost: {about}", note, out)
     click.echo(
         f"{target}: {len({p.entry for p in found})} entries, {target.stat().st_size:,} bytes"
     )
@@ -78,7 +78,7 @@ def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord
     """Records of one place, and what must be said about them."""
     if axis != "latency":
         return {}, ""
-    from harness.reports import where
+    from harness.reports import machine_in_words
     from harness.results import load_timings, newest
 
     records = newest(machine)
@@ -86,4 +86,4 @@ def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord
         known = sorted({record.place.machine for record in load_timings()})
         msg = f"nothing was timed on machine {machine!r}; on record: {', '.join(known) or 'none'}"
         raise click.UsageError(msg)
-    return records, where(next(iter(records.values()))) if records else ""
+    return records, machine_in_words(next(iter(records.values()))) if records else ""

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 import methods
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
 from harness.commands.mirror import Tracking, tracking_options
-from harness.commands.schedule import Schedule, run_training, training_options
+from harness.commands.schedule import TrainingChoices, run_training, training_options
 
 
 @click.command(
@@ -67,7 +67,7 @@ def command(
     recipe_name: str | None,
     evaluation: str | None,
     name: str | None,
-    schedule: Schedule,
+    schedule: TrainingChoices,
     device: str,
     data_root: Path | None,
     tracking: Tracking,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, progress
 from harness.errors import CheckpointError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json
 
 
@@ -27,13 +27,13 @@ def command(out: Path, registries: tuple[Path, ...], as_json: bool) -> None:
     data set with chart, filters and sorting; a page per entry, paper and method. From stored
     results and link checks only.
     """
-    from harness.reports import build
+    from harness.reports import build_site
 
     registry = options.load_registry(registries)
-    built = build(registry, out.resolve())
+    built = build_site(registry, out.resolve())
     counts = built.claims.counts()
     if as_json:
         print_json({"folder": str(out), "pages": built.pages, "counts": counts})
         return
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    click.echo(f"{out}: {built.pages} pages; {told}. Open {out / 'index.html'}")
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    click.echo(f"{out}: {built.pages} pages; {counted}. Open {out / 'index.html'}")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.mirror import Tracking, mirror_all, tracking_options
+from harness.commands.outcomes import exit_status, report
 from harness.commands.output import Bars, Lines, progress
-from harness.commands.schedule import Schedule, announce, chosen_training, training_options
-from harness.commands.verdicts import exit_status, report
+from harness.commands.schedule import TrainingChoices, announce, chosen_training, training_options
 
 if TYPE_CHECKING:
     from harness.evaluation import Outcome
@@ -61,7 +61,7 @@ def command(
     suite: str | None,
     from_file: Path | None,
     mode: str,
-    schedule: Schedule,
+    schedule: TrainingChoices,
     limit: int | None,
     stand_in: str | None,
     offline: bool,
@@ -118,7 +118,7 @@ def command(
 
 
 def _refuse_contradictions(
-    entries: Sequence[Entry], from_file: Path | None, mode: str, schedule: Schedule
+    entries: Sequence[Entry], from_file: Path | None, mode: str, schedule: TrainingChoices
 ) -> None:
     if from_file is not None and len(entries) > 1:
         raise click.UsageError("--from gives one file; name one ID")
@@ -137,15 +137,15 @@ def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> lis
 def _followed(
     coming: Iterable[Outcome], entries: Sequence[Entry], bars: Bars | Lines
 ) -> list[Outcome]:
-    """All outcomes in the order of `entries`; each is told as it comes if there are several."""
+    """All outcomes in the order of `entries`; each is printed as it comes if there are several."""
     done: dict[str, Outcome] = {}
     for outcome in coming:
         done[outcome.entry.id] = outcome
         if len(entries) > 1:
             bars.note(f"{len(done)}/{len(entries)} {outcome.entry.id}: {_in_a_word(outcome)}")
-    held = sum(outcome.on_record for outcome in done.values())
-    if held:
-        bars.note(f"{held} of {len(entries)} are on record already; to measure anew: --again")
+    before = sum(outcome.on_record for outcome in done.values())
+    if before:
+        bars.note(f"{before} of {len(entries)} are on record already; to measure anew: --again")
     return [done[entry.id] for entry in entries]
 
 
@@ -159,7 +159,7 @@ def _in_a_word(outcome: Outcome) -> str:
 
 
 def _retrained(
-    entries: Sequence[Entry], registry: Registry, chosen: Options, schedule: Schedule
+    entries: Sequence[Entry], registry: Registry, chosen: Options, schedule: TrainingChoices
 ) -> Iterator[Outcome]:
     from harness.reports import density_beside
     from harness.training import retrain_together
@@ -170,7 +170,7 @@ def _retrained(
     )
 
 
-def _announce(entry: Entry, registry: Registry, mode: str, schedule: Schedule) -> None:
+def _announce(entry: Entry, registry: Registry, mode: str, schedule: TrainingChoices) -> None:
     if mode == "train":
         from harness.training import recipe_for
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands.mirror import Tracking, mirror_all
-from harness.commands.options import gathered, pick_device
 from harness.commands.output import print_json, print_rich, progress
+from harness.commands.shared_options import gathered, pick_device
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Override, Recipe, Registry
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class TrainingChoices:
     """What the user says about a training run."""
 
     assignments: tuple[str, ...]
@@ -37,7 +37,7 @@ class Schedule:
 
 training_options = gathered(
     "schedule",
-    Schedule,
+    TrainingChoices,
     click.option(
         "--set",
         "assignments",
@@ -76,7 +76,7 @@ def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
     return parsed
 
 
-def chosen_training(schedule: Schedule, overrides: tuple[Override, ...] = ()) -> Training:
+def chosen_training(schedule: TrainingChoices, overrides: tuple[Override, ...] = ()) -> Training:
     """The harness's view of the options; overrides: of the recipe, already applied."""
     from harness.training import Speed, Training
 
@@ -92,7 +92,7 @@ def chosen_training(schedule: Schedule, overrides: tuple[Override, ...] = ()) ->
 def run_training(
     planned: tuple[Entry, Recipe, tuple[Override, ...]],
     registry: Registry,
-    schedule: Schedule,
+    schedule: TrainingChoices,
     tracking: Tracking,
     *,
     device: str,

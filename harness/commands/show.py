@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_labelled, print_rich, styled
 from harness.reports import MISSING
 
@@ -183,9 +183,9 @@ def _print_history(entry: Entry) -> None:
 
 
 def _print_timings(entry: Entry) -> None:
-    from harness.reports import told, where
+    from harness.reports import machine_in_words, timing_sentences
 
     for record in _timings(entry).values():
-        click.echo(f"timed {record.created[:10]} on {where(record)}")
-        for sentence in told(record):
+        click.echo(f"timed {record.created[:10]} on {machine_in_words(record)}")
+        for sentence in timing_sentences(record):
             click.echo(f"  {sentence}")

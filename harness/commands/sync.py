@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json
 from harness.errors import MetricError
 
@@ -19,16 +19,18 @@ def command(tracking_uri: str | None, as_json: bool) -> None:
 
     Repeating it adds nothing; a mirror that was interrupted is completed.
     """
-    from harness.reports import default_uri, shown, sync, why_not
+    from harness.reports import default_tracking_uri, mlflow_problem, sync_mlflow, without_password
     from harness.results import load_all
 
-    uri = tracking_uri or default_uri()
+    uri = tracking_uri or default_tracking_uri()
     results = list(load_all())
     try:
-        count = sync(results, tracking_uri)
+        count = sync_mlflow(results, tracking_uri)
     except Exception as error:  # any store, each with its own errors
-        raise MetricError(why_not(error, uri)) from error
+        raise MetricError(mlflow_problem(error, uri)) from error
     if as_json:
-        print_json({"mirrored": count, "stored": len(results), "tracking_uri": shown(uri)})
+        print_json(
+            {"mirrored": count, "stored": len(results), "tracking_uri": without_password(uri)}
+        )
     else:
-        click.echo(f"{count} of {len(results)} results mirrored now to {shown(uri)}")
+        click.echo(f"{count} of {len(results)} results mirrored now to {without_password(uri)}")

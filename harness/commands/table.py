@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import console
 from harness.reports import SORTS, STYLES
 
@@ -25,8 +25,8 @@ def _words(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
     return tuple(word.strip() for text in given for word in text.split(",") if word.strip())
 
 
-def _several(name: str, told: str) -> Callable[[F], F]:
-    return click.option(f"--{name}", multiple=True, callback=_words, metavar="A[,B]", help=told)
+def _several(name: str, text: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", multiple=True, callback=_words, metavar="A[,B]", help=text)
 
 
 @click.command(
@@ -93,34 +93,38 @@ def command(
     if not rows:
         click.echo("No results match. Measure some: bench reproduce --suite quickstart", err=True)
     if into is not None:
-        from harness.reports import update
+        from harness.reports import update_readme
 
-        click.echo(f"{into}: {'table replaced' if update(into, rows, shown) else 'unchanged'}")
+        click.echo(
+            f"{into}: {'table replaced' if update_readme(into, rows, shown) else 'unchanged'}"
+        )
         return
     _print(rows, "json" if as_json else style, shown)
 
 
 def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) -> None:
     if style != "rich":
-        from harness.reports import render
+        from harness.reports import render_leaderboard
 
-        click.echo(render(rows, style, columns))
+        click.echo(render_leaderboard(rows, style, columns))
     elif rows:
-        from harness.reports import screen
+        from harness.reports import leaderboard_screen
 
         terminal = console()
-        terminal.print(screen(rows, terminal.width, columns), end="", crop=False)  # fits already
+        terminal.print(
+            leaderboard_screen(rows, terminal.width, columns), end="", crop=False
+        )  # fits already
 
 
 def _columns(names: tuple[str, ...]) -> tuple[Column, ...] | None:
     if not names:
         return None
-    from harness.reports import BY_KEY, chosen
+    from harness.reports import BY_KEY, chosen_columns
 
     for name in names:
         if name not in BY_KEY:
             raise click.UsageError(f"no column is called {name!r}; columns: {', '.join(BY_KEY)}")
-    return chosen(names)
+    return chosen_columns(names)
 
 
 def _require_known(wanted: Wanted, stored: Sequence[Row], registry: Registry) -> None:
@@ -130,7 +134,7 @@ def _require_known(wanted: Wanted, stored: Sequence[Row], registry: Registry) ->
     from harness.results import STATUSES
 
     for name, values in asdict(wanted).items():
-        known = {str(getattr(held, name)) for held in stored}
+        known = {str(getattr(row, name)) for row in stored}
         if name == "verdict":
             known |= set(STATUSES)
         else:

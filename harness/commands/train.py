@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 import methods
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.mirror import Tracking, tracking_options
-from harness.commands.schedule import Schedule, run_training, training_options
+from harness.commands.schedule import TrainingChoices, run_training, training_options
 
 METHODS = ", ".join(methods.BUILT_IN)
 
@@ -42,7 +42,7 @@ def command(
     evaluation: str | None,
     start: str | None,
     name: str | None,
-    schedule: Schedule,
+    schedule: TrainingChoices,
     device: str,
     data_root: Path | None,
     tracking: Tracking,

@@ -20,13 +20,13 @@ def command(port: int, tracking_uri: str | None) -> None:
     The printed link opens the run table with published, measured and their difference side by
     side. A tracking server is not served again; its address is printed.
     """
-    from harness.reports import default_uri, run_table, why_not
+    from harness.reports import default_tracking_uri, mlflow_problem, mlflow_run_table
 
-    uri = tracking_uri or default_uri()
+    uri = tracking_uri or default_tracking_uri()
     try:
-        table = run_table(tracking_uri)
+        table = mlflow_run_table(tracking_uri)
     except Exception as error:  # any store, each with its own errors
-        raise MetricError(why_not(error, uri)) from error
+        raise MetricError(mlflow_problem(error, uri)) from error
     served = uri.startswith(("http://", "https://"))
     base = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
     click.echo(f"{base}/{table}")

@@ -1,28 +1,28 @@
 from . import accepted, new_entry, nightly_report, published_files
-from .doctor import Finding, examine
-from .link_check import Manners, fetch, probe
-from .new_entry import Draft, evaluations_on, file_facts, suggested_id
-from .nightly import Night, nightly_check
-from .pinning import Locked, lock
-from .recomputed_facts import recompute
+from .doctor import Diagnosis, examine_machine
+from .link_check import RateLimits, fetch_link, probe_links
+from .new_entry import EntryDraft, evaluations_on, file_facts, suggested_id
+from .nightly import NightlyRun, nightly_check
+from .pinning import PinState, pin_checkpoint
+from .recomputed_facts import recompute_models
 
 __all__ = [
-    "Draft",
-    "Finding",
-    "Locked",
-    "Manners",
-    "Night",
+    "EntryDraft",
+    "Diagnosis",
+    "PinState",
+    "RateLimits",
+    "NightlyRun",
     "accepted",
     "evaluations_on",
-    "examine",
-    "fetch",
+    "examine_machine",
+    "fetch_link",
     "file_facts",
-    "lock",
+    "pin_checkpoint",
     "new_entry",
     "nightly_report",
-    "probe",
+    "probe_links",
     "published_files",
-    "recompute",
+    "recompute_models",
     "nightly_check",
     "suggested_id",
 ]

@@ -58,9 +58,9 @@ def accept(entry_id: str, reason: str, result_id: str | None = None) -> Acceptan
     if not reason.strip():
         raise MetricError(f"{entry_id}: an acceptance needs a reason. Say what changed and why")
     chosen = _chosen(entry_id, result_id)
-    held = decisions().get(entry_id)
-    if held is not None and held.result_id == chosen.result_id:
-        msg = f"{entry_id}: {held.result_id} was accepted on {held.date[:10]}: {held.reason}"
+    last = decisions().get(entry_id)
+    if last is not None and last.result_id == chosen.result_id:
+        msg = f"{entry_id}: {last.result_id} was accepted on {last.date[:10]}: {last.reason}"
         raise MetricError(msg)
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     decision = Acceptance(entry_id, chosen.result_id, now, " ".join(reason.split()))
@@ -80,14 +80,14 @@ def standing(
 
     results: of this entry, oldest first. Raises MetricError if the accepted result is gone.
     """
-    held = list(results)
+    stored = list(results)
     if decision is not None:
-        for result in held:
+        for result in stored:
             if result.result_id == decision.result_id:
                 return result
         msg = f"{entry_id}: the accepted result {decision.result_id} is not stored here"
         raise MetricError(f"{msg}. Restore it, or accept another one: bench check --accept")
-    for result in held:
+    for result in stored:
         if _counts(result) and result.protocol.sha256 == protocol_sha256:
             return result
     return None

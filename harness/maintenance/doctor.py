@@ -18,7 +18,7 @@ MIN_FREE_GIB = 2  # room for a large checkpoint, its converted form and the resu
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One line of the report."""
 
     what: str
@@ -27,22 +27,24 @@ class Finding:
     required: bool = False  # a required finding that is not ok makes the command exit with 1
 
 
-def examine(data_root: Path | None = None) -> list[Finding]:
+def examine_machine(data_root: Path | None = None) -> list[Diagnosis]:
     """Look at packages, device, disk, folders and data sets."""
     return [*_packages(), *_machine(), *_data(data_root)]
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Diagnosis]:
     """A real import of each: metadata says yes even for a package that is broken."""
     found = provenance.versions()
-    yield Finding("python", True, found["python"])
+    yield Diagnosis("python", True, found["python"])
     for name in REQUIRED:
         try:
             module = __import__(name)
         except BROKEN as error:
-            yield Finding(name, False, _broken(name, error), required=True)
+            yield Diagnosis(name, False, _broken(name, error), required=True)
         else:
-            yield Finding(name, True, str(getattr(module, "__version__", "present")), required=True)
+            yield Diagnosis(
+                name, True, str(getattr(module, "__version__", "present")), required=True
+            )
 
 
 def _broken(name: str, error: Exception) -> str:
@@ -53,7 +55,7 @@ def _broken(name: str, error: Exception) -> str:
     )
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[Diagnosis]:
     try:
         import torch
     except BROKEN:
@@ -61,21 +63,21 @@ def _machine() -> Iterator[Finding]:
     else:
         facts = provenance.hardware("cpu")
         text = f"{facts['cpu']}, {facts['cores']} cores, torch uses {facts['threads']}"
-        yield Finding("cpu", True, text)
+        yield Diagnosis("cpu", True, text)
         gpu = torch.cuda.is_available()
         text = torch.cuda.get_device_name() if gpu else "none: everything runs on the CPU"
-        yield Finding("accelerator", True, text)
+        yield Diagnosis("accelerator", True, text)
     home = paths.home()
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(there).free / 2**30
-    yield Finding("disk", free > MIN_FREE_GIB, f"{free:.0f} GiB free at the home folder")
+    yield Diagnosis("disk", free > MIN_FREE_GIB, f"{free:.0f} GiB free at the home folder")
     writable = there.is_dir() and os.access(there, os.W_OK)
-    told = "set BENCH_HOME to move it" if writable else "not writable: set BENCH_HOME elsewhere"
-    yield Finding("home", writable, f"{home} ({told})")
+    advice = "set BENCH_HOME to move it" if writable else "not writable: set BENCH_HOME elsewhere"
+    yield Diagnosis("home", writable, f"{home} ({advice})")
     yield from _decoded_pictures()
 
 
-def _decoded_pictures() -> Iterator[Finding]:
+def _decoded_pictures() -> Iterator[Diagnosis]:
     """How much room the cache of decoded pictures takes, and how to have it back."""
     from harness.data import cache_folder
 
@@ -85,10 +87,10 @@ def _decoded_pictures() -> Iterator[Finding]:
         text = (
             f"{len(files)} of pictures, {taken / 1e9:.1f} GB; to clear it, delete {cache_folder()}"
         )
-        yield Finding("cache", True, text)
+        yield Diagnosis("cache", True, text)
 
 
-def _data(data_root: Path | None) -> Iterator[Finding]:
+def _data(data_root: Path | None) -> Iterator[Diagnosis]:
     try:
         from harness.data import describe
     except BROKEN:
@@ -96,4 +98,4 @@ def _data(data_root: Path | None) -> Iterator[Finding]:
     root = paths.data_root(data_root)
     for name in FACTS:
         place = describe(name, root)
-        yield Finding(name, place.found, place.text)
+        yield Diagnosis(name, place.found, place.text)

@@ -1,7 +1,7 @@
 """Is what the registry points to still there? Asked politely, and remembered.
 
 One host is asked one thing at a time, a few hosts at once. A page is asked for its head, a file for
-its first bytes: a login page that calls itself a success is told from the file it stands for.
+its first bytes: a login page that calls itself a success is kept apart from the file it stands for.
 The answers lie in reports/links.json; `results.load_links` is how everybody else reads them.
 """
 
@@ -28,7 +28,7 @@ HEADERS = {"User-Agent": "reprune link check", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class RateLimits:
     """How a host is treated."""
 
     connect_timeout_s: float = 10.0
@@ -37,9 +37,9 @@ class Manners:
     pause_s: float = 0.5  # between two questions to one host
 
 
-def probe(
+def probe_links(
     wanted: Mapping[str, Kind],
-    manners: Manners = Manners(),  # noqa: B008  # frozen
+    limits: RateLimits = RateLimits(),  # noqa: B008  # frozen
     progress: Progress | None = None,
 ) -> dict[str, Link]:
     """Ask every address once; address -> answer, in the order given. Never raises for an answer."""
@@ -56,23 +56,23 @@ def probe(
         answers = {}
         for i, address in enumerate(mine):
             if i:
-                time.sleep(manners.pause_s)
-            answers[address] = ask(address, wanted[address], manners)
+                time.sleep(limits.pause_s)
+            answers[address] = ask(address, wanted[address], limits)
             bars.advance()
         return answers
 
-    with ThreadPoolExecutor(max_workers=manners.hosts_at_once) as pool:
+    with ThreadPoolExecutor(max_workers=limits.hosts_at_once) as pool:
         for answers in pool.map(ask_host, by_host.values()):
             found |= answers
     return {address: found[address] for address in wanted}
 
 
-def ask(address: str, kind: Kind, manners: Manners = Manners()) -> Link:  # noqa: B008  # frozen
+def ask(address: str, kind: Kind, limits: RateLimits = RateLimits()) -> Link:  # noqa: B008  # frozen
     """The answer of one address."""
     import requests
 
     url = in_browser(address)
-    timeout = (manners.connect_timeout_s, manners.read_timeout_s)
+    timeout = (limits.connect_timeout_s, limits.read_timeout_s)
     try:
         with requests.Session() as session:
             session.headers.update(HEADERS)
@@ -85,7 +85,7 @@ def ask(address: str, kind: Kind, manners: Manners = Manners()) -> Link:  # noqa
             with session.get(url, headers=wish, stream=True, timeout=timeout) as answer:
                 return _judged(answer, kind, address)
     except requests.RequestException as error:
-        return _link(None, None, _excuse(error))
+        return _link(None, None, _what_failed(error))
 
 
 def _judged(answer: requests.Response, kind: Kind, address: str) -> Link:
@@ -114,7 +114,7 @@ def _judged(answer: requests.Response, kind: Kind, address: str) -> Link:
     return _link(True, status, "a file" + (f" of {size} bytes" if size else ""))
 
 
-def fetch(source: str, file: Path, attempts: int = 2) -> None:
+def fetch_link(source: str, file: Path, attempts: int = 2) -> None:
     """Fill `file` with what lies at a link. Raises CheckpointUnavailable or NotACheckpoint."""
     from harness.checkpoints import Policy, download, download_from_drive
 
@@ -162,7 +162,7 @@ def _link(ok: bool | None, status: int | None, detail: str) -> Link:
     return Link(checked=now, ok=ok, status=status, detail=detail)
 
 
-def _excuse(error: requests.RequestException) -> str:
+def _what_failed(error: requests.RequestException) -> str:
     import requests
     from urllib3.exceptions import NameResolutionError
 

@@ -30,8 +30,8 @@ from harness.registry import (
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """What a contributor told. paper: a key of the registry, or a new one."""
+class EntryDraft:
+    """What a contributor answered. paper: a key of the registry, or a new one."""
 
     paper: str | Paper
     id: str
@@ -68,7 +68,7 @@ def _require_fit(entry: Entry, path: Path) -> None:
 
 
 def save(
-    draft: Draft, target: Path, others: Iterable[Path] = (), file: Path | None = None
+    draft: EntryDraft, target: Path, others: Iterable[Path] = (), file: Path | None = None
 ) -> Entry:
     """Write `draft` to `target`, new or existing, and return the entry as the registry reads it.
 
@@ -94,9 +94,9 @@ def save(
     return entry
 
 
-def _checked(draft: Draft, part: Path, target: Path, others: Iterable[Path]) -> Entry:
+def _checked(draft: EntryDraft, part: Path, target: Path, others: Iterable[Path]) -> Entry:
     """The entry that `part`, in the place of `target`, adds; nothing else may have changed."""
-    from harness.maintenance.recomputed_facts import recompute
+    from harness.maintenance.recomputed_facts import recompute_models
 
     kept = [path for path in others if path.resolve() != target.resolve()]
     if target.resolve() == paths.registry_file().resolve():
@@ -109,17 +109,17 @@ def _checked(draft: Draft, part: Path, target: Path, others: Iterable[Path]) -> 
         msg = f"{target}: adding {draft.id} would change {', '.join(changed) or 'other entries'}"
         raise RegistryError(f"{msg}. Write it into a file of its own")
     entry = after.get(draft.id)
-    recompute(replace(after, entries={draft.id: entry}))
+    recompute_models(replace(after, entries={draft.id: entry}))
     return entry
 
 
-def _new_file(draft: Draft) -> str:
+def _new_file(draft: EntryDraft) -> str:
     sections = _sections(draft)
     head = "# Entries in the form of registry.yaml; use: bench list --registry FILE\nversion: 1\n"
     return head + "".join(f"\n{name}:\n{_indented(sections[name], 2)}" for name in sections)
 
 
-def _extended(text: str, draft: Draft, name: str) -> str:
+def _extended(text: str, draft: EntryDraft, name: str) -> str:
     """`text` with the draft's sections at the end of its own; every other line stays."""
     root = plain_yaml.parse(text, name)
     if not isinstance(root, Map):
@@ -206,7 +206,7 @@ def _as_text(value: object) -> object:
     return value
 
 
-def _sections(draft: Draft) -> dict[str, object]:
+def _sections(draft: EntryDraft) -> dict[str, object]:
     """Section of the file -> what the draft adds to it."""
     sections: dict[str, object] = {}
     if isinstance(draft.paper, Paper):
@@ -219,7 +219,7 @@ def _sections(draft: Draft) -> dict[str, object]:
     return sections
 
 
-def _family(draft: Draft) -> dict[str, object]:
+def _family(draft: EntryDraft) -> dict[str, object]:
     key = draft.paper.key if isinstance(draft.paper, Paper) else draft.paper
     shared = {
         "paper": key,
@@ -235,12 +235,12 @@ def _family(draft: Draft) -> dict[str, object]:
     if draft.settings:
         row["settings"] = dict(draft.settings)
     if draft.checkpoint is not None:
-        row["checkpoint"] = _told(asdict(draft.checkpoint))
+        row["checkpoint"] = _without_none(asdict(draft.checkpoint))
     if draft.published:
         row["published"] = {name: _cell(cell) for name, cell in draft.published.items()}
     if draft.note:
         row["note"] = draft.note
-    return {**_told(shared), "rows": [row]}
+    return {**_without_none(shared), "rows": [row]}
 
 
 def _cell(cell: Published) -> dict[str, object]:
@@ -248,7 +248,7 @@ def _cell(cell: Published) -> dict[str, object]:
     return {key: value for key, value in asdict(cell).items() if value or key == "text"}
 
 
-def _told(facts: Mapping[str, Any]) -> dict[str, object]:
+def _without_none(facts: Mapping[str, Any]) -> dict[str, object]:
     return {key: value for key, value in facts.items() if value is not None}
 
 

@@ -20,12 +20,12 @@ from harness.registry import Entry, Registry, entry_sha256, evaluation_sha256
 from harness.results import Link, Result, load_entry, new_id
 from harness.system import Options, provenance
 
-RESUMED_FOR_S = 12 * 3600  # an interrupted night is continued for that long
+RESUMED_FOR_S = 12 * 3600  # an interrupted check is continued for that long
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One entry's night."""
+    """What one entry of a check gave."""
 
     entry: str
     findings: tuple[Finding, ...]
@@ -45,7 +45,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class NightlyRun:
     """Everything that was found."""
 
     name: str  # of the suite, or "chosen entries"
@@ -53,7 +53,7 @@ class Night:
     checks: tuple[Check, ...]
     seconds: float
     offline: bool = False
-    resumed: int = 0  # entries taken over from an interrupted night
+    resumed: int = 0  # entries taken over from an interrupted check
 
     def with_severity(self, severity: Severity | None) -> list[Check]:
         """The checks whose worst finding is of `severity`; None = as accepted."""
@@ -65,10 +65,10 @@ def nightly_check(
     entries: Iterable[Entry],
     registry: Registry,
     options: Options,
-    policy: published.Policy,
+    policy: published.LinkPolicy,
     fresh: bool = False,
     on_result: Listener | None = None,
-) -> Night:
+) -> NightlyRun:
     """Check `entries` in shared passes; what stops one of them is its finding and stops no other.
 
     Every measurement is saved as a result, of which `on_result` hears. An interrupted check goes on
@@ -80,7 +80,9 @@ def nightly_check(
     resumed = len(journal.done)
     missing = [entry for entry in chosen if entry.id not in journal.done]
     answers = published.ask_hosts(missing, policy, options.progress)
-    standards = {entry.id: _standard(entry, registry) for entry in missing}  # before new results
+    standards = {
+        entry.id: _accepted_result(entry, registry) for entry in missing
+    }  # before new results
     last = time.perf_counter()
     for outcome in reproduce_together(
         missing, registry, options, resume=False, on_result=on_result
@@ -92,32 +94,35 @@ def nightly_check(
     checks = tuple(journal.done[entry.id] for entry in chosen)
     journal.close()
     seconds = time.perf_counter() - began
-    return Night(name, started, checks, seconds, policy.offline, resumed)
+    return NightlyRun(name, started, checks, seconds, policy.offline, resumed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Standard:
+class _AcceptedResult:
     """The result an entry is held to, or why there is none."""
 
     result: Result | None
     problem: Finding | None = None
 
 
-def _standard(entry: Entry, registry: Registry) -> _Standard:
+def _accepted_result(entry: Entry, registry: Registry) -> _AcceptedResult:
     protocol = evaluation_sha256(registry.evaluations[entry.evaluation])
     stored = load_entry(entry.id, dict.fromkeys(entry.aliases, entry.id))
     try:
-        held = accepted.standing(entry.id, protocol, stored, accepted.decisions().get(entry.id))
+        result = accepted.standing(entry.id, protocol, stored, accepted.decisions().get(entry.id))
     except BenchError as error:
-        return _Standard(None, unchecked("no accepted result", str(error)))
-    if held is None:
+        return _AcceptedResult(None, unchecked("no accepted result", str(error)))
+    if result is None:
         text = f'none yet; after a look at it: bench check --accept {entry.id} --reason "..."'
-        return _Standard(None, unchecked("no accepted result", text))
-    return _Standard(held)
+        return _AcceptedResult(None, unchecked("no accepted result", text))
+    return _AcceptedResult(result)
 
 
 def _findings(
-    outcome: Outcome, standard: _Standard, policy: published.Policy, answers: Mapping[str, Link]
+    outcome: Outcome,
+    standard: _AcceptedResult,
+    policy: published.LinkPolicy,
+    answers: Mapping[str, Link],
 ) -> list[Finding]:
     """What is wrong with the entry's links, with its measurement, and between then and now."""
     before = standard.result
@@ -132,7 +137,9 @@ def _findings(
     return found
 
 
-def _check(outcome: Outcome, standard: _Standard, findings: list[Finding], seconds: float) -> Check:
+def _check(
+    outcome: Outcome, standard: _AcceptedResult, findings: list[Finding], seconds: float
+) -> Check:
     before, after = standard.result, outcome.result
     return Check(
         entry=outcome.entry.id,
@@ -156,7 +163,7 @@ def _unmeasured(error: BenchError) -> Finding:
 
 
 def _why(error: BenchError) -> str:
-    """The reason alone: advice on one file, told for every file of a night, hides the rest."""
+    """The reason alone: advice on one file, repeated for every file, hides the rest."""
     while isinstance(error.__cause__, BenchError):
         error = error.__cause__
     return str(error)
@@ -164,16 +171,16 @@ def _why(error: BenchError) -> str:
 
 @dataclass
 class Journal:
-    """What an unfinished night has found so far, one JSON line per entry, on disk."""
+    """What an unfinished check has found so far, one JSON line per entry, on disk."""
 
     path: Path
     done: dict[str, Check] = field(default_factory=dict)
 
     @classmethod
     def open(
-        cls, name: str, entries: list[Entry], policy: published.Policy, fresh: bool
+        cls, name: str, entries: list[Entry], policy: published.LinkPolicy, fresh: bool
     ) -> Journal:
-        """The journal of the night that was interrupted, or an empty one."""
+        """The journal of the check that was interrupted, or an empty one."""
         key = provenance.sha256_json(
             {
                 "name": name,
@@ -206,7 +213,7 @@ class Journal:
             os.fsync(lines.fileno())
 
     def close(self) -> None:
-        """The night is over; nothing is left to be continued."""
+        """The check is over; nothing is left to be continued."""
         self.path.unlink(missing_ok=True)
 
 

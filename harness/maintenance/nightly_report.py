@@ -1,4 +1,4 @@
-"""A night as text for people, JUnit for machines, Markdown for a job's page, one JSON document."""
+"""A nightly run as text for people, JUnit for machines, Markdown for a job's page, and JSON."""
 
 from __future__ import annotations
 
@@ -7,124 +7,124 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.maintenance.drift import Severity
-from harness.maintenance.nightly import Check, Night
+from harness.maintenance.nightly import Check, NightlyRun
 
 FINE, DRIFTED, UNCHECKED = 0, 3, 4
 ACCEPT = 'bench check --accept ID --reason "..."'
 
 
-def exit_code(night: Night) -> int:
+def exit_code(run: NightlyRun) -> int:
     """3 if anything drifted, else 4 if anything could not be checked, else 0."""
-    if night.with_severity(Severity.DRIFT):
+    if run.with_severity(Severity.DRIFT):
         return DRIFTED
-    return UNCHECKED if night.with_severity(Severity.UNCHECKED) else FINE
+    return UNCHECKED if run.with_severity(Severity.UNCHECKED) else FINE
 
 
-def headline(night: Night) -> str:
+def headline(run: NightlyRun) -> str:
     """One line: how many are as accepted, drifted, unchecked."""
     counts = [
-        f"{len(night.with_severity(None))} as accepted",
-        f"{len(night.with_severity(Severity.DRIFT))} drifted",
-        f"{len(night.with_severity(Severity.UNCHECKED))} could not be checked",
+        f"{len(run.with_severity(None))} as accepted",
+        f"{len(run.with_severity(Severity.DRIFT))} drifted",
+        f"{len(run.with_severity(Severity.UNCHECKED))} could not be checked",
     ]
-    resumed = f", {night.resumed} taken over from an interrupted night" if night.resumed else ""
+    resumed = f", {run.resumed} taken over from an interrupted check" if run.resumed else ""
     return (
-        f"{night.name} of {night.started[:10]}: {_entries(len(night.checks))}, {', '.join(counts)}"
-        f" ({night.seconds:.0f} s{resumed})"
+        f"{run.name} of {run.started[:10]}: {_entries(len(run.checks))}, {', '.join(counts)}"
+        f" ({run.seconds:.0f} s{resumed})"
     )
 
 
-def text(night: Night) -> str:
+def text(run: NightlyRun) -> str:
     """The short report: the headline, then only what is not as it was."""
-    lines = [headline(night)]
-    if night.offline:
+    lines = [headline(run)]
+    if run.offline:
         lines.append("offline: no link was asked")
     for severity in (Severity.DRIFT, Severity.UNCHECKED):
-        rows = _rows(night, severity)
+        rows = _rows(run, severity)
         if rows:
             widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
             lines += ["", f"{severity}:"]
             lines += [f"  {e:<{widths[0]}}  {k:<{widths[1]}}  {t}" for e, k, t in rows]
-    shared = notes(night)
+    shared = notes(run)
     if shared:
         lines += ["", "changed around the numbers (no failure):"]
-        lines += [f"  {told} ({_entries(count)})" for told, count in shared.items()]
-    advice = _advice(night)
+        lines += [f"  {line} ({_entries(count)})" for line, count in shared.items()]
+    advice = _advice(run)
     return "\n".join([*lines, *([""] if advice else []), *advice])
 
 
-def _advice(night: Night) -> list[str]:
+def _advice(run: NightlyRun) -> list[str]:
     """What to type next, once for all entries."""
-    kinds = {finding.kind for check in night.checks for finding in check.findings}
+    kinds = {finding.kind for check in run.checks for finding in check.findings}
     lines = []
     if kinds & {"not measured", "missing data set"}:
         lines += [
             "A file that no link delivers: bench pull ID --from FILE. Data sets and where they are "
             "looked for: bench doctor"
         ]
-    if night.with_severity(Severity.DRIFT) or "not comparable" in kinds:
+    if run.with_severity(Severity.DRIFT) or "not comparable" in kinds:
         lines += [f"What changed and is right becomes the standard: {ACCEPT}"]
     return lines
 
 
-def notes(night: Night) -> dict[str, int]:
+def notes(run: NightlyRun) -> dict[str, int]:
     """What changed without being a failure -> for how many entries."""
     found: dict[str, int] = {}
-    for check in night.checks:
+    for check in run.checks:
         for finding in check.findings:
             if finding.severity is Severity.NOTE:
-                told = f"{finding.kind}: {finding.text}"
-                found[told] = found.get(told, 0) + 1
+                line = f"{finding.kind}: {finding.text}"
+                found[line] = found.get(line, 0) + 1
     return found
 
 
-def junit(night: Night) -> str:
+def junit(run: NightlyRun) -> str:
     """JUnit XML: drift is a failure, what could not be checked an error, notes are output."""
-    drifted, unchecked = (len(night.with_severity(s)) for s in (Severity.DRIFT, Severity.UNCHECKED))
+    drifted, unchecked = (len(run.with_severity(s)) for s in (Severity.DRIFT, Severity.UNCHECKED))
     totals = {
-        "tests": str(len(night.checks)),
+        "tests": str(len(run.checks)),
         "failures": str(drifted),
         "errors": str(unchecked),
         "skipped": "0",
-        "time": f"{night.seconds:.3f}",
+        "time": f"{run.seconds:.3f}",
     }
     root = ElementTree.Element("testsuites", {"name": "bench check", **totals})
-    named = {"name": night.name, "timestamp": night.started.rstrip("Z")}
+    named = {"name": run.name, "timestamp": run.started.rstrip("Z")}
     suite = ElementTree.SubElement(root, "testsuite", {**named, **totals})
-    for check in night.checks:
-        _case(suite, night.name, check)
+    for check in run.checks:
+        _case(suite, run.name, check)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def markdown(night: Night) -> str:
+def markdown(run: NightlyRun) -> str:
     """For the summary of a job's page."""
-    lines = [f"### {headline(night)}", ""]
+    lines = [f"### {headline(run)}", ""]
     for severity in (Severity.DRIFT, Severity.UNCHECKED):
-        rows = _rows(night, severity)
+        rows = _rows(run, severity)
         if rows:
             lines += [f"**{severity}**", "", "| entry | what | detail |", "| --- | --- | --- |"]
             lines += [f"| `{e}` | {k} | {t.replace('|', chr(92) + '|')} |" for e, k, t in rows]
             lines.append("")
-    shared = notes(night)
+    shared = notes(run)
     if shared:
         lines += ["Changed around the numbers (no failure):", ""]
-        lines += [f"- {told} ({_entries(count)})" for told, count in shared.items()]
+        lines += [f"- {line} ({_entries(count)})" for line, count in shared.items()]
         lines.append("")
-    lines += _advice(night)
+    lines += _advice(run)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def document(night: Night) -> dict[str, Any]:
+def document(run: NightlyRun) -> dict[str, Any]:
     """Everything, for --json."""
     return {
-        "suite": night.name,
-        "started": night.started,
-        "seconds": night.seconds,
-        "offline": night.offline,
-        "exit_code": exit_code(night),
+        "suite": run.name,
+        "started": run.started,
+        "seconds": run.seconds,
+        "offline": run.offline,
+        "exit_code": exit_code(run),
         "checks": [
-            {**asdict(check), "status": check.severity or "as accepted"} for check in night.checks
+            {**asdict(check), "status": check.severity or "as accepted"} for check in run.checks
         ],
     }
 
@@ -133,11 +133,11 @@ def _entries(count: int) -> str:
     return "1 entry" if count == 1 else f"{count} entries"
 
 
-def _rows(night: Night, severity: Severity) -> list[tuple[str, str, str]]:
+def _rows(run: NightlyRun, severity: Severity) -> list[tuple[str, str, str]]:
     """(entry, kind, text) of every finding of one severity."""
     return [
         (check.entry, finding.kind, " ".join(finding.text.split()))
-        for check in night.checks
+        for check in run.checks
         for finding in check.findings
         if finding.severity is severity
     ]
@@ -148,13 +148,13 @@ def _case(suite: ElementTree.Element, name: str, check: Check) -> None:
         suite, "testcase", classname=name, name=check.entry, time=f"{check.seconds:.3f}"
     )
     for severity, tag in ((Severity.DRIFT, "failure"), (Severity.UNCHECKED, "error")):
-        told = [finding for finding in check.findings if finding.severity is severity]
+        mine = [finding for finding in check.findings if finding.severity is severity]
         # One of each at most: readers of JUnit files count elements, not findings.
-        if told and (severity is check.severity):
+        if mine and (severity is check.severity):
             problem = ElementTree.SubElement(
-                case, tag, type=told[0].kind, message=_printable(told[0].text)
+                case, tag, type=mine[0].kind, message=_printable(mine[0].text)
             )
-            problem.text = "\n".join(_printable(f"{f.kind}: {f.text}") for f in told)
+            problem.text = "\n".join(_printable(f"{f.kind}: {f.text}") for f in mine)
     rest = [
         f"{f.kind} ({f.severity}): {f.text}" for f in check.findings if f.severity != check.severity
     ]

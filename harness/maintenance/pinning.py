@@ -12,7 +12,7 @@ from harness.registry import Checkpoint, Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
+class PinState:
     """What is known about the hash of one entry's checkpoint.
 
     state: in the registry | pinned | newly pinned | not here | contradiction | changed | ambiguous.
@@ -28,7 +28,7 @@ class Locked:
         return self.state not in ("contradiction", "changed", "ambiguous")
 
 
-def lock(entry: Entry) -> Locked:
+def pin_checkpoint(entry: Entry) -> PinState:
     """Pin the stored checkpoint of `entry` unless its hash is known, and read the file again.
 
     The entry has a checkpoint. Raises RegistryError if registry.lock is damaged.
@@ -37,15 +37,15 @@ def lock(entry: Entry) -> Locked:
     stated, pin = entry.checkpoint.sha256, pins.pinned(entry.id)
     if stated and pin and stated != pin.sha256:
         detail = f"registry.lock says {pin.sha256[:16]}; delete its line if the registry is right"
-        return Locked(entry.id, "contradiction", stated, detail)
+        return PinState(entry.id, "contradiction", stated, detail)
     known = stated or (pin.sha256 if pin else None)
     if known is None:
         return _pin(entry, entry.checkpoint)
     state = "in the registry" if stated else "pinned"
-    return _reread(entry, known) or Locked(entry.id, state, known)
+    return _reread(entry, known) or PinState(entry.id, state, known)
 
 
-def _pin(entry: Entry, checkpoint: Checkpoint) -> Locked:
+def _pin(entry: Entry, checkpoint: Checkpoint) -> PinState:
     """Pin what was downloaded from the entry's sources while registry.lock was elsewhere."""
     found = {
         facts["sha256"]: str(facts["source"])
@@ -53,19 +53,19 @@ def _pin(entry: Entry, checkpoint: Checkpoint) -> Locked:
         if facts.get("source") in checkpoint.sources
     }
     if not found:
-        return Locked(entry.id, "not here", None, f"get it: bench pull {entry.id}")
+        return PinState(entry.id, "not here", None, f"get it: bench pull {entry.id}")
     if len(found) > 1:
         hashes = " and ".join(sha256[:16] for sha256 in sorted(found))
         detail = f"the store holds {hashes}; delete the wrong one and repeat"
-        return Locked(entry.id, "ambiguous", None, detail)
+        return PinState(entry.id, "ambiguous", None, detail)
     [(sha256, source)] = found.items()
     changed = _reread(entry, sha256)
     if changed is None:
         pins.pin(entry.id, sha256, source)
-    return changed or Locked(entry.id, "newly pinned", sha256, f"from {source}")
+    return changed or PinState(entry.id, "newly pinned", sha256, f"from {source}")
 
 
-def _reread(entry: Entry, sha256: str) -> Locked | None:
+def _reread(entry: Entry, sha256: str) -> PinState | None:
     """The complaint about a stored file that is not what was written, or None."""
     file = paths.checkpoint_store() / entry.id / f"{sha256[:16]}.safetensors"
     record = file.with_suffix(".json")
@@ -74,7 +74,7 @@ def _reread(entry: Entry, sha256: str) -> Locked | None:
     if digest(file) == _facts(record).get("converted_sha256"):
         return None
     detail = f"the stored file changed on disk; delete it and run: bench pull {entry.id}"
-    return Locked(entry.id, "changed", sha256, detail)
+    return PinState(entry.id, "changed", sha256, detail)
 
 
 def _records(entry: Entry) -> list[Path]:

@@ -15,19 +15,19 @@ from harness.registry import Checkpoint, Entry
 from harness.results import Kind, Link, is_link, save_links
 from harness.system import Progress
 
-REFETCHED_BYTES = 16 * 1024**2  # larger files are not fetched every night
+REFETCHED_BYTES = 16 * 1024**2  # larger files are not fetched at every check
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class LinkPolicy:
     """What may be asked of the hosts."""
 
     offline: bool = False
     refetch_all: bool = False  # whatever the size
-    manners: link_check.Manners = link_check.Manners()
+    limits: link_check.RateLimits = link_check.RateLimits()
 
 
-def ask_hosts(entries: Iterable[Entry], policy: Policy, progress: Progress) -> dict[str, Link]:
+def ask_hosts(entries: Iterable[Entry], policy: LinkPolicy, progress: Progress) -> dict[str, Link]:
     """The answer of every link that an entry's checkpoint has; kept for the site, too."""
     if policy.offline:
         return {}
@@ -39,13 +39,13 @@ def ask_hosts(entries: Iterable[Entry], policy: Policy, progress: Progress) -> d
     }
     if not wanted:
         return {}
-    answers = link_check.probe(wanted, policy.manners, progress)
+    answers = link_check.probe_links(wanted, policy.limits, progress)
     save_links(answers)
     return answers
 
 
 def findings(
-    entry: Entry, answers: Mapping[str, Link], policy: Policy, accepted_sha256: str | None
+    entry: Entry, answers: Mapping[str, Link], policy: LinkPolicy, accepted_sha256: str | None
 ) -> list[Finding]:
     """What is wrong with the links of `entry`.
 
@@ -85,7 +85,7 @@ def _refetched(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "file"
         try:
-            link_check.fetch(source, file)
+            link_check.fetch_link(source, file)
             sniff(file)
         except CheckpointUnavailable as error:
             return [unchecked("unreachable link", f"{source}: {error}")]

@@ -25,7 +25,7 @@ class ModelFacts:
     entries: int  # how many entries use it
 
 
-def recompute(registry: Registry) -> list[ModelFacts]:
+def recompute_models(registry: Registry) -> list[ModelFacts]:
     """One row per (model, data set) in registry order; weights are never allocated.
 
     Raises RegistryError naming the entry whose network cannot be built, or whose layer pattern

@@ -1,29 +1,36 @@
 from .claims import CONTRADICTED, Claims, LinkCount, count_claims
 from .latency_table import (
     MEBIBYTE,
-    cells,
-    legend,
-    markdown,
+    machine_in_words,
     network_lines,
-    rich_table,
-    rows,
-    told,
-    where,
+    timing_cells,
+    timing_legend,
+    timing_markdown,
+    timing_rows,
+    timing_sentences,
+    timing_table,
 )
-from .mlflow import default_uri, mirror, run_table, shown, sync, why_not
-from .plots.allocation import allocation_plot
+from .mlflow import (
+    default_tracking_uri,
+    mirror,
+    mlflow_problem,
+    mlflow_run_table,
+    sync_mlflow,
+    without_password,
+)
 from .plots.density import density_beside
-from .plots.points import AXES, Axis, points
-from .plots.tradeoff import draw
-from .readme import update
-from .site import build
+from .plots.layer_shares import allocation_plot
+from .plots.points import AXES, Axis, plot_points
+from .plots.tradeoff import draw_tradeoff
+from .readme import update_readme
+from .site import build_site
 from .table.cells import MISSING, folded, status_style
-from .table.columns import BY_KEY, Column, chosen
-from .table.formats import STYLES, render
+from .table.columns import BY_KEY, Column, chosen_columns
+from .table.formats import STYLES, render_leaderboard
 from .table.leaderboard import SORTS, Wanted, leaderboard
 from .table.row_cache import stored_rows
 from .table.rows import Row
-from .table.terminal import screen
+from .table.terminal import leaderboard_screen
 from .verdicts import verdict_blocks, verdict_lines
 
 __all__ = [
@@ -41,33 +48,33 @@ __all__ = [
     "STYLES",
     "Wanted",
     "allocation_plot",
-    "build",
-    "cells",
-    "chosen",
+    "build_site",
+    "timing_cells",
+    "chosen_columns",
     "count_claims",
-    "default_uri",
+    "default_tracking_uri",
     "density_beside",
-    "draw",
+    "draw_tradeoff",
     "folded",
     "leaderboard",
-    "legend",
-    "markdown",
+    "timing_legend",
+    "timing_markdown",
     "mirror",
     "network_lines",
-    "points",
-    "render",
-    "rich_table",
-    "rows",
-    "run_table",
-    "screen",
-    "shown",
+    "plot_points",
+    "render_leaderboard",
+    "timing_table",
+    "timing_rows",
+    "mlflow_run_table",
+    "leaderboard_screen",
+    "without_password",
     "status_style",
     "stored_rows",
-    "sync",
-    "told",
-    "update",
+    "sync_mlflow",
+    "timing_sentences",
+    "update_readme",
     "verdict_blocks",
     "verdict_lines",
-    "where",
-    "why_not",
+    "machine_in_words",
+    "mlflow_problem",
 ]

@@ -8,14 +8,14 @@ from harness.results import Latency
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LatencySentence:
     """The fastest way of running the pruned network, and one sentence about it."""
 
     best_ms: float
     sentence: str
 
 
-def latency_told(latency: Latency) -> Told:
+def latency_sentence_of(latency: Latency) -> LatencySentence:
     """Compare the ways of `latency` with its first, the dense network; medians only.
 
     Without a gain the sentence names the share of layers that gain and the one that loses most.
@@ -34,4 +34,4 @@ def latency_told(latency: Latency) -> Told:
             f", no gain: {faster} of {len(lost)} layers are faster, "
             f"{worst} loses most ({lost[worst]:+.3f} ms)"
         )
-    return Told(latency.ms[best].p50, sentence)
+    return LatencySentence(latency.ms[best].p50, sentence)

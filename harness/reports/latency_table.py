@@ -39,7 +39,7 @@ LEGEND = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TimingRow:
     """One timing and what it gains; None where the record lacks the reference."""
 
     timing: Timing
@@ -51,19 +51,21 @@ class Row:
     record_id: str
 
 
-def rows(records: Iterable[LatencyRecord]) -> list[Row]:
+def timing_rows(records: Iterable[LatencyRecord]) -> list[TimingRow]:
     """The newest timing of every network, backend and batch size in `records`.
 
     Raises MetricError if they come from different machines, devices or thread counts.
     """
-    held = sorted(records, key=lambda record: record.record_id)
-    places = sorted({record.place for record in held})
+    ordered = sorted(records, key=lambda record: record.record_id)
+    places = sorted({record.place for record in ordered})
     if len(places) > 1:
-        told = "; ".join(f"machine {p.machine}, {p.device}, {p.threads} threads" for p in places)
-        msg = f"timings of {len(places)} places cannot share a table ({told}). Choose one"
+        differing = "; ".join(
+            f"machine {p.machine}, {p.device}, {p.threads} threads" for p in places
+        )
+        msg = f"timings of {len(places)} places cannot share a table ({differing}). Choose one"
         raise MetricError(msg)
-    found: dict[tuple[int, str, str, str], Row] = {}
-    for record in held:
+    found: dict[tuple[int, str, str, str], TimingRow] = {}
+    for record in ordered:
         networks = {network.name: network for network in record.networks}
         for timing in record.timings:
             key = (timing.batch, record.networks[0].model, timing.network, timing.backend)
@@ -74,14 +76,14 @@ def rows(records: Iterable[LatencyRecord]) -> list[Row]:
     return sorted(found.values(), key=lambda row: row.timing.batch)
 
 
-def _row(record: LatencyRecord, timing: Timing, network: Network) -> Row:
+def _row(record: LatencyRecord, timing: Timing, network: Network) -> TimingRow:
     dense = record.networks[0].name
 
     def over(backend: str) -> Gain | None:
         slow = record.find(dense, backend, timing.batch)
         return None if slow is None or slow is timing else gain(slow.ms, timing.ms)
 
-    return Row(
+    return TimingRow(
         timing=timing,
         network=network,
         over_eager=over(EAGER),
@@ -92,7 +94,7 @@ def _row(record: LatencyRecord, timing: Timing, network: Network) -> Row:
     )
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def timing_cells(row: TimingRow) -> tuple[str, ...]:
     """The texts below HEADS."""
     t = row.timing
     peak = row.peak_memory_bytes
@@ -118,7 +120,7 @@ def _ratio(found: Gain | None) -> str:
     return f"{found.ratio:.2f}" if found.significant else f"{found.ratio:.2f} n.s."
 
 
-def legend(records: Sequence[LatencyRecord]) -> str:
+def timing_legend(records: Sequence[LatencyRecord]) -> str:
     """What the columns mean, and how the times were taken."""
     first = max(records, key=lambda record: (bool(record.memory), record.record_id))
     samples = sorted({t.ms.n for record in records for t in record.timings})
@@ -134,14 +136,14 @@ def legend(records: Sequence[LatencyRecord]) -> str:
     return LEGEND.format(memory=first.memory or "not measured") + how
 
 
-def where(record: LatencyRecord) -> str:
+def machine_in_words(record: LatencyRecord) -> str:
     """The machine in words."""
     facts = record.hardware
     chip = facts["accelerator"] or f"{facts['cpu']}, {facts['cores']} cores"
     return f"machine {facts['machine']} ({chip}), {facts['device']}, {facts['threads']} threads"
 
 
-def told(record: LatencyRecord) -> list[str]:
+def timing_sentences(record: LatencyRecord) -> list[str]:
     """One sentence per batch size: the dense network run eagerly, and the last one at its best."""
     sentences = []
     for batch in sorted({t.batch for t in record.timings}):
@@ -158,11 +160,11 @@ def told(record: LatencyRecord) -> list[str]:
     return sentences
 
 
-def markdown(found: Sequence[Row]) -> str:
+def timing_markdown(found: Sequence[TimingRow]) -> str:
     """The rows as a markdown table."""
     left = len(HEADS[1:3])
     rule = ["---:"] + ["---"] * left + ["---:"] * (len(HEADS) - 1 - left)
-    lines = [HEADS, tuple(rule), *map(cells, found)]
+    lines = [HEADS, tuple(rule), *map(timing_cells, found)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -178,11 +180,11 @@ def network_lines(networks: Iterable[Network]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def rich_table(found: Sequence[Row], width: int) -> Table:
-    """The rows for a terminal; what is told least goes first when it is narrow."""
+def timing_table(found: Sequence[TimingRow], width: int) -> Table:
+    """The rows for a terminal; the least telling columns go first when it is narrow."""
     from rich.table import Table
 
-    lines = [cells(row) for row in found]
+    lines = [timing_cells(row) for row in found]
     shown = [i for i in range(len(HEADS)) if any(line[i] != MISSING for line in lines)]
     dropped = ("largest Δ", "prepare s", "x dense, same backend", "peak MiB", "p90 ms", "IQR")
     for head in dropped:

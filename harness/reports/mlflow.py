@@ -38,7 +38,7 @@ POINTS_PER_CALL = 1000  # MLflow's limit
 _SERVERS = ("http:", "https:", "databricks", "uc:")
 
 
-def default_uri() -> str:
+def default_tracking_uri() -> str:
     """$MLFLOW_TRACKING_URI, else the sqlite file in the home folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.tracking_database()}"
 
@@ -49,31 +49,31 @@ def mirror(result: Result, uri: str | None = None) -> str:
     Never raises for a tracking problem: the result is on disk already.
     """
     try:
-        sync([result], uri)
+        sync_mlflow([result], uri)
     except Exception as error:  # any store: sqlite, http, PostgreSQL, each with its own errors
-        why = why_not(error, uri or default_uri())
+        why = mlflow_problem(error, uri or default_tracking_uri())
         return f"{why} The result is saved; mirror it later: bench sync"
     return ""
 
 
-def why_not(error: Exception, uri: str) -> str:
+def mlflow_problem(error: Exception, uri: str) -> str:
     """One sentence on why MLflow cannot be used."""
-    reason = " ".join(str(error).split()).replace(uri, shown(uri))[:300].rstrip(".")
+    reason = " ".join(str(error).split()).replace(uri, without_password(uri))[:300].rstrip(".")
     reason = reason or type(error).__name__
     if isinstance(error, ImportError):
         if "mlflow" not in reason.lower():
             way = "Its driver is missing; for PostgreSQL: pip install 'psycopg[binary]'"
-            return f"MLflow at {shown(uri)} cannot be used: {reason}. {way}."
+            return f"MLflow at {without_password(uri)} cannot be used: {reason}. {way}."
         return f"MLflow cannot be imported ({reason}). Install it: pip install mlflow."
-    return f"MLflow at {shown(uri)} cannot be used: {reason}."
+    return f"MLflow at {without_password(uri)} cannot be used: {reason}."
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """`uri` without the password that database addresses carry."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
-def sync(results: Iterable[Result], uri: str | None = None) -> int:
+def sync_mlflow(results: Iterable[Result], uri: str | None = None) -> int:
     """Log every result that the store does not hold whole; how many were logged or completed."""
     logged = 0
     with _client(uri) as (client, experiment):
@@ -85,7 +85,7 @@ def sync(results: Iterable[Result], uri: str | None = None) -> int:
     return logged
 
 
-def run_table(uri: str | None = None) -> str:
+def mlflow_run_table(uri: str | None = None) -> str:
     """Path and query of our run table on MLflow's page, made on first use: `#/experiments/...`.
 
     The link carries our choice of columns: published, measured and their difference side by side.
@@ -94,9 +94,9 @@ def run_table(uri: str | None = None) -> str:
     key = hashlib.sha256(state.encode()).hexdigest()
     packed = "deflate;" + base64.b64encode(zlib.compress(state.encode())).decode()
     with _client(uri) as (client, experiment):
-        held = client.get_experiment(experiment).tags
+        tags = client.get_experiment(experiment).tags
         for name, value in {VIEW_TAG + key: packed, **ABOUT}.items():
-            if held.get(name) != value:
+            if tags.get(name) != value:
                 client.set_experiment_tag(experiment, name, value)
     return f"#/experiments/{experiment}/runs?viewStateShareKey={key}"
 
@@ -128,8 +128,8 @@ def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
         # After the import, which configures logging itself.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        client = MlflowClient(tracking_uri=uri or default_uri())
-        yield client, _experiment(client, uri or default_uri())
+        client = MlflowClient(tracking_uri=uri or default_tracking_uri())
+        yield client, _experiment(client, uri or default_tracking_uri())
 
 
 def _experiment(client: Any, uri: str) -> str:
@@ -226,5 +226,5 @@ def _dataset(result: Result) -> Any:
     data = result.data
     digest = data.fingerprint[:12]
     source = json.dumps({"split": data.split, "copy": data.copy_name})
-    held = Dataset(data.dataset, digest, source_type="reprune", source=source)
-    return DatasetInput(held, tags=[InputTag("mlflow.data.context", data.split)])
+    images = Dataset(data.dataset, digest, source_type="reprune", source=source)
+    return DatasetInput(images, tags=[InputTag("mlflow.data.context", data.split)])

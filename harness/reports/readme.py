@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import paths
 from harness.errors import MetricError
 from harness.reports.table.columns import Column
-from harness.reports.table.formats import INDENT, render
+from harness.reports.table.formats import INDENT, render_leaderboard
 from harness.reports.table.rows import Row
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 def table(rows: Sequence[Row], columns: Sequence[Column] | None, records: str) -> str:
     """The markdown table of `bench table`, each entry linked to its record below `records`."""
-    lines = render(rows, "markdown", columns).split("\n")
+    lines = render_leaderboard(rows, "markdown", columns).split("\n")
     for place, row in enumerate(rows, start=2):  # below the head and the rule
         shown = f"| {INDENT if row.is_baseline else ''}"
         link = f"[`{row.entry}`]({records}/{row.entry}/{row.result_id}.json)"
@@ -43,7 +43,7 @@ def replaced(
     return f"{before}{BEGIN}\n{table(rows, columns, records)}\n{END}{after}"
 
 
-def update(file: Path, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> bool:
+def update_readme(file: Path, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> bool:
     """Rewrite the table in `file`; True if that changed anything."""
     old = file.read_text()
     there = os.path.relpath(paths.results_folder(), file.resolve().parent)

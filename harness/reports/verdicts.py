@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.reports.latency_sentence import latency_told
+from harness.reports.latency_sentence import latency_sentence_of
 from harness.reports.table.cells import MISSING, status_style
-from harness.reports.table.columns import chosen, signed
+from harness.reports.table.columns import chosen_columns, signed
 from harness.reports.table.rows import note, row
 from harness.results import Comparison, Result, as_printed
 
@@ -43,19 +43,23 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
                 Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
             )
         if result.latency is not None:
-            told = latency_told(result.latency)
-            table.add_row("  ms per image", MISSING, f"{told.best_ms:.2f}", MISSING, told.sentence)
+            latency = latency_sentence_of(result.latency)
+            table.add_row(
+                "  ms per image", MISSING, f"{latency.best_ms:.2f}", MISSING, latency.sentence
+            )
         blocks.append(table)
     return Group(*blocks)
 
 
 def verdict_lines(results: Sequence[Result], width: int) -> Segments:
     """Many results as the leaderboard shows them, in the order given."""
-    from harness.reports.table.terminal import screen
+    from harness.reports.table.terminal import leaderboard_screen
 
     rows = [row(result) for result in results]
     measured = "evaluated" if any(r.mode == "evaluated" for r in rows) else "retrained"
-    return screen(rows, width, chosen(("published", measured, "delta", "verdict", "sparsity")))
+    return leaderboard_screen(
+        rows, width, chosen_columns(("published", measured, "delta", "verdict", "sparsity"))
+    )
 
 
 def _headline(result: Result) -> Text:
@@ -64,7 +68,7 @@ def _headline(result: Result) -> Text:
     style = f"bold {status_style(result.verdict.status)}".strip()
     facts = [f"n={result.data.n:,} images", f"{result.protocol.name} v{result.protocol.version}"]
     facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
-    facts += [told for told in (note(result),) if told]
+    facts += [text for text in (note(result),) if text]
     return Text.assemble(
         (result.entry, "bold"),
         "  ",

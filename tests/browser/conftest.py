@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import registry, results
-from harness.reports.site import build
+from harness.reports.site import build_site
 from harness.results import link_answers
 from harness.results.link_answers import Link
 from tests.support.results import a_cost, made, trained
@@ -95,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 dead: Link("2026-11-20T10:00:00Z", False, 404, "gone: Not Found"),
             }
         )
-        yield build(known, home / "pages" / "site").folder
+        yield build_site(known, home / "pages" / "site").folder
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def test_an_interrupted_night_is_continued(
     done = check(bench, good, *ids)
     assert done.exit_code == 0
     assert "3 entries, 3 as accepted" in done.stdout
-    assert "2 taken over from an interrupted night" in done.stdout
+    assert "2 taken over from an interrupted check" in done.stdout
     assert len(list(load_all(entry="night-fine"))) == 2  # the standard and one night
     assert "taken over" not in check(bench, good, "night-fine").stdout
     assert list((paths.cache_folder() / "nightly").iterdir()) == []

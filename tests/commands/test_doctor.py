@@ -112,7 +112,7 @@ def test_a_torchvision_that_cannot_be_imported_is_a_finding(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(doctor, "REQUIRED", ("torchvision",))
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    [found] = [f for f in doctor.examine() if f.what == "torchvision"]
+    [found] = [f for f in doctor.examine_machine() if f.what == "torchvision"]
     assert not found.ok
     assert "was built for another torch than" in found.text
 
@@ -122,7 +122,7 @@ def test_without_torch_the_report_still_comes(monkeypatch: pytest.MonkeyPatch) -
     for name in [n for n in sys.modules if n.startswith("harness.data.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    found = {finding.what: finding for finding in doctor.examine()}
+    found = {finding.what: finding for finding in doctor.examine_machine()}
     assert not found["torch"].ok
     assert "pip install -U torch" in found["torch"].text
     assert found["disk"].ok

@@ -9,7 +9,7 @@ import pytest
 
 from harness import registry
 from harness.errors import RegistryError
-from harness.maintenance.recomputed_facts import ModelFacts, recompute
+from harness.maintenance.recomputed_facts import ModelFacts, recompute_models
 from harness.registry import Registry
 from tests.commands.conftest import Bench, document, tiny_registry
 
@@ -47,7 +47,7 @@ def only(*ids: str, **changes: object) -> Registry:
 def test_every_network_is_built_once_and_counted() -> None:
     ids = ("dense-resnet20-cifar10", "filter-pruning-resnet20-cifar10-90.21")
     cut = only("dense-convnet-tiny-digits", *ids, "deep-compression-squeezenet1.0")
-    assert recompute(cut) == [
+    assert recompute_models(cut) == [
         ModelFacts("convnet_tiny", "digits", 14_458, 14_288, 1),
         ModelFacts("resnet20", "cifar10", 269_722, 268_336, 2),
         ModelFacts("squeezenet1_0_caffe", "imagenet-sample", 1_248_424, 1_244_448, 1),
@@ -59,7 +59,7 @@ def test_a_network_that_cannot_be_built_names_entry_and_model() -> None:
         RegistryError,
         match=r"^dense-resnet20-cifar10: model 'resnet21' cannot be built for cifar10: ",
     ):
-        recompute(only("dense-resnet20-cifar10", model="resnet21"))
+        recompute_models(only("dense-resnet20-cifar10", model="resnet21"))
 
 
 def test_a_layer_pattern_that_matches_nothing_is_refused() -> None:
@@ -67,7 +67,7 @@ def test_a_layer_pattern_that_matches_nothing_is_refused() -> None:
     with pytest.raises(
         RegistryError, match=r"prunable_exclude 'fc\*' matches no layer of resnet20"
     ):
-        recompute(cut)
+        recompute_models(cut)
 
 
 def test_full_prints_one_line_per_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +81,6 @@ def test_full_prints_one_line_per_network(bench: Bench, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_every_network_of_the_registry_can_be_built() -> None:
     whole = registry.load()
-    found = recompute(whole)
+    found = recompute_models(whole)
     assert sum(row.entries for row in found) == len(whole.entries)
     assert min(row.params for row in found) > 0

@@ -13,7 +13,7 @@ from harness.data.batches import evaluation_batches
 from harness.models import build
 from harness.registry import Registry, load
 from harness.reports.table.columns import shown_columns
-from harness.reports.table.formats import render
+from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.rows import row
 from harness.results.schema import Result
 from harness.results.store import load_all
@@ -159,7 +159,7 @@ def test_a_dynamic_row_shows_both_counters_and_times_but_no_sparsity(result: Res
     heads = [column.head for column in shown_columns([row(static)])]
     assert "reported −%" not in heads and "ms" not in heads
     rows = [row(static), row(result)]
-    text = render(rows, "markdown")
+    text = render_leaderboard(rows, "markdown")
     header, _, first, second, *below = text.splitlines()
     cells = dict(zip(split(header), split(second), strict=True))
     extra, ms = result.cost.extra, result.latency.ms

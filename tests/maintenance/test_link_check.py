@@ -12,13 +12,13 @@ import pytest
 from harness import registry
 from harness.errors import MetricError
 from harness.maintenance import link_check as links
-from harness.maintenance.link_check import Manners
+from harness.maintenance.link_check import RateLimits
 from harness.results import link_answers
 from harness.results.link_answers import Link
 from tests.checkpoints.conftest import BIG
 from tests.support.server import Answer, Server, reply
 
-QUICK = Manners(connect_timeout_s=2, read_timeout_s=2, pause_s=0)
+QUICK = RateLimits(connect_timeout_s=2, read_timeout_s=2, pause_s=0)
 LOGIN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>password</body></html>"
 WARNING = b"<html><title>Google Drive - Virus scan warning</title><form id=download-form>"
 QUOTA = b"<html><title>Google Drive - Quota exceeded</title>"
@@ -114,7 +114,7 @@ def test_answers_come_back_in_order_and_one_host_is_asked_in_turn(server: Server
         server.url(f"/{i}", reply(BIG if i % 2 else b"", 200 if i % 2 else 404)): "file"
         for i in range(6)
     }
-    found = links.probe(wanted, QUICK)
+    found = links.probe_links(wanted, QUICK)
     assert list(found) == list(wanted)
     assert [link.ok for link in found.values()] == [False, True] * 3
     assert [path for path, _ in server.seen] == [f"/{i}" for i in range(6)]

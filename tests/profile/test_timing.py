@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.errors import ProtocolError
 from harness.profile.timing import compare, interleaved, layer_times, percentiles
-from harness.reports.latency_sentence import latency_told
+from harness.reports.latency_sentence import latency_sentence_of
 from harness.results.schema import Latency, LayerTiming, Percentiles
 
 SLEEP_S = 0.004  # far above what anything else here takes
@@ -89,13 +89,13 @@ def made(dense: float, skipped: float) -> Latency:
 
 
 def test_a_gain_is_a_factor() -> None:
-    told = latency_told(made(6.0, 4.0))
+    told = latency_sentence_of(made(6.0, 4.0))
     assert told.best_ms == 4.0
     assert told.sentence.endswith("skipped runs at 1.50 x dense speed")
     assert "batch 1, cpu, 2 threads, n=100" in told.sentence
 
 
 def test_no_gain_names_the_layer_that_costs_most() -> None:
-    sentence = latency_told(made(2.0, 4.0)).sentence
+    sentence = latency_sentence_of(made(2.0, 4.0)).sentence
     assert "0.50 x dense speed, no gain: 1 of 2 layers are faster" in sentence
     assert sentence.endswith("conv2 loses most (+2.250 ms)")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.registry import load
 from harness.reports.table.columns import shown_columns
-from harness.reports.table.formats import render
+from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import SORTS, Wanted, leaderboard
 from harness.reports.table.rows import Row, row
 from harness.results.schema import Protocol
@@ -132,9 +132,11 @@ def test_a_result_of_an_older_protocol_is_marked_and_explained() -> None:
     old = row(made(protocol=Protocol(name=name, version=1, sha256="a" * 64)))
     [shown] = leaderboard([old], newer)
     assert shown.outdated
-    assert "[1] measured by cifar10-imagenet-norm v1; now v2" in render([shown], "markdown")
-    assert '<tr class="outdated" style="color:gray">' in render([shown], "html")
-    latex = render([shown], "latex")
+    assert "[1] measured by cifar10-imagenet-norm v1; now v2" in render_leaderboard(
+        [shown], "markdown"
+    )
+    assert '<tr class="outdated" style="color:gray">' in render_leaderboard([shown], "html")
+    latex = render_leaderboard([shown], "latex")
     assert latex.startswith(r"% \usepackage{booktabs,xcolor}")
     assert latex.count(r"\textcolor{gray}{") == len(shown_columns([shown]))
     [same] = leaderboard([old], REGISTRY)

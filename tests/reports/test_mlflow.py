@@ -56,9 +56,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        first = tracking.sync([EVALUATED, TRAINED])
-        second = tracking.sync([TRAINED, EVALUATED])
-        yield Store(tracking.default_uri(), first, second)
+        first = tracking.sync_mlflow([EVALUATED, TRAINED])
+        second = tracking.sync_mlflow([TRAINED, EVALUATED])
+        yield Store(tracking.default_tracking_uri(), first, second)
 
 
 def test_the_default_store_is_a_sqlite_file_in_a_home_that_need_not_exist(store: Store) -> None:
@@ -157,14 +157,14 @@ def test_the_evaluated_images_are_the_runs_data_set(store: Store) -> None:
 
 
 def test_the_link_to_the_run_table_carries_its_columns(store: Store) -> None:
-    page, _, key = tracking.run_table(store.uri).partition("?viewStateShareKey=")
+    page, _, key = tracking.mlflow_run_table(store.uri).partition("?viewStateShareKey=")
     assert page == f"#/experiments/{store.experiment.experiment_id}/runs"
     tags = store.client.get_experiment(store.experiment.experiment_id).tags
     packed = tags[f"mlflow.sharedViewState.{key}"].removeprefix("deflate;")
     columns = json.loads(zlib.decompress(base64.b64decode(packed)))["selectedColumns"]
     for group in ("delta", "measured", "published"):
         assert f"metrics.`{group}/top1_pct`" in columns
-    assert tracking.run_table(store.uri).endswith(key)  # made once
+    assert tracking.mlflow_run_table(store.uri).endswith(key)  # made once
 
 
 class PulledPlug(BaseException):
@@ -198,9 +198,9 @@ def test_an_interrupted_mirror_is_found_and_completed_in_place(
 
     with monkeypatch.context() as patch, pytest.raises(PulledPlug):
         patch.setattr(MlflowClient, step, cut)
-        tracking.sync([result], store.uri)
-    assert tracking.sync([result], store.uri) == 1
-    assert tracking.sync([result], store.uri) == 0
+        tracking.sync_mlflow([result], store.uri)
+    assert tracking.sync_mlflow([result], store.uri) == 1
+    assert tracking.sync_mlflow([result], store.uri) == 0
     runs = store.client.search_runs(
         [store.experiment.experiment_id],
         filter_string=f"tags.`reprune.entry` = '{result.entry}'",
@@ -257,9 +257,9 @@ def test_a_server_that_is_down_is_one_line_and_found_out_soon(
     ],
 )
 def test_addresses_are_shown_without_their_password(uri: str, told: str) -> None:
-    assert tracking.shown(uri) == told
-    assert told in tracking.why_not(ValueError(f"no way to {uri}"), uri)
-    assert "secret" not in tracking.why_not(ValueError(f"no way to {uri}"), uri)
+    assert tracking.without_password(uri) == told
+    assert told in tracking.mlflow_problem(ValueError(f"no way to {uri}"), uri)
+    assert "secret" not in tracking.mlflow_problem(ValueError(f"no way to {uri}"), uri)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,9 @@ def test_artifacts_of_a_database_lie_in_the_home_and_those_of_a_server_with_it(
 
 
 def test_a_missing_database_driver_is_not_taken_for_a_missing_mlflow() -> None:
-    told = tracking.why_not(ImportError("No module named 'psycopg'"), "postgresql://me@db/runs")
+    told = tracking.mlflow_problem(
+        ImportError("No module named 'psycopg'"), "postgresql://me@db/runs"
+    )
     assert told.startswith("MLflow at postgresql://me@db/runs cannot be used: No module named")
     assert "pip install 'psycopg[binary]'" in told
 
@@ -295,4 +297,4 @@ def test_mlflow_prints_nothing_among_our_own_output(store: Store) -> None:
 
 def test_the_environment_chooses_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server.example:5000")
-    assert tracking.default_uri() == "http://server.example:5000"
+    assert tracking.default_tracking_uri() == "http://server.example:5000"

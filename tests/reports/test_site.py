@@ -23,16 +23,16 @@ from cli import main
 from harness import registry, reports, results
 from harness.errors import ProtocolError
 from harness.reports.claims import CONTRADICTED, REPRODUCED
-from harness.reports.site import Built, build
+from harness.reports.site import Built, build_site
+from harness.reports.site.chart_points import AXES, chart_points
 from harness.reports.site.commands import of_entry, of_result
-from harness.reports.site.layers import HEIGHT, WIDTH, layer_plot
+from harness.reports.site.layer_bars import HEIGHT, WIDTH, layer_plot
 from harness.reports.site.lines import board
 from harness.reports.site.pages import file_name
-from harness.reports.site.points import AXES, points
 from harness.reports.site.publish import MARKER, replacing
 from harness.reports.site.words import NOT_MEASURED, method_text, tone
 from harness.reports.table.columns import DEFAULT
-from harness.reports.table.formats import render
+from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import Wanted, leaderboard
 from harness.reports.table.rows import row
 from harness.results import link_answers
@@ -78,7 +78,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             results.save(result)
         address = next(a for a, kind in link_answers.addresses(REGISTRY).items() if kind == "file")
         link_answers.save_links({address: Link("2026-11-20T10:00:00Z", True, 200, "a file")})
-        yield build(REGISTRY, home / "site")
+        yield build_site(REGISTRY, home / "site")
 
 
 class Page(HTMLParser):
@@ -176,7 +176,7 @@ def test_a_link_with_another_scheme_stays_text(site: Built, tmp_path: Path) -> N
     changed = replace(REGISTRY, papers={**REGISTRY.papers, "akamaster": evil})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_HOME", str(site.folder.parent))
-        build(changed, tmp_path / "site")
+        build_site(changed, tmp_path / "site")
     found = Page(tmp_path / "site" / "papers" / "akamaster.html")
     assert "javascript:alert(1)" in found.text
     assert [link for link in found.values("href") if link.startswith("javascript")] == []
@@ -202,7 +202,7 @@ def test_the_board_shows_the_rows_of_bench_table_in_its_order(site: Built) -> No
     for line, r in zip(shown.measured, rows, strict=True):
         for cell in line.cells:
             assert cell.text == texts[cell.column.key].text(r)
-            assert cell.text in render([r], "markdown")
+            assert cell.text in render_leaderboard([r], "markdown")
     found = page(site, "index.html")
     values = cells(found, "filter-pruning-resnet20-cifar10-90.21")
     assert values[:5] == [
@@ -275,7 +275,7 @@ def test_only_full_measurements_make_the_front() -> None:
         row(made("c", cost=a_cost(50, 300), measured=99.0, smoke="few", status="smoke")),
         row(made("d", cost=a_cost(300, 400), measured=85.0)),
     ]
-    found = points(rows, [REGISTRY.get("acdc-resnet50-90")])
+    found = chart_points(rows, [REGISTRY.get("acdc-resnet50-90")])
     assert [p["front"] for p in found] == [
         ["macs", "weights", "sparsity"],
         ["macs", "weights", "sparsity"],
@@ -306,10 +306,10 @@ def test_times_of_different_conditions_never_share_an_axis() -> None:
         threads=1,
     )
     rows = [row(made("a", latency=own)), row(made("b"))]
-    assert [p["ms"] for p in points(rows, [])] == [7.0, None]
+    assert [p["ms"] for p in chart_points(rows, [])] == [7.0, None]
     record = latency_record("b", {"dense": 5.0, "pruned": 3.0})
-    assert [p["ms"] for p in points(rows, [], {"b": record})] == [None, 3.0]
-    assert [p["ms"] for p in points(rows, [], {"elsewhere": record})] == [7.0, None]
+    assert [p["ms"] for p in chart_points(rows, [], {"b": record})] == [None, 3.0]
+    assert [p["ms"] for p in chart_points(rows, [], {"elsewhere": record})] == [7.0, None]
 
 
 def latency_record(entry: str, medians: dict[str, float]) -> LatencyRecord:
@@ -444,7 +444,7 @@ def test_an_older_protocol_is_marked_on_board_and_page(site: Built, tmp_path: Pa
         old = Protocol(name=name, version=1, sha256="a" * 64)
         results.save(made("dense-resnet20-cifar10", protocol=old))
         small = {"dense-resnet20-cifar10": REGISTRY.get("dense-resnet20-cifar10")}
-        found = build(replace(REGISTRY, evaluations=newer, entries=small), tmp_path / "site")
+        found = build_site(replace(REGISTRY, evaluations=newer, entries=small), tmp_path / "site")
     index = page(found, "index.html")
     [classes] = [a["class"] for _, a in index.tags if a.get("data-entry")]
     assert "outdated" in str(classes)

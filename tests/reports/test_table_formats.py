@@ -13,7 +13,7 @@ import pytest
 
 from harness.registry import load
 from harness.reports.table import columns as layout
-from harness.reports.table.formats import latex_text, render
+from harness.reports.table.formats import latex_text, render_leaderboard
 from harness.reports.table.leaderboard import leaderboard
 from harness.reports.table.rows import Row, row
 from harness.results.verdict import Comparison
@@ -44,7 +44,7 @@ def rows() -> list[Row]:
 
 
 def test_markdown_is_golden(rows: list[Row]) -> None:
-    assert render(rows, "markdown").splitlines() == [
+    assert render_leaderboard(rows, "markdown").splitlines() == [
         "| entry | sparsity % | MACs (M) | published | evaluated | retrained | Δ pp | verdict | n "
         "| v | date |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | --- |",
@@ -73,7 +73,7 @@ def test_markdown_is_golden(rows: list[Row]) -> None:
 
 
 def test_csv_carries_unrounded_numbers_that_pandas_reads(rows: list[Row]) -> None:
-    text = render(rows, "csv")
+    text = render_leaderboard(rows, "csv")
     table = pd.read_csv(io.StringIO(text), dtype={"published_top1_pct": str}).set_index("entry")
     assert list(table.index) == [r.entry for r in rows]
     assert table.loc["str-a-90", "delta_pp"] == 91.74 - 91.73
@@ -84,7 +84,7 @@ def test_csv_carries_unrounded_numbers_that_pandas_reads(rows: list[Row]) -> Non
 
 
 def test_json_is_an_array_with_null_for_missing() -> None:
-    [held] = json.loads(render([row(trained())], "json"))
+    [held] = json.loads(render_leaderboard([row(trained())], "json"))
     assert (held["published_top1_pct"], held["evaluated_top1_pct"]) == (None, None)
     assert (held["retrained_top1_pct"], held["retrained_std_pp"], held["n_seeds"]) == (91.0, 1.0, 3)
     assert (held["macs_effective"], held["weights_nnz"]) == (110_632, 148)
@@ -92,11 +92,11 @@ def test_json_is_an_array_with_null_for_missing() -> None:
 
 
 def test_chosen_columns_become_the_fields_they_stand_for(rows: list[Row]) -> None:
-    columns = layout.chosen(["retrained", "delta"])
-    assert render(rows, "csv", columns).splitlines()[0] == (
+    columns = layout.chosen_columns(["retrained", "delta"])
+    assert render_leaderboard(rows, "csv", columns).splitlines()[0] == (
         "entry,retrained_top1_pct,retrained_std_pp,n_seeds,delta_pp"
     )
-    told = render(rows, "markdown", columns).splitlines()
+    told = render_leaderboard(rows, "markdown", columns).splitlines()
     assert told[0] == "| entry | retrained | Δ pp |"
     assert (
         "top-1 in %; retrained = mean ± std over seeds (ddof 1); Δ = measured - published in "
@@ -115,7 +115,7 @@ def test_evaluated_and_retrained_numbers_never_share_a_column() -> None:
 def test_one_seed_has_no_spread() -> None:
     single = row(trained(runs=trained().runs[:1]))
     assert single.retrained_std_pp is None
-    assert "±" not in render([single], "markdown").splitlines()[2]
+    assert "±" not in render_leaderboard([single], "markdown").splitlines()[2]
 
 
 def test_a_verdict_that_is_not_about_accuracy_names_its_metric() -> None:
@@ -127,11 +127,11 @@ def test_a_verdict_that_is_not_about_accuracy_names_its_metric() -> None:
             }
         }
     )
-    assert "claim contradicted (sparsity)" in render([row(result)], "markdown")
+    assert "claim contradicted (sparsity)" in render_leaderboard([row(result)], "markdown")
 
 
 def test_latex_is_a_balanced_booktabs_table(rows: list[Row]) -> None:
-    text = render(rows, "latex")
+    text = render_leaderboard(rows, "latex")
     [spec] = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -173,7 +173,7 @@ class Outline(HTMLParser):
 
 
 def test_html_is_one_table_with_caption_scopes_and_classes(rows: list[Row]) -> None:
-    text = render(rows, "html")
+    text = render_leaderboard(rows, "html")
     outline = Outline()
     outline.feed(text)
     assert outline.open == []
@@ -186,6 +186,8 @@ def test_html_is_one_table_with_caption_scopes_and_classes(rows: list[Row]) -> N
 
 def test_html_and_markdown_disarm_foreign_text() -> None:
     hostile = row(made(entry="x", notes=("<script>alert(1)</script>",), method="a|b"))
-    assert "<script>" not in render([hostile], "html")
-    line = render([hostile], "markdown", layout.chosen(["method"])).splitlines()[2]
+    assert "<script>" not in render_leaderboard([hostile], "html")
+    line = render_leaderboard(
+        [hostile], "markdown", layout.chosen_columns(["method"])
+    ).splitlines()[2]
     assert line == r"| x [1] | a\|b |"

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from harness.registry import load
-from harness.reports.table.columns import DEFAULT, chosen
+from harness.reports.table.columns import DEFAULT, chosen_columns
 from harness.reports.table.leaderboard import leaderboard
 from harness.reports.table.rows import Row, row
-from harness.reports.table.terminal import screen
+from harness.reports.table.terminal import leaderboard_screen
 from tests.reports.test_table_formats import RESULTS
 
 ROWS = leaderboard(map(row, RESULTS), load())
@@ -25,7 +25,9 @@ def printed(rows: list[Row], width: int, *columns: str, colour: str | None = Non
         force_terminal=bool(colour),
         color_system=colour,  # type: ignore[arg-type]
     )
-    terminal.print(screen(rows, width, chosen(columns) if columns else None), end="")
+    terminal.print(
+        leaderboard_screen(rows, width, chosen_columns(columns) if columns else None), end=""
+    )
     return out.getvalue().splitlines()
 
 

@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 from harness.errors import MetricError, ProtocolError
 from harness.reports.plots.label_places import Box, place
 from harness.reports.plots.pareto import front
-from harness.reports.plots.points import Point, best, doubt, points
-from harness.reports.plots.tradeoff import draw
+from harness.reports.plots.points import Point, best, doubt, plot_points
+from harness.reports.plots.tradeoff import draw_tradeoff
 from tests.results.test_timings import record, timing
 from tests.support.results import a_cost, made, trained
 
@@ -37,22 +37,24 @@ def test_front_is_what_nothing_beats(found: list[tuple[int, int]]) -> None:
 
 
 def test_published_and_measured_numbers_are_different_marks() -> None:
-    [published, evaluated] = points([made(published="91.73", measured=91.5)], "macs")
+    [published, evaluated] = plot_points([made(published="91.73", measured=91.5)], "macs")
     assert (published.kind, published.top1_pct) == ("published", 91.73)
     assert (evaluated.kind, evaluated.top1_pct) == ("evaluated", 91.5)
     assert published.cost == evaluated.cost == 0.110632
-    [retrained] = points([trained()], "macs")
+    [retrained] = plot_points([trained()], "macs")
     assert (retrained.kind, retrained.std_pp) == ("retrained", 1.0)
 
 
 def test_non_zero_parameters_count_norms_and_biases() -> None:
-    [mark] = points([made(published=None)], "params")
+    [mark] = plot_points([made(published=None)], "params")
     assert mark.cost == (620 - 592 + 148) / 1e6
 
 
 def test_latency_is_the_fastest_backend_of_the_pruned_network() -> None:
     kept = record(timings=(timing("dense", "eager", 5.0), timing("pruned", "sparse", 9.0)))
-    [mark] = points([made("a", published=None), made("b", published=None)], "latency", {"a": kept})
+    [mark] = plot_points(
+        [made("a", published=None), made("b", published=None)], "latency", {"a": kept}
+    )
     assert (mark.entry, mark.cost) == ("a", 9.0)
 
 
@@ -100,7 +102,7 @@ def test_files_are_pictures_the_same_every_time_and_name_every_row(
 ) -> None:
     found = crowd(count)
     one, two = (
-        draw(found, "macs", "title", "note", tmp_path / folder / f"p{suffix}").read_bytes()
+        draw_tradeoff(found, "macs", "title", "note", tmp_path / folder / f"p{suffix}").read_bytes()
         for folder in ("one", "two")
     )
     assert one == two
@@ -119,7 +121,7 @@ def test_labels_in_a_drawn_picture_do_not_collide(
 ) -> None:
     drawn = []
     monkeypatch.setattr(plt, "close", drawn.append)
-    draw(crowd(26), "macs", "title", "", tmp_path / "p.png")
+    draw_tradeoff(crowd(26), "macs", "title", "", tmp_path / "p.png")
     [figure] = drawn
     boxes = [Box(*t.get_window_extent().extents) for t in figure.texts if t.get_text()]
     assert len(boxes) == 2 * 26  # a number in the picture and a line in the key for each
@@ -128,9 +130,9 @@ def test_labels_in_a_drawn_picture_do_not_collide(
 
 def test_what_cannot_be_drawn_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"pictures are \.png or \.svg"):
-        draw(crowd(2), "macs", "t", "", tmp_path / "p.pdf")
+        draw_tradeoff(crowd(2), "macs", "t", "", tmp_path / "p.pdf")
     with pytest.raises(MetricError, match="Time the entries first: bench latency ID"):
-        draw([], "latency", "t", "", tmp_path / "p.png")
+        draw_tradeoff([], "latency", "t", "", tmp_path / "p.png")
 
 
 def test_an_axis_over_decades_is_logarithmic(
@@ -140,11 +142,11 @@ def test_an_axis_over_decades_is_logarithmic(
     monkeypatch.setattr(plt, "close", drawn.append)
     near, far = [mark("a", 1, 80), mark("b", 2, 90)], [mark("a", 1, 80), mark("b", 100, 90)]
     for found in (near, far):
-        draw(found, "params", "t", "", tmp_path / "p.svg")
+        draw_tradeoff(found, "params", "t", "", tmp_path / "p.svg")
     assert [figure.axes[0].get_xscale() for figure in drawn] == ["linear", "log"]
 
 
 def test_costs_of_a_result_follow_its_zeros() -> None:
     sparse = made(published=None, cost=a_cost(nnz=60, macs_effective=44_000))
-    assert points([sparse], "macs")[0].cost == 0.044
-    assert points([sparse], "params")[0].cost == (620 - 592 + 60) / 1e6
+    assert plot_points([sparse], "macs")[0].cost == 0.044
+    assert plot_points([sparse], "params")[0].cost == (620 - 592 + 60) / 1e6

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import MetricError
-from harness.reports.latency_table import cells, markdown, rich_table, rows, told
+from harness.reports.latency_table import (
+    timing_cells,
+    timing_markdown,
+    timing_rows,
+    timing_sentences,
+    timing_table,
+)
 from harness.results.timings import (
     BACKENDS,
     LatencyRecord,
@@ -169,7 +175,7 @@ def test_newest_never_mixes_machines_or_thread_counts(tmp_path: Path) -> None:
 
 def test_a_table_of_two_machines_is_refused() -> None:
     with pytest.raises(MetricError, match="timings of 2 places cannot share a table"):
-        rows([record(), record(machine="bbbbbbbbbbbb")])
+        timing_rows([record(), record(machine="bbbbbbbbbbbb")])
 
 
 def test_ratios_are_taken_within_one_record() -> None:
@@ -177,7 +183,7 @@ def test_ratios_are_taken_within_one_record() -> None:
         when="20261101T130000Z-00000002",
         timings=(timing("dense", "eager", 80.0), timing("pruned", "sparse", 20.0)),
     )
-    found = {(r.timing.network, r.timing.backend): r for r in rows([record(), slow_day])}
+    found = {(r.timing.network, r.timing.backend): r for r in timing_rows([record(), slow_day])}
     sparse = found["pruned", "sparse"]
     assert sparse.record_id == slow_day.record_id
     assert sparse.over_eager is not None and sparse.over_eager.ratio == 4.0
@@ -186,15 +192,18 @@ def test_ratios_are_taken_within_one_record() -> None:
 
 
 def test_the_table_says_what_is_not_significant() -> None:
-    found = rows([record()])
-    by_way = {(r.timing.network, r.timing.backend): cells(r) for r in found}
+    found = timing_rows([record()])
+    by_way = {(r.timing.network, r.timing.backend): timing_cells(r) for r in found}
     assert by_way["pruned", "sparse"][6] == "4.00"
     assert by_way["pruned", "eager"][6] == "1.00 n.s."
-    assert "| 1 | pruned | sparse | 10.00 | 11.00 | 1.00 | 4.00 | 3.00 | – | 3 |" in markdown(found)
+    assert (
+        "| 1 | pruned | sparse | 10.00 | 11.00 | 1.00 | 4.00 | 3.00 | – | 3 |"
+        in timing_markdown(found)
+    )
 
 
 def test_a_narrow_terminal_keeps_what_matters() -> None:
-    table = rich_table(rows([record()]), 70)
+    table = timing_table(timing_rows([record()]), 70)
     heads = [str(column.header) for column in table.columns]
     assert heads[:4] == ["batch", "network", "backend", "p50 ms"]
     assert "x dense eager" in heads and "prepare s" not in heads
@@ -223,11 +232,11 @@ def test_the_light_list_of_backends_is_the_real_one() -> None:
 def test_memory_of_an_older_record_still_stands() -> None:
     slim = timing("pruned", "sparse", 9.0).model_copy(update={"peak_memory_bytes": None})
     later = record(when="20261101T130000Z-00000002", timings=(timing("dense", "eager", 40.0), slim))
-    found = {(r.timing.network, r.timing.backend): r for r in rows([record(), later])}
+    found = {(r.timing.network, r.timing.backend): r for r in timing_rows([record(), later])}
     assert found["pruned", "sparse"].timing.ms.p50 == 9.0
     assert found["pruned", "sparse"].peak_memory_bytes == 3 * 2**20
 
 
 def test_a_record_in_a_sentence() -> None:
-    [sentence] = told(record())
+    [sentence] = timing_sentences(record())
     assert sentence == ("batch 1: dense eager 40.00 ms; pruned at best 10.00 ms (sparse, 4.00 x)")

@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.errors import ProtocolError
 from harness.profile.macs import DenseMacs
-from harness.reports.plots.allocation import allocation_plot
+from harness.reports.plots.layer_shares import allocation_plot
 from harness.training.allocation_preview import (
     BASELINES,
     Column,

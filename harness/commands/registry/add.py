@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json
 from harness.errors import RegistryError
 from harness.registry import (
@@ -29,7 +29,7 @@ from harness.registry import (
 )
 
 if TYPE_CHECKING:
-    from harness.maintenance import Draft
+    from harness.maintenance import EntryDraft
     from harness.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -142,8 +142,8 @@ class _Asker:
 
         def require_known(answer: str) -> None:
             if words is not None and answer not in words:
-                told = nearest(answer, filter(None, words))
-                raise click.UsageError(f"--{name}: {answer!r} is not known{told}")
+                hint = nearest(answer, filter(None, words))
+                raise click.UsageError(f"--{name}: {answer!r} is not known{hint}")
 
         answer = self.given.get(name.replace("-", "_"))
         if answer is None and not self.silent:
@@ -161,7 +161,7 @@ class _Asker:
 
 
 def _typed(question: str, default: str | None, *checks: Check | None) -> str:
-    """An answer from the keyboard; what does not pass is told and asked again."""
+    """An answer from the keyboard; what does not pass is said and asked again."""
 
     def passed(answer: str) -> str:
         try:
@@ -176,9 +176,9 @@ def _typed(question: str, default: str | None, *checks: Check | None) -> str:
     )
 
 
-def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: str) -> Draft:
+def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: str) -> EntryDraft:
     import methods
-    from harness.maintenance import Draft, evaluations_on, suggested_id
+    from harness.maintenance import EntryDraft, evaluations_on, suggested_id
 
     paper = _paper(asker, registry)
     method = asker.ask("method")
@@ -192,7 +192,7 @@ def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: s
     model = asker.ask("model", check=_require_model)
     dataset = asker.ask("dataset", known=DATASETS)
     possible = evaluations_on(registry, dataset)
-    return Draft(
+    return EntryDraft(
         paper=paper,
         method=method,
         external_method=about,
@@ -273,14 +273,14 @@ def _metric(name: str) -> str:
 
 def _with_checkpoint(
     asker: _Asker,
-    draft: Draft,
+    draft: EntryDraft,
     links: tuple[str, ...],
     file: Path | None,
     fetch: bool | None,
     folder: Path,
-) -> tuple[Draft, Path | None]:
+) -> tuple[EntryDraft, Path | None]:
     """The draft with its checkpoint, and the file if it is at hand."""
-    from harness.maintenance import fetch as fetch_link
+    from harness.maintenance import fetch_link as fetch_link
     from harness.maintenance import file_facts
 
     if not links and not asker.silent:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json
 
 
@@ -35,9 +35,9 @@ def command(full: bool, registries: tuple[Path, ...], as_json: bool) -> None:
     if full:
         from dataclasses import asdict
 
-        from harness.maintenance import recompute
+        from harness.maintenance import recompute_models
 
-        facts["models"] = [asdict(model) for model in recompute(registry)]
+        facts["models"] = [asdict(model) for model in recompute_models(registry)]
     if as_json:
         print_json(facts)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, print_rich, progress
 
@@ -30,13 +30,13 @@ def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_js
     a dead link. The answers are kept in reports/links.json, where the site and `bench check`
     read them. Exit code: 0 fine, 4 a link is dead or the host did not answer.
     """
-    from harness.maintenance import Manners, probe
+    from harness.maintenance import RateLimits, probe_links
     from harness.results import addresses, entries_with, save_links
 
     registry = options.load_registry(registries)
     wanted = addresses(registry if paper is None else _only(registry, paper))
     with progress() as bars:
-        found = probe(wanted, Manners(read_timeout_s=timeout), bars)
+        found = probe_links(wanted, RateLimits(read_timeout_s=timeout), bars)
     save_links(found)
     if as_json:
         from dataclasses import asdict

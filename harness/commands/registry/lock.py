@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import options
+from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, print_rich
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.maintenance import Locked
+    from harness.maintenance import PinState
 
 
 @click.command("lock", epilog="Example:  bench registry lock acdc-resnet50-90")
@@ -29,11 +29,11 @@ def command(entry_ids: tuple[str, ...], registries: tuple[Path, ...], as_json: b
     from the record that lies beside the stored file. Stored files are read again: one that changed
     since is named. Without an ID: all entries. Exit code: 0 fine, 4 a file or a pin does not hold.
     """
-    from harness.maintenance import lock
+    from harness.maintenance import pin_checkpoint
 
     registry = options.load_registry(registries)
     chosen = [registry.get(name) for name in entry_ids] or list(registry.entries.values())
-    rows = [lock(entry) for entry in chosen if entry.checkpoint is not None]
+    rows = [pin_checkpoint(entry) for entry in chosen if entry.checkpoint is not None]
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
@@ -43,7 +43,7 @@ def command(entry_ids: tuple[str, ...], registries: tuple[Path, ...], as_json: b
     raise SystemExit(0 if all(row.ok for row in rows) else CANNOT_CHECK)
 
 
-def _table(rows: list[Locked]) -> Table:
+def _table(rows: list[PinState]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -56,9 +56,9 @@ def _table(rows: list[Locked]) -> Table:
     return table
 
 
-def _summary(rows: list[Locked]) -> str:
+def _summary(rows: list[PinState]) -> str:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.state] = counts.get(row.state, 0) + 1
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"{len(rows)} checkpoints: {told}" if rows else "no checkpoint is published there"
+    counted = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{len(rows)} checkpoints: {counted}" if rows else "no checkpoint is published there"

@@ -29,7 +29,7 @@ class Point:
     doubt: str  # why it is no full number: "" = it is one
 
 
-def points(
+def plot_points(
     results: Iterable[Result],
     axis: Axis,
     latencies: Mapping[str, LatencyRecord] | None = None,

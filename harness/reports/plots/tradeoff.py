@@ -49,7 +49,7 @@ MARK_PX = 8  # half the width that labels keep free around a mark
 DPI = 150
 
 
-def draw(found: Sequence[Point], axis: Axis, title: str, note: str, target: Path) -> Path:
+def draw_tradeoff(found: Sequence[Point], axis: Axis, title: str, note: str, target: Path) -> Path:
     """Draw `found` into `target` (.png or .svg, the same bytes every time); the path.
 
     note: one line under the picture. Raises MetricError without points, ProtocolError for another
@@ -129,10 +129,10 @@ def _marks(axes: Axes, found: Sequence[Point], colours: dict[str, str]) -> None:
         )
 
 
-def _front(axes: Axes, held: Sequence[Point]) -> None:
-    if not held:
+def _front(axes: Axes, marked: Sequence[Point]) -> None:
+    if not marked:
         return
-    costs, scores = [p.cost for p in held], [p.top1_pct for p in held]
+    costs, scores = [p.cost for p in marked], [p.top1_pct for p in marked]
     axes.step(costs, scores, where="post", color=FRONT, linewidth=1, linestyle="--", zorder=1)
     axes.scatter(
         costs, scores, s=130, facecolors="none", edgecolors=FRONT, linewidths=0.8, zorder=2
@@ -167,15 +167,15 @@ def _label(
 ) -> None:
     """One label per entry, at what was measured here if anything was."""
     chosen = {p.entry: p for p in sorted(found, key=lambda p: p.kind != "published")}
-    held = [chosen[entry] for entry in names]
+    marked = [chosen[entry] for entry in names]
     texts = [
         figure.text(0, 0, names[p.entry], fontsize=7.5, color=colours[p.method], zorder=4)
-        for p in held
+        for p in marked
     ]
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in texts]
     at = axes.transData.transform
-    anchors = [tuple(at((p.cost, p.top1_pct))) for p in held]
+    anchors = [tuple(at((p.cost, p.top1_pct))) for p in marked]
     marks = [tuple(at((p.cost, p.top1_pct))) for p in found]
     taken = [Box(x - MARK_PX, y - MARK_PX, x + MARK_PX, y + MARK_PX) for x, y in marks]
     taken += _line(axes, best(found))
@@ -191,9 +191,9 @@ def _label(
             axes.plot(*zip(*ends, strict=True), color="#999999", linewidth=0.5, zorder=1)
 
 
-def _line(axes: Axes, held: Sequence[Point]) -> list[Box]:
+def _line(axes: Axes, marked: Sequence[Point]) -> list[Box]:
     """Where the front's steps run, as thin boxes in pixels."""
-    corners = [tuple(axes.transData.transform((p.cost, p.top1_pct))) for p in held]
+    corners = [tuple(axes.transData.transform((p.cost, p.top1_pct))) for p in marked]
     boxes = []
     for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
         boxes += [Box(x0, y0 - 1, x1, y0 + 1), Box(x1 - 1, y0, x1 + 1, y1)]
@@ -209,8 +209,8 @@ def _key(
     for i, (entry, number) in enumerate(names.items()):
         p = measured[entry]
         star = "*" if p.doubt else ""
-        told = f"{number}  {entry}  {p.top1_pct:.2f}{star}"
-        figure.text(0.695, 0.93 - i * step, told, fontsize=6.5, color=colours[p.method], va="top")
+        label = f"{number}  {entry}  {p.top1_pct:.2f}{star}"
+        figure.text(0.695, 0.93 - i * step, label, fontsize=6.5, color=colours[p.method], va="top")
 
 
 def _legend(axes: Axes, found: Sequence[Point]) -> None:

@@ -11,6 +11,6 @@ publish.py     write beside, then swap
 build.py       all pages
 """
 
-from harness.reports.site.build import Built, build
+from harness.reports.site.build import Built, build_site
 
-__all__ = ["Built", "build"]
+__all__ = ["Built", "build_site"]

@@ -13,9 +13,9 @@ from harness import paths
 from harness.registry import Registry
 from harness.reports.claims import Claims, count_claims
 from harness.reports.site import pages, vega
-from harness.reports.site.layers import HEIGHT, WIDTH
+from harness.reports.site.chart_points import AXES, chart_points, first_axis
+from harness.reports.site.layer_bars import HEIGHT, WIDTH
 from harness.reports.site.lines import COLUMNS, Board, boards
-from harness.reports.site.points import AXES, first_axis, points
 from harness.reports.site.publish import replacing
 from harness.reports.table.leaderboard import leaderboard
 from harness.reports.table.rows import Row, row
@@ -51,7 +51,7 @@ class _Material:
     claims: Claims
 
 
-def build(registry: Registry, out: Path) -> Built:
+def build_site(registry: Registry, out: Path) -> Built:
     """Write the site into `out`, whole or not at all.
 
     Raises ProtocolError if `out` holds anything that this program did not write.
@@ -137,7 +137,9 @@ class _Site:
         entries = registry.entries
         timed = newest()
         charts = {
-            board.key: points(board.rows, [entries[line.entry] for line in board.unmeasured], timed)
+            board.key: chart_points(
+                board.rows, [entries[line.entry] for line in board.unmeasured], timed
+            )
             for board in self.boards
         }
         for point in (point for chart in charts.values() for point in chart):

@@ -17,7 +17,7 @@ class Command:
     """One line for a shell, and what it does."""
 
     line: str
-    told: str
+    purpose: str
 
 
 def of_entry(entry: Entry) -> list[Command]:
@@ -29,8 +29,8 @@ def of_entry(entry: Entry) -> list[Command]:
             Command(f"bench reproduce {entry.id} --from FILE", "the same, with a file of your own"),
         ]
     if entry.recipe:
-        told = "retrain by the recipe; first see what it would cost: --dry-run"
-        lines.append(Command(f"bench reproduce {entry.id} --mode train --seeds 3", told))
+        purpose = "retrain by the recipe; first see what it would cost: --dry-run"
+        lines.append(Command(f"bench reproduce {entry.id} --mode train --seeds 3", purpose))
     lines.append(Command(f"bench show {entry.id}", "everything on record, in the terminal"))
     return lines
 

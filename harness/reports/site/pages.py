@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from harness.registry import Entry, Paper, Registry
 from harness.reports.claims import Claims
 from harness.reports.site.commands import Command, of_entry, of_result
-from harness.reports.site.layers import LayerPlot, layer_plot
+from harness.reports.site.layer_bars import LayerPlot, layer_plot
 from harness.reports.site.lines import Line, measured_line, unmeasured_lines
 from harness.reports.site.words import NOT_MEASURED, dataset_title, method_text, tone
 from harness.reports.table.cells import MISSING
@@ -44,7 +44,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class MeasuredResult:
     """One result in full."""
 
     result: Result
@@ -85,7 +85,7 @@ class EntryPage:
     method_text: str
     settings: dict[str, object]
     published: tuple[Judged, ...]  # only if nothing was measured
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[MeasuredResult, ...]
     history: tuple[Past, ...]
     commands: tuple[Command, ...]
     sources: tuple[Source, ...]
@@ -180,7 +180,7 @@ def _published(entry: Entry) -> tuple[Judged, ...]:
     )
 
 
-def _measurement(result: Result, registry: Registry) -> Measurement:
+def _measurement(result: Result, registry: Registry) -> MeasuredResult:
     judged = tuple(
         Judged(
             metric=name,
@@ -194,7 +194,7 @@ def _measurement(result: Result, registry: Registry) -> Measurement:
         )
         for name, comparison in result.metrics.items()
     )
-    return Measurement(
+    return MeasuredResult(
         result=result,
         tone=tone(result.verdict.status),
         note=note(result),
@@ -264,8 +264,8 @@ def source(address: str, links: Mapping[str, Link]) -> Source:
     """An address and what its last check said; files of the project need none."""
     kind = address.partition(":")[0]
     if kind in ("data", "shipped"):
-        told = "comes with the project" if kind == "shipped" else "below the data root"
-        return Source(address, told, "plain", "")
+        where = "comes with the project" if kind == "shipped" else "below the data root"
+        return Source(address, where, "plain", "")
     answer = links.get(address)
     if answer is None:
         return Source(address, "never probed", "none", "ask: bench registry links")

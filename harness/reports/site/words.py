@@ -50,5 +50,5 @@ def dataset_title(name: str) -> str:
 
 def method_text(name: str, registry: Registry) -> str:
     """What a method does, in a sentence; "" for a user's own."""
-    told = _METHODS.get(name) or registry.external_methods.get(name, "")
-    return told[:1].upper() + told[1:] + ("." if told and not told.endswith(".") else "")
+    text = _METHODS.get(name) or registry.external_methods.get(name, "")
+    return text[:1].upper() + text[1:] + ("." if text and not text.endswith(".") else "")

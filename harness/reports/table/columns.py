@@ -179,7 +179,7 @@ EXTRA = (  # on request only; the data set also where there are several
 BY_KEY = {column.key: column for column in (*DEFAULT, *EXTRA)}
 
 
-def chosen(keys: Iterable[str]) -> tuple[Column, ...]:
+def chosen_columns(keys: Iterable[str]) -> tuple[Column, ...]:
     """The columns called `keys` in that order, the entry always first. Raises KeyError."""
     names = dict.fromkeys(keys)
     return (ENTRY, *(BY_KEY[name] for name in names if name != ENTRY.key))

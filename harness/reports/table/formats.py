@@ -15,7 +15,9 @@ INDENT = "└ "  # in front of a baseline that stands below the rows it belongs 
 STYLES = ("rich", "markdown", "latex", "csv", "json", "html")
 
 
-def render(rows: Sequence[Row], style: str, columns: Sequence[Column] | None = None) -> str:
+def render_leaderboard(
+    rows: Sequence[Row], style: str, columns: Sequence[Column] | None = None
+) -> str:
     """`rows` in the given style, but for "rich"; csv and json carry unrounded numbers.
 
     columns: what to show (default: what says something about `rows`; csv and json: all fields).
@@ -24,16 +26,16 @@ def render(rows: Sequence[Row], style: str, columns: Sequence[Column] | None = N
 
 
 def _markdown(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
-    held = columns or shown_columns(rows)
+    columns = columns or shown_columns(rows)
     numbered = marks(rows)
-    lines = [[c.head for c in held], ["---:" if c.right else "---" for c in held]]
+    lines = [[c.head for c in columns], ["---:" if c.right else "---" for c in columns]]
     for r in rows:
         name = (INDENT if r.is_baseline else "") + r.entry
         mark = f" {numbered[r.note]}" if r.note else ""
-        lines.append([name + mark, *(_in_markdown(c.text(r)) for c in held[1:])])
+        lines.append([name + mark, *(_in_markdown(c.text(r)) for c in columns[1:])])
     table = ["| " + " | ".join(cells) + " |" for cells in lines]
     notes = [f"\n{mark} {note}" for note, mark in numbered.items()]
-    return "\n".join([*table, "", legend(held), *notes])
+    return "\n".join([*table, "", legend(columns), *notes])
 
 
 def _in_markdown(text: str) -> str:
@@ -76,15 +78,15 @@ def latex_text(text: str) -> str:
 
 def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
     """A booktabs tabular, its legend and its notes below."""
-    held = columns or shown_columns(rows)
+    columns = columns or shown_columns(rows)
     numbered = marks(rows)
-    head = " & ".join(latex_text(c.head) for c in held) + r" \\"
+    head = " & ".join(latex_text(c.head) for c in columns) + r" \\"
     needs = "booktabs,xcolor" if any(r.outdated for r in rows) else "booktabs"
     body = []
     for r in rows:
         name = (r"\quad " if r.is_baseline else "") + latex_text(r.entry)
         mark = rf"\textsuperscript{{{numbered[r.note].strip('[]')}}}" if r.note else ""
-        cells = [name + mark, *(latex_text(c.text(r)) for c in held[1:])]
+        cells = [name + mark, *(latex_text(c.text(r)) for c in columns[1:])]
         if r.outdated:
             cells = [rf"\textcolor{{gray}}{{{cell}}}" for cell in cells]
         body.append(" & ".join(cells) + r" \\")
@@ -92,7 +94,7 @@ def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
         rf"\textsuperscript{{{mark.strip('[]')}}}~{latex_text(note)}\par"
         for note, mark in numbered.items()
     ]
-    spec = "".join("r" if c.right else "l" for c in held)
+    spec = "".join("r" if c.right else "l" for c in columns)
     return "\n".join(
         [
             rf"% \usepackage{{{needs}}}",
@@ -104,7 +106,7 @@ def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             r"\par\medskip",
-            rf"{{\footnotesize {latex_text(legend(held))}\par",
+            rf"{{\footnotesize {latex_text(legend(columns))}\par",
             *notes,
             "}",
         ]
@@ -137,23 +139,23 @@ def _html(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
     """One accessible table to paste into a page: caption, scopes, a class for old protocols."""
     from html import escape
 
-    held = columns or shown_columns(rows)
+    columns = columns or shown_columns(rows)
     numbered = marks(rows)
-    heads = "".join(f'<th scope="col"{_right(c)}>{escape(c.head)}</th>' for c in held)
+    heads = "".join(f'<th scope="col"{_right(c)}>{escape(c.head)}</th>' for c in columns)
     body = []
     for r in rows:
         kinds = [n for n, on in (("outdated", r.outdated), ("baseline", r.is_baseline)) if on]
         kind = f' class="{" ".join(kinds)}"' if kinds else ""
         kind += ' style="color:gray"' if r.outdated else ""  # wherever it is pasted
         mark = f" <sup>{numbered[r.note]}</sup>" if r.note else ""
-        cells = "".join(f"<td{_right(c)}>{escape(c.text(r))}</td>" for c in held[1:])
+        cells = "".join(f"<td{_right(c)}>{escape(c.text(r))}</td>" for c in columns[1:])
         body.append(f'<tr{kind}><th scope="row">{escape(r.entry)}{mark}</th>{cells}</tr>')
     notes = "".join(
         f"<p><small>{mark} {escape(note)}</small></p>\n" for note, mark in numbered.items()
     )
     lines = "\n".join(body)
     return (
-        f"<table>\n<caption>{escape(legend(held))}</caption>\n<thead><tr>{heads}</tr></thead>\n"
+        f"<table>\n<caption>{escape(legend(columns))}</caption>\n<thead><tr>{heads}</tr></thead>\n"
         f"<tbody>\n{lines}\n</tbody>\n</table>\n{notes}"
     ).rstrip("\n")
 

@@ -91,8 +91,8 @@ def _in_context(row: Row, registry: Registry) -> Row:
         return row
     note = row.note
     if evaluation is not None and outdated:
-        told = f"measured by {row.protocol} v{row.protocol_version}; now v{evaluation.version}"
-        note = f"{note}; {told}" if note else told
+        old = f"measured by {row.protocol} v{row.protocol_version}; now v{evaluation.version}"
+        note = f"{note}; {old}" if note else old
     return replace(row, outdated=outdated, baseline=baseline, note=note)
 
 

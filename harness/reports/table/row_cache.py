@@ -31,21 +31,21 @@ def stored_rows(folder: Path | None = None) -> list[Row]:
     base = folder or paths.results_folder()
     cache = paths.cache_folder() / "rows.json"
     known = _read(cache)
-    held: dict[str, list[Any]] = {}
+    cached: dict[str, list[Any]] = {}
     found: list[Row] = []
     fresh = 0
     for name, stamp in _listing(base):
-        kept = known.get(name)
-        if kept is not None and kept[0] == stamp:
-            found.append(Row(*kept[1]))
-            held[name] = kept
+        before = known.get(name)
+        if before is not None and before[0] == stamp:
+            found.append(Row(*before[1]))
+            cached[name] = before
             continue
         made = row(load(base / name, layers=False))
         found.append(made)
-        held[name] = [stamp, _values(made)]
+        cached[name] = [stamp, _values(made)]
         fresh += 1
     if fresh > WORTH_KEEPING:
-        _write(cache, held)
+        _write(cache, cached)
     return found
 
 
@@ -79,15 +79,15 @@ def _code() -> str:
 
 def _read(cache: Path) -> dict[str, list[Any]]:
     try:
-        code, held = json.loads(cache.read_bytes())
+        code, cached = json.loads(cache.read_bytes())
     except (OSError, ValueError, TypeError):
         return {}
-    return held if code == _code() else {}
+    return cached if code == _code() else {}
 
 
-def _write(cache: Path, held: dict[str, list[Any]]) -> None:
+def _write(cache: Path, cached: dict[str, list[Any]]) -> None:
     part = cache.with_name(f".{cache.name}.{os.getpid()}.part")
     with suppress(OSError):  # a home that cannot be written to costs time, nothing else
         cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps([_code(), held], separators=(",", ":")))
+        part.write_text(json.dumps([_code(), cached], separators=(",", ":")))
         part.replace(cache)

@@ -24,18 +24,20 @@ DETAIL = 3  # from this priority on, a column folds before an id does
 SHORTEST_TEXT = 12  # "contradicted", the longest word of a verdict
 
 
-def screen(rows: Sequence[Row], width: int, columns: Sequence[Column] | None = None) -> Segments:
+def leaderboard_screen(
+    rows: Sequence[Row], width: int, columns: Sequence[Column] | None = None
+) -> Segments:
     """The table for a terminal of `width` columns, with its legend and notes."""
     from rich.segment import Segment, Segments
     from rich.style import Style
 
-    held = tuple(columns or shown_columns(rows))
+    columns = tuple(columns or shown_columns(rows))
     numbered = marks(rows)
-    texts = {c.key: [c.text(r) for r in rows] for c in held}
-    layout = _fit(rows, held, texts, width, numbered)
+    texts = {c.key: [c.text(r) for r in rows] for c in columns}
+    layout = _fit(rows, columns, texts, width, numbered)
     known: dict[str, Style | None] = {"": None}
     parts: list[Segment] = []
-    for text, name in _lines(rows, layout, texts, numbered, legend(held)):
+    for text, name in _lines(rows, layout, texts, numbered, legend(columns)):
         if name not in known:
             known[name] = Style.parse(name)
         parts.append(Segment(text, known[name]))
@@ -43,7 +45,7 @@ def screen(rows: Sequence[Row], width: int, columns: Sequence[Column] | None = N
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _FittedColumns:
     """Where the cells of a row go. Stacked: the entry on a line of its own, the others under it."""
 
     beside: tuple[Column, ...]  # the columns of one line
@@ -55,13 +57,13 @@ class _Layout:
 
 def _fit(
     rows: Sequence[Row],
-    held: Sequence[Column],
+    columns: Sequence[Column],
     texts: Mapping[str, Sequence[str]],
     width: int,
     numbered: Mapping[str, str],
-) -> _Layout:
+) -> _FittedColumns:
     """As many columns beside each other as fit; the least important ones fold first."""
-    natural = {c.key: max(map(len, [c.head, *texts[c.key]])) for c in held}
+    natural = {c.key: max(map(len, [c.head, *texts[c.key]])) for c in columns}
     natural[ENTRY.key] = max(
         [len(ENTRY.head), *(len(_indent(r) + r.entry + _mark(r, numbered)) for r in rows)]
     )
@@ -74,10 +76,10 @@ def _fit(
         widths = [natural[c.key] if whole else least(c) for c in columns]
         return sum(widths) + GAP * (len(columns) - 1)
 
-    core = [c for c in held if c.priority == 0]
+    core = [c for c in columns if c.priority == 0]
     stacked = needed(core) > width
     room = width - GAP if stacked else width
-    candidates = [c for c in held if c is not ENTRY or not stacked]
+    candidates = [c for c in columns if c is not ENTRY or not stacked]
     by_importance = sorted(candidates, key=lambda c: c.priority)
     while by_importance and (
         needed(by_importance) > room
@@ -92,12 +94,12 @@ def _fit(
         widths[column.key] += given
         spare -= given
     below = tuple(c for c in candidates if c not in beside)
-    return _Layout(beside, tuple(widths[c.key] for c in beside), below, stacked, width)
+    return _FittedColumns(beside, tuple(widths[c.key] for c in beside), below, stacked, width)
 
 
 def _lines(
     rows: Sequence[Row],
-    layout: _Layout,
+    layout: _FittedColumns,
     texts: Mapping[str, Sequence[str]],
     numbered: Mapping[str, str],
     explained: str,
@@ -129,7 +131,7 @@ def _wrapped(text: str, width: int) -> list[str]:
     return [text] if len(text) <= width else textwrap.wrap(text, width)
 
 
-def _grid(cells: Sequence[Sequence[str]], layout: _Layout) -> Iterator[tuple[str, bool]]:
+def _grid(cells: Sequence[Sequence[str]], layout: _FittedColumns) -> Iterator[tuple[str, bool]]:
     """(text, whether it is the verdict's) of one row, line by line."""
     margin = " " * GAP if layout.stacked else ""
     last = len(cells) - 1
@@ -174,12 +176,12 @@ def _mark(r: Row, numbered: Mapping[str, str]) -> str:
 def _below(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
     """What folded (head, text), as one paragraph under the row; dashes are left out."""
     # A fact stays in one piece where it can: only the separators may break.
-    told = [f"{head} {text}".replace(" ", "\0") for head, text in facts if text != MISSING]
-    if not told:
+    shown = [f"{head} {text}".replace(" ", "\0") for head, text in facts if text != MISSING]
+    if not shown:
         return []
     indent = "  "
     lines = textwrap.wrap(
-        " · ".join(told),
+        " · ".join(shown),
         width,
         initial_indent=indent,
         subsequent_indent=indent,

@@ -31,7 +31,7 @@ AXES = (
 )
 
 
-def points(
+def chart_points(
     rows: Sequence[Row],
     unmeasured: Sequence[Entry],
     latencies: Mapping[str, LatencyRecord] | None = None,

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def show_timings(record: LatencyRecord) -> None:
     """Print what was timed, the table, and what was left out."""
-    from harness.reports import MEBIBYTE, legend, rich_table, rows, where
+    from harness.reports import MEBIBYTE, machine_in_words, timing_legend, timing_rows, timing_table
 
     screen = console()
-    click.echo(f"{record.entry}: {where(record)}")
+    click.echo(f"{record.entry}: {machine_in_words(record)}")
     for network in record.networks:
         dense, packed = network.dense_bytes / MEBIBYTE, network.packed_bytes / MEBIBYTE
         click.echo(
@@ -25,8 +25,8 @@ def show_timings(record: LatencyRecord) -> None:
             f"{network.macs_effective / 1e6:,.1f} of {network.macs_dense / 1e6:,.1f} M MACs, "
             f"{dense:.1f} MiB ({packed:.1f} packed); {network.weights}"
         )
-    screen.print(rich_table(rows([record]), screen.width))
+    screen.print(timing_table(timing_rows([record]), screen.width))
     reasons = (f"{x.network} on {x.backend}: {x.reason}" for x in record.skipped)
     for reason in dict.fromkeys(reasons):
         click.echo(f"not timed: {reason}")
-    click.echo(legend([record]))
+    click.echo(timing_legend([record]))

@@ -112,9 +112,9 @@ def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> No
     """Raises UsageError, with the nearest known values, for a filter that no entry can pass."""
     from difflib import get_close_matches
 
-    held = list(entries)
+    all_entries = list(entries)
     for name, value in wanted.items():
-        known = dict.fromkeys(str(getattr(entry, name)) for entry in held)
+        known = dict.fromkeys(str(getattr(entry, name)) for entry in all_entries)
         if value is not None and value not in known:
             near = get_close_matches(value, known, n=3) or sorted(known)[:12]
             raise click.UsageError(f"--{name} {value!r} has no entry; nearest: {', '.join(near)}")

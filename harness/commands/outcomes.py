@@ -47,10 +47,10 @@ def print_results(results: Sequence[Result]) -> None:
         print_rich(verdict_blocks(results))
     for result in results:
         if result.fast is not None:
-            click.echo(f"{result.entry}  {fast_told(result.fast)}")
+            click.echo(f"{result.entry}  {fast_sentence(result.fast)}")
 
 
-def fast_told(fast: FastMeasurement) -> str:
+def fast_sentence(fast: FastMeasurement) -> str:
     """A fast measurement in one line."""
     ways = [fast.dtype, fast.memory_format, *(["compiled"] if fast.compiled else [])]
     return (
