@@ -15,9 +15,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from harness.results.result_files import files, unreadable
+
+if TYPE_CHECKING:
+    from harness.results.verdict import Comparison
 
 NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
@@ -33,6 +36,13 @@ class Stored(Protocol):
     def smoke(self) -> str: ...
     @property
     def result_id(self) -> str: ...
+
+
+class Judged(Stored, Protocol):
+    """What decides, and what was found of every figure."""
+
+    @property
+    def metrics(self) -> Mapping[str, Comparison]: ...
 
 
 R = TypeVar("R", bound=Stored)

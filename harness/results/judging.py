@@ -79,13 +79,15 @@ def _accuracy(name: str, published: Published, measured: Measured) -> Comparison
     if measured.smoke or value is None:
         return verdict.not_judged(published, value, "smoke", measured.smoke or "not measured")
     if measured.per_seed_pct and name in measured.per_seed_pct:
-        return _retrained(published, measured.per_seed_pct[name], measured)
+        return _retrained(name, published, measured.per_seed_pct[name], measured)
     return verdict.judge_accuracy(published, value, measured.n_total, measured.approximate_images)
 
 
-def _retrained(published: Published, seeds: Sequence[float], measured: Measured) -> Comparison:
+def _retrained(
+    name: str, published: Published, seeds: Sequence[float], measured: Measured
+) -> Comparison:
     if measured.assumed:
-        return verdict.judge_reached(published, seeds, measured.assumed)
+        return verdict.judge_reached(name, published, seeds, measured.assumed)
     return verdict.judge_retrained(published, seeds)
 
 
@@ -120,7 +122,7 @@ def _figure(name: str, published: Published, measured: Measured) -> Comparison:
     if measured.smoke and (seeds or measured.cost.spread):  # depends on images or on training
         return verdict.not_judged(published, value, "smoke", measured.smoke)
     if seeds:
-        return _retrained(published, seeds, measured)
+        return _retrained(name, published, seeds, measured)
     return verdict.judge_count(published, value)
 
 

@@ -5,7 +5,7 @@ Statuses, from best to worst:
   match                          within 0.10 points
   near                           within 0.30 points
   consistent                     retrained: the means agree within two standard errors
-  reached                        retrained by a protocol that is partly ours: likewise
+  reached                        retrained by a protocol that is partly ours: likewise, or better
   reported                       nothing was published to compare with
   smoke                          subset or stand-in data: a number, never a judgement
   cannot check                   something needed is missing
@@ -50,7 +50,8 @@ NEAR_PP = 0.30
 STD_FLOOR_PP = 0.20  # s is floored here: few seeds underestimate the spread
 CLAIM_SHARE = 0.5  # fewer than this share of the claimed zeros contradicts the claim
 
-ACCURACY = ("top1_pct", "top1_error_pct", "top3_pct", "top5_pct")
+# +1: larger is better, -1: smaller is; of all others (a density, say) neither is.
+GOOD_SIDE = {"top1_pct": 1, "top3_pct": 1, "top5_pct": 1, "top1_error_pct": -1, "loss": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def judge_retrained(published: Published, measured: Sequence[float]) -> Comparis
     """Compare the mean over seeds with the printed mean: consistent if |Δ| <= 2 standard errors.
 
     Standard deviations use ddof = 1 and are floored at 0.2 pp; an unknown number of published runs
-    counts as one.
+    counts as one. The reason says which spread was taken for the printed number.
     """
     mean = math.fsum(measured) / len(measured)
     limit = _two_standard_errors(published, measured, STD_FLOOR_PP)
@@ -113,30 +114,43 @@ def judge_retrained(published: Published, measured: Sequence[float]) -> Comparis
     agrees = _within(delta, limit)
     status = "consistent" if agrees else "inconsistent"
     sign = "<=" if agrees else ">"
-    seeds = f"n={len(measured)} seeds"
+    seeds = f"n={len(measured)} seeds; {_spread_said(published, STD_FLOOR_PP)}"
     reason = f"|Δ| = {delta:.2f} pp {sign} 2 standard errors = {limit:.2f} pp ({seeds})"
     return _compared(published, mean, limit, status, reason)
 
 
-def judge_reached(published: Published, measured: Sequence[float], assumed: str) -> Comparison:
+def judge_reached(
+    metric: str, published: Published, measured: Sequence[float], assumed: str
+) -> Comparison:
     """Compare the mean over seeds with the printed one, where parts of the protocol are ours.
 
-    Reached if |Δ| <= 2 standard errors + half a printed digit; a bound counts only on its own side.
-    The spread that a source does not print is the row's `assumed_std`, else 0.2 pp; our own is
-    floored at it. assumed: which parts are ours. The reason says what the test could resolve.
+    Reached if |Δ| <= 2 standard errors + half a printed digit, or if the mean is better than
+    printed; a bound counts only on its own side. The spread that a source does not print is the
+    row's `assumed_std`, else 0.2 pp; our own is floored at it. assumed: which parts are ours. The
+    reason says what the test could resolve.
     """
     mean = math.fsum(measured) / len(measured)
     floor = float(published.assumed_std or STD_FLOOR_PP)
     limit = _two_standard_errors(published, measured, floor) + published.half_unit
     delta = mean - published.value
     apart = {"at least": -delta, "at most": delta}.get(published.bound or "", abs(delta))
-    status = "reached" if _within(apart, limit) else "not reached"
+    better = better_than_printed(metric, published.bound, delta)
+    status = "reached" if better or _within(apart, limit) else "not reached"
     wanted = f"{published.bound} {published.text}: " if published.bound else ""
+    said = "better than printed: " if better and apart > limit else wanted
     reason = (
-        f"{wanted}Δ = {delta:+.2f}, resolved from {limit:.2f} on (n={len(measured)} seeds; "
-        f"{_spread_told(published, floor)}); assumed: {assumed}"
+        f"{said}Δ = {delta:+.2f}, resolved from {limit:.2f} on (n={len(measured)} seeds; "
+        f"{_spread_said(published, floor)}); assumed: {assumed}"
     )
     return _compared(published, mean, limit, status, reason)
+
+
+def better_than_printed(metric: str, bound: str | None, delta: float) -> bool:
+    """Whether `delta`, measured minus published, is on the good side of a printed number.
+
+    False for metrics of which neither side is the good one, and for a number printed as a bound.
+    """
+    return bound is None and delta * GOOD_SIDE.get(metric, 0) > 0
 
 
 def _two_standard_errors(published: Published, measured: Sequence[float], floor: float) -> float:
@@ -147,7 +161,7 @@ def _two_standard_errors(published: Published, measured: Sequence[float], floor:
     return 2.0 * math.sqrt(s_published**2 / (published.n_runs or 1) + max(spread, floor) ** 2 / n)
 
 
-def _spread_told(published: Published, floor: float) -> str:
+def _spread_said(published: Published, floor: float) -> str:
     """What the source says of its spread, and what was taken where it says nothing."""
     if published.std is not None and published.n_runs is not None:
         return f"printed ±{published.std} of {published.n_runs} runs"

@@ -158,8 +158,8 @@ def test_a_larger_distance_never_gets_a_better_status(a: float, b: float, images
     assert order(first) <= order(second)
 
 
-def reached(row: Published, measured: list[float]) -> Comparison:
-    return verdict.judge_reached(row, measured, "length, runs")
+def reached(row: Published, measured: list[float], metric: str = "top1_error_pct") -> Comparison:
+    return verdict.judge_reached(metric, row, measured, "length, runs")
 
 
 def test_a_protocol_that_is_partly_ours_is_reached_or_not_and_contradicts_nobody() -> None:
@@ -203,7 +203,34 @@ def test_our_own_larger_spread_counts_when_seeds_scatter_more_than_assumed() -> 
 )
 def test_a_bound_counts_on_its_own_side_only(bound: str, gain: float, status: str) -> None:
     row = published("0.3", bound=bound, assumed_std="0.1")
-    assert reached(row, [gain]).status == status
+    assert reached(row, [gain], "gain_over_dense_pp").status == status
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "measured", "status"),
+    [
+        ("top1_error_pct", "1.7", 1.0, "reached"),  # fewer errors than printed
+        ("top1_error_pct", "1.7", 2.4, "not reached"),
+        ("top1_pct", "98.3", 99.0, "reached"),
+        ("top1_pct", "98.3", 97.6, "not reached"),
+        ("loss", "1.7", 1.0, "reached"),
+        ("activations_pct", "38", 30.0, "not reached"),  # neither side of a share is the good one
+        ("density_pct.fc1", "8", 10.0, "not reached"),
+    ],
+)
+def test_a_result_that_is_better_than_printed_is_reached(
+    metric: str, text: str, measured: float, status: str
+) -> None:
+    found = reached(published(text), [measured], metric)
+    assert found.status == status
+    assert found.reason.startswith("better than printed: ") == (status == "reached")
+
+
+def test_a_retrained_number_says_which_spread_was_taken() -> None:
+    silent = verdict.judge_retrained(published("75.03"), [75.0, 75.1]).reason
+    assert "no ± printed, ±0.2 of one run assumed" in silent
+    told = verdict.judge_retrained(published("75.03", std="0.30", n_runs=3), [75.0]).reason
+    assert "printed ±0.30 of 3 runs" in told
 
 
 @pytest.mark.parametrize("facts", [{"bound": "about"}, {"assumed_std": "small"}])
