@@ -131,9 +131,13 @@ def _activations(cost: Cost) -> list[str]:
 
 def _left_out(cost: Cost) -> list[str]:
     """What the counts above do not cover."""
-    lines = [
+    from harness.profile import abbreviated
+
+    lines = _dead_and_near(cost)
+    lines += [
         f"outside             {row.kind}: {row.params:,} parameters, "
-        f"{100 * row.params / cost.params:.2f} %" + (f" ({_some(row.names)})" if row.names else "")
+        f"{100 * row.params / cost.params:.2f} %"
+        + (f" ({abbreviated(row.names)})" if row.names else "")
         for row in cost.outside
     ]
     changed = [row for row in cost.layers if row.nnz_stored is not None]
@@ -145,12 +149,26 @@ def _left_out(cost: Cost) -> list[str]:
         )
     for reason in dict.fromkeys(row.uncounted for row in cost.layers if row.uncounted):
         names = tuple(row.name for row in cost.layers if row.uncounted == reason)
-        lines.append(f"without MACs        {_some(names)}: {reason}")
+        lines.append(f"without MACs        {abbreviated(names)}: {reason}")
     if cost.unsupported:
         lines.append(f"not counted         {', '.join(cost.unsupported)}: MACs may be too low")
     return lines
 
 
-def _some(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+def _dead_and_near(cost: Cost) -> list[str]:
+    """Whole filters without a weight, and weights that only look like zeros."""
+    from harness.profile import abbreviated
+
+    lines = []
+    if cost.dead_filters:
+        named = [f"{row.name}: {row.dead_filters:,}" for row in cost.layers if row.dead_filters]
+        lines.append(
+            f"dead filters        {cost.dead_filters:,} without any weight ({abbreviated(named)})"
+        )
+    if cost.near_zero:
+        looks = 100.0 * (1.0 - (cost.nnz - cost.near_zero) / cost.total)
+        lines.append(
+            f"near zero           {cost.near_zero:,} weights below 1e-6 that are not zero: "
+            f"{looks:.4f} % look sparse"
+        )
+    return lines

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.profile import notes_of
 from harness.registry import (
     EVALUATION_BATCH,
     LOCAL,
@@ -32,9 +33,6 @@ from harness.system import provenance
 if TYPE_CHECKING:
     from harness.checkpoints import Obtained
     from harness.data import EvaluationBatches
-
-
-NAMED_LAYERS = 4  # in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +96,8 @@ def make_result(
         versions=provenance.versions(),
         hardware=provenance.hardware(device),
         code=provenance.code_version(),
-        notes=(*procedure.notes, *_emptied(measured.cost.collapsed)),
+        notes=(*procedure.notes, *notes_of(measured.cost)),
     )
-
-
-def _emptied(layers: tuple[str, ...]) -> tuple[str, ...]:
-    """A sentence about layers without any weight left, which explain accuracies at chance."""
-    if not layers:
-        return ()
-    more = f" and {len(layers) - NAMED_LAYERS} more" if len(layers) > NAMED_LAYERS else ""
-    return (f"no weight left in {', '.join(layers[:NAMED_LAYERS])}{more}",)
 
 
 def smoke_reason(evaluation: Evaluation, batches: EvaluationBatches) -> str:

@@ -3,6 +3,7 @@ from .cost import measure_cost
 from .latency import Request, measure
 from .macs import DenseMacs, dense_macs
 from .method_figures import figures_of, latency_of
+from .notes import abbreviated, notes_of
 from .storage import SizeTable, Widths, find, size_table
 from .timed_networks import (
     SEED,
@@ -39,10 +40,12 @@ __all__ = [
     "measure",
     "measure_cost",
     "network_from_file",
+    "notes_of",
     "of_entry",
     "of_model",
     "require_repeats",
     "size_table",
+    "abbreviated",
     "sparsity",
     "times_of",
 ]

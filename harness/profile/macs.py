@@ -58,6 +58,8 @@ class LayerProfile:
     macs_effective: int
     nnz_stored: int | None = None  # of the tensor that the weight is worked out from, if another
     uncounted: str = ""  # why there are no MACs
+    near_zero: int = 0  # of nnz: weights below 1e-6
+    dead_filters: int | None = None  # output channels without any weight
 
     @property
     def positions(self) -> int:
@@ -103,6 +105,8 @@ def layer_profiles(sparsity: SparsityProfile, dense: DenseMacs) -> tuple[LayerPr
                 macs_effective=effective,
                 nnz_stored=layer.nnz_stored,
                 uncounted=dense.uncounted.get(layer.name, ""),
+                near_zero=layer.near_zero,
+                dead_filters=layer.dead_filters,
             )
         )
     return tuple(rows)

@@ -8,9 +8,12 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from methods.inventory import Outside
+    from methods.inventory import Outside, Weight
+
+NEAR_ZERO = 1e-6  # a weight below this does nothing, yet is stored and multiplied by
+_FILTERED = ("conv", "conv_transpose", "linear", "attention")  # kinds whose outputs are filters'
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class LayerSparsity:
     nnz: int  # weights that are not exactly 0.0; 1e-30 is not zero
     nnz_stored: int | None = None  # of the tensor it is worked out from; None: it is the same one
     nnz_mixed: int = 0  # places of a bank at which any of its kernels has a weight
+    near_zero: int = 0  # of nnz: those below NEAR_ZERO
+    dead_filters: int | None = None  # output channels without any weight; None: no filters
 
     @property
     def density(self) -> float:
@@ -67,19 +72,45 @@ def sparsity(model: nn.Module) -> SparsityProfile:
     found = inventory(model)
     with torch.no_grad():
         pairs = [(weight.used, weight.stored) for weight in found.weights]
-        distinct = {id(tensor): tensor for pair in pairs for tensor in pair}
-        nnz = [torch.count_nonzero(tensor) for tensor in distinct.values()]
-        counts = dict(zip(distinct, torch.stack(nnz).tolist() if nnz else [], strict=True))
+        rows = [_counts(w, *pair) for w, pair in zip(found.weights, pairs, strict=True)]
+        counts = torch.stack(rows).tolist() if rows else []  # the device is waited for once
     layers = tuple(
         LayerSparsity(
             name=weight.name,
             kind=weight.kind,
             shape=tuple(used.shape),
             total=used.numel(),
-            nnz=counts[id(used)],
-            nnz_stored=None if used is stored else counts[id(stored)],
-            nnz_mixed=int((used != 0).any(0).sum()) if weight.kind == "bank" else 0,
+            nnz=nnz,
+            nnz_stored=None if used is stored else nnz_stored,
+            nnz_mixed=mixed,
+            near_zero=near_zero,
+            dead_filters=dead if weight.kind in _FILTERED else None,
         )
-        for weight, (used, stored) in zip(found.weights, pairs, strict=True)
+        for weight, (used, stored), (nnz, nnz_stored, near_zero, dead, mixed) in zip(
+            found.weights, pairs, counts, strict=True
+        )
     )
     return SparsityProfile(layers, sum(p.numel() for p in model.parameters()), found.outside)
+
+
+def _counts(weight: Weight, used: Tensor, stored: Tensor) -> Tensor:
+    """(5,) int64: non-zero as used and as stored, near zero, dead filters, mixed places."""
+    import torch
+
+    sizes = used.abs()
+    nnz = torch.count_nonzero(sizes)
+    nothing = torch.zeros_like(nnz)
+    near = torch.count_nonzero(sizes < NEAR_ZERO) - (sizes.numel() - nnz)
+    largest = _filters(weight, sizes).amax(1) if weight.kind in _FILTERED else sizes[:0]
+    dead = largest.numel() - torch.count_nonzero(largest)
+    mixed = sizes.any(0).sum() if weight.kind == "bank" else nothing
+    as_stored = nnz if used is stored else torch.count_nonzero(stored)
+    return torch.stack((nnz, as_stored, near, dead, mixed))
+
+
+def _filters(weight: Weight, used: Tensor) -> Tensor:
+    """(output channels, weights of each); a transposed kernel has them in its second place."""
+    if weight.kind == "conv_transpose":
+        groups = weight.owner.groups
+        used = used.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return used.flatten(1)

@@ -75,6 +75,8 @@ class LayerRow(_Model):
     macs_effective: int
     nnz_stored: int | None = None  # of the tensor the weight is worked out from, if another
     uncounted: str = ""  # why there are no MACs
+    near_zero: int | None = None  # of nnz: weights below 1e-6; None: an older result
+    dead_filters: int | None = None  # output channels without any weight; None: it has no filters
 
 
 class OutsideRow(_Model):
@@ -163,6 +165,16 @@ class Cost(_Model):
     @property
     def collapsed(self) -> tuple[str, ...]:
         return tuple(x.name for x in self.layers if x.nnz == 0)
+
+    @property
+    def near_zero(self) -> int:
+        """Weights that look like zeros and are none: not 0, and below 1e-6."""
+        return sum(x.near_zero or 0 for x in self.layers)
+
+    @property
+    def dead_filters(self) -> int:
+        """Output channels of all layers whose weights are zero, every one."""
+        return sum(x.dead_filters or 0 for x in self.layers)
 
 
 class Run(_Model):

@@ -135,3 +135,30 @@ def test_cost_counts_the_weight_in_use() -> None:
     assert cost.prunable_total == 144 + 160
     assert cost.extra == {"flops_millions": cost.macs_effective / 1e6}
     assert cost.params == 216 + 8 + 16 + 144 + 160 + 5
+
+
+def test_weights_that_only_look_like_zeros_are_counted_apart() -> None:
+    model = small_net()
+    with torch.no_grad():
+        model[0].weight.view(-1)[:10] = torch.tensor([1e-7, -9.9e-7, 0.0, -0.0, 1e-6] * 2)
+    first = sparsity(model).layers[0]
+    assert (first.nnz, first.near_zero) == (216 - 4, 4)  # 1e-6 itself is a weight
+
+
+def test_filters_without_any_weight_are_counted_by_output_channel() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, 3, groups=2),
+        nn.ConvTranspose2d(6, 4, 3, groups=2),
+        nn.Linear(5, 3),
+        nn.LSTM(3, 2),
+    )
+    with torch.no_grad():
+        model[0].weight[[1, 4]] = 0
+        model[0].weight[2, 0] = 0  # its other input channel is left
+        model[1].weight[3:, 1] = 0  # all inputs of the second group to its second output
+        model[1].weight[0] = 0  # an input channel is no filter
+        model[2].weight[0] = 0
+        model[2].weight[0, 3] = 1e-30
+    found = {layer.name: layer.dead_filters for layer in sparsity(model).layers}
+    assert [found[name] for name in ("0", "1", "2")] == [2, 1, 0]
+    assert found["3.weight_ih_l0"] is None
