@@ -1,13 +1,21 @@
 from .building import TIMM_PREFIX, build, input_size
-from .picture_size import require_size
+from .model_names import ModelName, parse_model_name
+from .own_code import import_typed, is_own_code, source_sha256
+from .picture_size import fitted, require_size
 from .registration import PictureFormat, architecture, own_names
 
 __all__ = [
+    "ModelName",
     "PictureFormat",
     "TIMM_PREFIX",
     "architecture",
     "build",
+    "fitted",
+    "import_typed",
     "input_size",
+    "is_own_code",
     "own_names",
+    "parse_model_name",
     "require_size",
+    "source_sha256",
 ]

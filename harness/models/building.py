@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
+from harness.models.model_names import parse_model_name
+from harness.models.own_code import build_own_code, own_code
 from harness.models.registration import Architecture, own_names, registered
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def build(
 ) -> nn.Module:
     """A freshly initialised network, in train mode, on torch's default device.
 
+    name: see `model_names`; code of one's own has to be imported by `import_typed` before.
     num_classes, in_channels: >= 1; None = what the architecture was designed for (10 classes for
     CIFAR nets, 1000 for ImageNet nets; 3 channels, 1 for `convnet_tiny` and the LeNets).
     options: passed to the architecture, e.g. dropout=0.0.
@@ -35,15 +38,21 @@ def build(
     for what, count in (("num_classes", num_classes), ("in_channels", in_channels)):
         if count is not None and count < 1:
             raise RegistryError(f"model {name!r}: {what} is {count}; it must be at least 1")
-    make = _builder(name)
+    named = parse_model_name(name).with_arguments(options)
+    code = own_code(named.base)
+    if code is not None:
+        shape = {"num_classes": num_classes, "in_channels": in_channels}
+        return build_own_code(name, code, {**shape, **named.arguments})
+    make, options = _builder(named.base), dict(named.arguments)
     try:
         return make(num_classes, in_channels, **options)
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError) as error:
         if not options:
             raise
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise RegistryError(
-            f"model {name!r} cannot be built with {given}: {error}; leave out or rename the option"
+            f"model {named.base!r} cannot be built with {given}: {error}; leave out or rename the "
+            "option"
         ) from error
 
 
@@ -53,6 +62,12 @@ def input_size(name: str) -> int:
     Own nets state it; torchvision and timm models have it in the metadata of their first
     published weights, 224 where there are none. Raises RegistryError for an unknown name.
     """
+    name = parse_model_name(name).base
+    if own_code(name) is not None:
+        msg = (
+            f"model {name!r} does not say which pictures it reads. Name a data set: --dataset NAME"
+        )
+        raise RegistryError(msg)
     own = registered(name)
     if own is not None:
         return own.format.input_size

@@ -1,0 +1,195 @@
+"""A network in code of one's own: `package.module:Class` or `path/to/file.py:Class`.
+
+Importing a file runs it, so it happens for two kinds of names only: one that the user typed
+(`import_typed`), and one that an installed package offers under `bench.models`. A name of this
+form in a registry, a checkpoint or a result is looked up here and never imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RegistryError
+from harness.models.registration import installed, registered
+from harness.system import sha256_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# What builders of other people call these three.
+CLASSES = ("num_classes", "n_classes", "classes", "num_outputs")
+CHANNELS = ("in_channels", "in_chans", "input_channels", "channels")
+SIDE = ("image_size", "img_size", "input_size")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCode:
+    """A class or function that makes a network, and the hash of the file that holds it."""
+
+    make: Callable[..., nn.Module]
+    source_sha256: str
+
+    def accepts(self, names: tuple[str, ...]) -> str | None:
+        """The first of `names` that is a parameter of the builder."""
+        try:
+            parameters = inspect.signature(self.make).parameters
+        except (TypeError, ValueError):
+            return None
+        return next((name for name in names if name in parameters), None)
+
+    def build(
+        self, num_classes: int | None, in_channels: int | None, **options: object
+    ) -> nn.Module:
+        """The network; classes and channels are handed over where the builder takes them."""
+        for names, value in ((CLASSES, num_classes), (CHANNELS, in_channels)):
+            parameter = self.accepts(names)
+            if parameter is not None and value is not None:
+                options.setdefault(parameter, value)
+        return self.make(**options)
+
+
+_IMPORTED: dict[str, OwnCode] = {}
+
+
+def is_own_code(base: str) -> bool:
+    """Whether the name before the bracket has the form `package.module:Class`."""
+    return ":" in base
+
+
+def import_typed(base: str) -> str:
+    """Import what the user typed; the name it has from now on, a file's without its folders.
+
+    Raises RegistryError if the file or module is not there, fails, or lacks the class.
+    """
+    place, _, attribute = base.rpartition(":")
+    if not place or not attribute.isidentifier():
+        raise RegistryError(
+            f"model {base!r}: expected package.module:Class or path/to/file.py:Class"
+        )
+    if place.endswith(".py"):
+        file = Path(place).expanduser()
+        name = f"{file.name}:{attribute}"
+        module = _imported(base, lambda: _module_of(file))
+    else:
+        name = base
+        module = _imported(base, lambda: _importable(place))
+    _IMPORTED[name] = _code(base, module, attribute)
+    return name
+
+
+def own_code(base: str) -> OwnCode | None:
+    """The code called `base`: installed, or typed before. None for names of other forms.
+
+    Raises RegistryError for code that nobody typed.
+    """
+    if base in _IMPORTED:
+        return _IMPORTED[base]
+    points = installed()
+    if base in points and registered(base) is None:
+        place, _, attribute = points[base].partition(":")
+        module = _imported(points[base], lambda: import_module(place))
+        if registered(base) is None:  # its file may have used our decorator
+            _IMPORTED[base] = _code(points[base], module, attribute)
+        return _IMPORTED.get(base)
+    if is_own_code(base):
+        where = "path/to/" if ".py:" in base else ""
+        raise RegistryError(
+            f"model {base!r} is code of one's own, which runs only where it is named on the "
+            f"command line: add --model {where}{base}"
+        )
+    return None
+
+
+def source_sha256(base: str) -> str | None:
+    """Hash of the file behind `base`; None for networks of the project and its libraries."""
+    found = own_code(base)
+    return None if found is None else found.source_sha256
+
+
+def _importable(place: str) -> ModuleType:
+    """`bench` is a script, so the folder it is called from is not on Python's path yet."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return import_module(place)
+
+
+def _module_of(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # it may import its neighbours
+    name = f"own_code_{file.stem}"
+    spec = spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None, "the name ends in .py"
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _imported(base: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:  # a stranger's file: it may raise anything
+        place = base.rpartition(":")[0]
+        hint = "" if place.endswith(".py") else "; a file is named with its ending: file.py:Class"
+        raise RegistryError(
+            f"model {base!r}: importing {place} failed: {_said(error)}{hint}"
+        ) from error
+
+
+def _code(base: str, module: ModuleType, attribute: str) -> OwnCode:
+    make = getattr(module, attribute, None)
+    if not callable(make):
+        offered = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        near = get_close_matches(attribute, offered, n=3) or offered[:3]
+        raise RegistryError(
+            f"model {base!r}: {base.rpartition(':')[0]} has no class or function {attribute!r}; "
+            f"it has {', '.join(near) or 'none'}"
+        )
+    source = _source_of(make) or module.__file__
+    return OwnCode(make, "" if source is None else sha256_file(Path(source)))
+
+
+def _source_of(make: Callable[..., Any]) -> str | None:
+    try:
+        return inspect.getsourcefile(make)
+    except TypeError:  # a builtin, an instance with __call__
+        return None
+
+
+def build_own_code(name: str, code: OwnCode, options: Mapping[str, Any]) -> nn.Module:
+    """What the builder of `name` gives. Raises RegistryError if it fails or gives no module."""
+    from torch import nn
+
+    try:
+        made = code.build(**options)
+    except (Exception, SystemExit) as error:  # a stranger's code
+        raise RegistryError(f"model {name!r} cannot be built: {_said(error)}") from error
+    if not isinstance(made, nn.Module):
+        raise RegistryError(
+            f"model {name!r} gives a {type(made).__name__}, not a torch.nn.Module: name the class, "
+            "or a function that returns the network"
+        )
+    return made
+
+
+def _said(error: BaseException) -> str:
+    """An error of other people's code in one line, with the place in it."""
+    text = " ".join(str(error).split())[:200] or "no message"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = last.filename == __file__ or last.filename.startswith("<frozen")
+    place = "" if ours else f" (line {last.lineno} of {Path(last.filename).name})"
+    return f"{type(error).__name__}: {text}{place}"
