@@ -27,21 +27,21 @@ from harness.training import Training, reproduce_by_training
 
 ROW = "snip-lenet300-mnist-95"
 EVERY = 2  # epochs between looks at the test set; "best" is over them
-VARIATIONS: dict[str, dict[str, str]] = {
+VARIATIONS: dict[str, dict[str, object]] = {
     "nothing: as the row is judged": {},
     "biases drawn like weights before pruning": {"settings.bias_init_before": "vs"},
-    "one initialisation for mask and training": {"settings.initialisations": "1"},
+    "one initialisation for mask and training": {"settings.initialisations": 1},
     "both of these: the paper's text alone": {"settings.variant": "paper"},
-    "no weight decay": {"optimizer.weight_decay": "0"},
-    "weight decay 1e-4": {"optimizer.weight_decay": "1e-4"},
-    "rate 0.03 at the start": {"optimizer.lr": "0.03"},
-    "25,000 iterations, no drop of the rate": {"steps": "25000"},
-    "all 60,000 images": {"validation_frac": "0"},
+    "no weight decay": {"optimizer.weight_decay": 0},
+    "weight decay 1e-4": {"optimizer.weight_decay": 1e-4},
+    "rate 0.03 at the start": {"optimizer.lr": 0.03},
+    "25,000 iterations, no drop of the rate": {"steps": 25000},
+    "all 60,000 images": {"validation_frac": 0},
 }
 
 
 def measured(
-    name: str, registry: Registry, row: str, seeds: int, given: dict[str, str], root: Path | None
+    name: str, registry: Registry, row: str, seeds: int, given: dict[str, object], root: Path | None
 ) -> dict[str, Any]:
     """One variation, trained or taken from its finished runs."""
     entry = registry.get(row)
@@ -143,7 +143,7 @@ def _run(chosen: argparse.Namespace) -> None:
     registry = load()
     out = chosen.out or paths.home() / "reports" / "snip"  # the temporary one, if small
     names = list(VARIATIONS)[:2] if chosen.small else list(VARIATIONS)
-    given = {"steps": "2"} if chosen.small else {}
+    given: dict[str, object] = {"steps": 2} if chosen.small else {}
     root = paths.home() / "data" if chosen.small else None
     printed = registry.get(chosen.row).published["top1_error_pct"].text
     record: dict[str, Any] = {"row": chosen.row, "printed_error_pct": printed, "variations": {}}

@@ -10,6 +10,7 @@ BenchError
 │   └── KeyMismatch              tensors and model do not fit
 ├── DataError                data set missing or damaged
 ├── ProtocolError            a training, pruning or evaluation request that makes no sense
+│   └── SettingsError            a recipe or method refuses the value of a setting
 ├── MetricError              a number cannot be computed or compared
 └── Preempted                a signal stopped the run after saving; run the same command to go on
 
@@ -55,6 +56,10 @@ class DataError(BenchError):
 
 class ProtocolError(BenchError):
     """A training, pruning or evaluation request that cannot be carried out."""
+
+
+class SettingsError(ProtocolError):
+    """A setting is unknown, of the wrong type, or refused by the method for this network."""
 
 
 class MetricError(BenchError):

@@ -31,13 +31,13 @@ class Calibration(click.ParamType):
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, str]:
+    ) -> dict[str, object]:
         """The settings that the word stands for."""
         if value == "synthetic":
             return {"calibration": "synthetic"}
         if not str(value).isdecimal() or int(value) < 1:
             self.fail(f"{value!r} is neither a number of images nor the word synthetic", param, ctx)
-        return {"calibration": "train", "calibration_size": str(int(value))}
+        return {"calibration": "train", "calibration_size": int(value)}
 
 
 def budget_options(command: F) -> F:
@@ -64,8 +64,8 @@ def budget_options(command: F) -> F:
 
 
 def chosen_settings(
-    budget: str | None, calibration: dict[str, str] | None, solver: str | None
-) -> dict[str, str]:
+    budget: str | None, calibration: dict[str, object] | None, solver: str | None
+) -> dict[str, object]:
     """Method settings for the options that were given."""
     given = {"budget": budget, "solver": solver}
     return {**{k: v for k, v in given.items() if v is not None}, **(calibration or {})}
@@ -107,7 +107,7 @@ def command(
     entry_id: str,
     target: float | None,
     budget: str | None,
-    calibration: dict[str, str] | None,
+    calibration: dict[str, object] | None,
     solver: str | None,
     assignments: tuple[str, ...],
     run_id: str | None,
@@ -123,16 +123,14 @@ def command(
     ID is a dense network. Its distortion curves are measured once and kept; an interrupted
     measurement goes on with the same command. --run shows what a finished run left.
     """
-    from harness.commands.schedule import overrides_from
-    from harness.registry import plain_yaml
+    from harness.registry import assigned
 
     registry = options.load_registry(registries)
     entry = registry.get(entry_id)
     run = _finished(run_id) if run_id else None
     if target is None and run is None:
         raise click.UsageError("say how much to remove: --target 0.9")
-    texts = {**chosen_settings(budget, calibration, solver), **overrides_from(assignments)}
-    settings = {key: plain_yaml.parse(text, key) for key, text in texts.items()}
+    settings = {**chosen_settings(budget, calibration, solver), **assigned(assignments)}
     from harness.system import Options
     from harness.training import allocate
 

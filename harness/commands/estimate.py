@@ -8,7 +8,6 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich, progress
-from harness.commands.schedule import overrides_from
 
 DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
 
@@ -125,9 +124,6 @@ def _numbers(text: str) -> list[float]:
 
 def _settings(assignments: tuple[str, ...]) -> dict[str, object]:
     """Settings of the method, typed as in YAML; "settings." in front is allowed."""
-    from harness.registry import plain_yaml
+    from harness.registry import assigned
 
-    given = overrides_from(assignments)
-    return {
-        key.removeprefix("settings."): plain_yaml.parse(value, key) for key, value in given.items()
-    }
+    return {key.removeprefix("settings."): value for key, value in assigned(assignments).items()}

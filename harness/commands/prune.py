@@ -60,7 +60,7 @@ def command(
     dense: str | None,
     target: float,
     budget: str | None,
-    calibration: dict[str, str] | None,
+    calibration: dict[str, object] | None,
     solver: str | None,
     rounds: int,
     finetune: str,
@@ -112,7 +112,7 @@ def command(
     )
 
 
-def _known_settings(method: str, settings: dict[str, str]) -> dict[str, str]:
+def _known_settings(method: str, settings: dict[str, object]) -> dict[str, object]:
     """Recipe keys for the settings. Raises UsageError if the method has no such setting."""
     if settings and method in methods.names():
         known = methods.get(method).Settings.model_fields

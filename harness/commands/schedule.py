@@ -13,7 +13,7 @@ from harness.commands.output import print_json, print_rich, progress
 from harness.commands.shared_options import gathered, pick_device
 
 if TYPE_CHECKING:
-    from harness.registry import Entry, Override, Recipe, Registry
+    from harness.registry import Entry, Overrides, Recipe, Registry
     from harness.training import Training
 
 
@@ -30,9 +30,11 @@ class TrainingChoices:
     compiled: bool
 
     @property
-    def overrides(self) -> dict[str, str]:
-        """The KEY=VALUE texts of --set as a mapping. Raises UsageError for anything else."""
-        return overrides_from(self.assignments)
+    def overrides(self) -> dict[str, object]:
+        """The typed values of --set. Raises SettingsError for what is not KEY=VALUE."""
+        from harness.registry import assigned
+
+        return assigned(self.assignments)
 
 
 training_options = gathered(
@@ -65,18 +67,7 @@ training_options = gathered(
 )
 
 
-def overrides_from(assignments: tuple[str, ...]) -> dict[str, str]:
-    """KEY=VALUE texts as a mapping. Raises UsageError for anything else."""
-    parsed: dict[str, str] = {}
-    for text in assignments:
-        key, found, value = text.partition("=")
-        if not found or not key:
-            raise click.UsageError(f"--set {text!r}: expected KEY=VALUE, such as epochs=3")
-        parsed[key] = value
-    return parsed
-
-
-def chosen_training(schedule: TrainingChoices, overrides: tuple[Override, ...] = ()) -> Training:
+def chosen_training(schedule: TrainingChoices, overrides: Overrides | None = None) -> Training:
     """The harness's view of the options; overrides: of the recipe, already applied."""
     from harness.training import Speed, Training
 
@@ -85,12 +76,12 @@ def chosen_training(schedule: TrainingChoices, overrides: tuple[Override, ...] =
         fresh=schedule.fresh,
         evaluate_every=schedule.evaluate_every,
         speed=Speed(channels_last=schedule.channels_last, compile=schedule.compiled),
-        overrides=overrides,
+        overrides=overrides or {},
     )
 
 
 def run_training(
-    planned: tuple[Entry, Recipe, tuple[Override, ...]],
+    planned: tuple[Entry, Recipe, Overrides],
     registry: Registry,
     schedule: TrainingChoices,
     tracking: Tracking,
@@ -127,7 +118,7 @@ def run_training(
 def announce(
     entry: Entry,
     recipe: Recipe,
-    changed: tuple[Override, ...],
+    changed: Overrides,
     seeds: int,
     registry: Registry,
 ) -> None:

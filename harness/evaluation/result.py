@@ -12,6 +12,7 @@ from harness.registry import (
     LOCAL,
     Entry,
     Evaluation,
+    Overrides,
     entry_sha256,
     evaluation_sha256,
     facts,
@@ -42,7 +43,7 @@ class Procedure:
     mode: str  # evaluated | trained | pruned
     recipe: Protocol | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=dict)
     checkpoint: CheckpointFacts | None = None
     runs: tuple[Run, ...] = ()
     precision: str = "float32"

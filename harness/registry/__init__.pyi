@@ -17,7 +17,15 @@ from .entries import (
     require_id,
 )
 from .fields import Fault, nearest
-from .methods import final_choices, make_method, merged_settings, without_choices
+from .methods import final_choices, make_method, merged_settings, method_refusals, without_choices
+from .overrides import (
+    Override,
+    Overrides,
+    assigned,
+    assignment,
+    settings_among,
+    with_overrides,
+)
 from .own_runs import local_entry, local_pruning, local_training
 from .plain_yaml import Document, List, Map, scalar
 from .reading import LOCAL, Registry, get, load
@@ -27,12 +35,10 @@ from .recipes import (
     Duration,
     LrSchedule,
     Optimizer,
-    Override,
     PruneRounds,
     Recipe,
     learning_rate,
     recipe_sha256,
-    with_overrides,
 )
 
 __all__ = [
@@ -57,12 +63,15 @@ __all__ = [
     "Map",
     "Optimizer",
     "Override",
+    "Overrides",
     "Paper",
     "PruneRounds",
     "Published",
     "Recipe",
     "Registry",
     "START_BASELINE",
+    "assigned",
+    "assignment",
     "entry_sha256",
     "evaluation_sha256",
     "facts",
@@ -76,11 +85,13 @@ __all__ = [
     "local_training",
     "make_method",
     "merged_settings",
+    "method_refusals",
     "nearest",
     "plain_yaml",
     "recipe_sha256",
     "require_id",
     "scalar",
+    "settings_among",
     "with_overrides",
     "without_choices",
 ]

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pydantic import ValidationError
 
 import methods
-from harness.errors import ProtocolError
+from harness.errors import ProtocolError, SettingsError
 from harness.registry import Entry
-from harness.registry.recipes import Override, Recipe
+from harness.registry.overrides import Overrides, settings_among
+from harness.registry.recipes import Recipe
 from methods.base import Method
 from methods.base import Settings as MethodSettings
 
+# ValueError: this value; TypeError: not offered by this method; IndexError: the published solver.
+_REFUSALS = (ValueError, TypeError, IndexError)
 
-def merged_settings(
-    entry: Entry, recipe: Recipe, overrides: tuple[Override, ...]
-) -> dict[str, object]:
+
+def merged_settings(entry: Entry, recipe: Recipe, overrides: Overrides) -> dict[str, object]:
     """The method's settings: of the recipe, changed by the entry, changed by the user."""
-    chosen = {
-        change.key.removeprefix("settings."): change.value
-        for change in overrides
-        if change.key.startswith("settings.")
-    }
-    return {**recipe.settings, **entry.settings, **chosen}
+    return {**recipe.settings, **entry.settings, **settings_among(overrides)}
 
 
 def make_method(name: str, settings: Mapping[str, object]) -> Method:
-    """The method called `name` with checked settings. Raises ProtocolError naming the bad value."""
+    """The method called `name` with checked settings. Raises SettingsError naming the bad value."""
     try:
         kind = methods.get(name)
     except KeyError as error:
@@ -36,7 +34,20 @@ def make_method(name: str, settings: Mapping[str, object]) -> Method:
     try:
         return kind(kind.Settings(**dict(settings)))
     except ValidationError as error:
-        raise ProtocolError(f"{name}: {_first_problem(error, kind.Settings)}") from error
+        raise SettingsError(f"{name}: {_first_problem(error, kind.Settings)}") from error
+
+
+@contextmanager
+def method_refusals(what: str) -> Iterator[None]:
+    """A method's refusal of what it is given, as a SettingsError that names `what`.
+
+    Only for the calls in which a method meets a network or a target: a ValueError from the middle
+    of a training is a fault of the program and stays one.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        raise SettingsError(f"{what}: {error}") from error
 
 
 def final_choices(method: Method) -> dict[str, object]:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 import methods
 from harness.errors import ProtocolError
 from harness.registry import LOCAL, Evaluation, Registry
 from harness.registry.datasets import FACTS
 from harness.registry.entries import Entry
-from harness.registry.recipes import Override, Recipe, with_overrides
-
-if TYPE_CHECKING:
-    pass
+from harness.registry.overrides import SETTING, Override, with_overrides
+from harness.registry.recipes import Recipe
 
 
 def local_entry(
@@ -59,7 +56,7 @@ def default(registry: Registry, dataset: str) -> Evaluation:
     return registry.evaluations[registry.defaults[dataset].evaluation]
 
 
-Planned = tuple[Entry, Recipe, tuple[Override, ...]]
+Planned = tuple[Entry, Recipe, dict[str, Override]]
 
 
 def local_training(
@@ -72,7 +69,7 @@ def local_training(
     evaluation: str | None = None,
     start: str | None = None,
     name: str | None = None,
-    overrides: Mapping[str, str],
+    overrides: Mapping[str, object],
 ) -> Planned:
     """Entry and recipe of a user's training run: the data set's standard protocol, changed."""
     recipe = _recipe(registry, recipe_name or registry.defaults[_known(registry, dataset)].recipe)
@@ -87,7 +84,7 @@ def local_training(
         model=model,
         dataset=dataset,
         evaluation=evaluation,
-        name=name or _name(method, model, dataset, overrides),
+        name=name or _name(method, model, dataset, *_settings(overrides)),
         baseline=start,
         granularity=_granularity(method),
     )
@@ -108,7 +105,7 @@ def local_pruning(
     recipe_name: str | None = None,
     evaluation: str | None = None,
     name: str | None = None,
-    overrides: Mapping[str, str],
+    overrides: Mapping[str, object],
 ) -> Planned:
     """Entry and recipe of a user's pruning run.
 
@@ -116,13 +113,13 @@ def local_pruning(
     Every round removes the same share of what is left: 1 - (1 - target)^(1/rounds).
     """
     standard = registry.defaults[_known(registry, dataset)].finetune
-    plan = {
+    plan: dict[str, object] = {
         "length": dense or "0ep",
-        "prune.count": str(rounds),
-        "prune.amount": repr(1.0 - (1.0 - target) ** (1.0 / rounds)),
+        "prune.count": rounds,
+        "prune.amount": 1.0 - (1.0 - target) ** (1.0 / rounds),
         "prune.finetune": finetune,
     }
-    suffix = {"settings.target": f"{target:g}", **({"r": f"{rounds}r"} if rounds > 1 else {})}
+    level = (f"{target:g}", *((f"{rounds}r",) if rounds > 1 else ()))
     return local_training(
         registry,
         method=method,
@@ -131,7 +128,7 @@ def local_pruning(
         recipe_name=recipe_name or standard,
         evaluation=evaluation,
         start=start,
-        name=name or _name(method, model, dataset, {**overrides, **suffix}),
+        name=name or _name(method, model, dataset, *_settings(overrides), *level),
         overrides={**plan, **overrides},
     )
 
@@ -159,10 +156,13 @@ def _known(registry: Registry, dataset: str) -> str:
     return dataset
 
 
-def _name(method: str, model: str, dataset: str, overrides: Mapping[str, str]) -> str:
+def _name(method: str, model: str, dataset: str, *own: str) -> str:
     """local-<method>-<model>-<dataset>, then what was set of the method's own values."""
-    own = [value for key, value in overrides.items() if key.startswith(("settings.", "r"))]
     return "-".join(["local", method, model, dataset, *own])
+
+
+def _settings(overrides: Mapping[str, object]) -> list[str]:
+    return [str(value) for key, value in overrides.items() if key.startswith(SETTING)]
 
 
 def _granularity(method: str) -> str:

@@ -1,17 +1,14 @@
-"""Training and pruning protocols as frozen types, their overrides, and the learning-rate rule."""
+"""Training and pruning protocols as frozen types, and the learning-rate rule."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.errors import ProtocolError
-from harness.registry import plain_yaml
 from harness.registry.entries import require_id, require_one_of
-from harness.registry.fields import Fault, build, later, nearest, plain, sha256
+from harness.registry.fields import Fault, build, later, nearest, sha256
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
 SCHEDULES = ("constant", "cosine", "multistep", "step", "inverse")
@@ -251,16 +248,6 @@ class Recipe:
         return tuple(part for part in PARTS if self.parts.get(part) == "assumed")
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
-    """One changed value of a recipe, as it is recorded next to the run."""
-
-    key: str  # dotted: "optimizer.lr"
-    value: object
-    was: object
-    source: str  # "command line"
-
-
 def from_mapping(name: str, mapping: Mapping[str, object]) -> Recipe:
     """The recipe described by `mapping`. Raises Fault with the path to what does not fit."""
     if "name" in mapping:
@@ -271,30 +258,6 @@ def from_mapping(name: str, mapping: Mapping[str, object]) -> Recipe:
 def recipe_sha256(recipe: Recipe) -> str:
     """Hash of the protocol without what is only told of it."""
     return sha256(recipe, without=("note", "parts"))
-
-
-def with_overrides(
-    recipe: Recipe, overrides: Mapping[str, object], source: str = "command line"
-) -> tuple[Recipe, tuple[Override, ...]]:
-    """The recipe with dotted keys replaced, and what was replaced, in the order given.
-
-    Values are typed, or text as typed by a user ("0.05", "true", "[30, 60]"). "epochs" and "steps"
-    set the length. Raises ProtocolError naming the closest known key or the value that is wrong.
-    """
-    mapping = _mutable(plain(recipe))
-    recorded = []
-    for key, given in overrides.items():
-        value = plain_yaml.parse(given, key) if isinstance(given, str) else given
-        path = key.split(".")
-        if key in ("epochs", "steps"):
-            path, value = ["length"], f"{value}{'ep' if key == 'epochs' else 'it'}"
-        _check_key(key, path)
-        recorded.append(Override(".".join(path), plain(value), _put(mapping, path, value), source))
-    try:
-        return build(Recipe, mapping), tuple(recorded)
-    except Fault as fault:
-        msg = f"recipe {recipe.name}: cannot set {fault}"
-        raise ProtocolError(msg) from None
 
 
 def learning_rate(
@@ -322,43 +285,3 @@ def learning_rate(
         assert schedule.power is not None
         return base_lr * (1 + schedule.gamma * position) ** -schedule.power
     return base_lr
-
-
-def _known_keys() -> tuple[str, ...]:
-    """Every key that can be overridden, parts of a recipe as "part.key"."""
-    parts = {
-        "optimizer": Optimizer,
-        "schedule": LrSchedule,
-        "augmentation": Augmentation,
-        "prune": PruneRounds,
-    }
-    fixed = ("name", "version", "specified_by", "parts", "note", "settings", *parts)
-    keys = ["epochs", "steps"]
-    keys += [item.name for item in dataclasses.fields(Recipe) if item.name not in fixed]
-    for part, kind in parts.items():
-        keys += [f"{part}.{item.name}" for item in dataclasses.fields(kind)]
-    return tuple(keys)
-
-
-def _check_key(key: str, path: list[str]) -> None:
-    known = _known_keys()
-    if ".".join(path) in known or (path[0] == "settings" and len(path) == 2):
-        return
-    msg = f"unknown recipe key {key!r}{nearest(key, [*known, 'settings.NAME'])}"
-    raise ProtocolError(msg)
-
-
-def _mutable(value: object) -> dict[str, object]:
-    assert isinstance(value, dict)
-    return value
-
-
-def _put(mapping: dict[str, object], path: list[str], value: object) -> object:
-    """Replace the value at `path` and return the one that was there."""
-    for step in path[:-1]:
-        if mapping.get(step) is None:
-            mapping[step] = {}
-        mapping = _mutable(mapping[step])
-    was = mapping.get(path[-1])
-    mapping[path[-1]] = value
-    return was

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from harness.registry import Override
 from harness.results.result_files import SCHEMA_VERSION
 from harness.results.verdict import Comparison, Verdict
 
@@ -237,7 +238,7 @@ class Result(_Model):
     protocol: Protocol  # evaluation
     recipe: Protocol | None = None
     settings: dict[str, Any] = Field(default_factory=dict)  # merged, of method and recipe
-    overrides: dict[str, str] = Field(default_factory=dict)  # what the user changed, with source
+    overrides: dict[str, Override] = Field(default_factory=dict)  # what the user changed
     checkpoint: CheckpointFacts | None = None
     data: DataFacts
     counts: Counts  # of the evaluated model; the first seed's for trained results
@@ -255,3 +256,11 @@ class Result(_Model):
     hardware: dict[str, Any]
     code: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+    @field_validator("overrides", mode="before")
+    @classmethod
+    def _typed_overrides(cls, stored: Any) -> Any:
+        """Early results hold each override as a text."""
+        if not isinstance(stored, dict):
+            return stored
+        return {k: Override.from_text(v) if isinstance(v, str) else v for k, v in stored.items()}

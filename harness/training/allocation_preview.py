@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.checkpoints import load_model
 from harness.errors import ProtocolError
 from harness.profile import DenseMacs, dense_macs, sparsity
-from harness.registry import Entry, Registry, input_shape, make_method
+from harness.registry import Entry, Registry, input_shape, make_method, method_refusals
 from harness.results import Result
 from harness.system import Options, verdict_precision
 from harness.training.batches import calibration_images
@@ -80,7 +80,7 @@ def allocate(
     settings: of method rd. run: a finished run on the same layers, shown as one more column.
     With a MACs budget `target` is the share of MACs to remove, and the baselines are asked for the
     sparsity that this came to. Curves are kept in the cache: an interrupted call goes on.
-    Raises ProtocolError for a target that cannot be reached or logits that are not finite,
+    Raises SettingsError for a target that cannot be reached or logits that are not finite,
     CheckpointError, DataError.
     """
     method = make_method("rd", settings)
@@ -88,12 +88,9 @@ def allocate(
     model, _ = load_model(entry, options)
     if isinstance(method, Keeping):
         method.store = CurveCache(options.progress)
-    what = f"{entry.id}, target {100 * target:g} %"
-    try:
+    with method_refusals(f"{entry.id}, target {100 * target:g} %"):
         images = calibration_images(method, evaluation, options.data_root, options.device, seed=0)
         kept = kept_counts(pruned(method, model, target, images))
-    except (ValueError, IndexError) as error:
-        raise ProtocolError(f"{what}: {error}") from error
     columns = [Column("RD", kept)]
     if run is not None:
         columns.append(column_of(run, model))

@@ -24,7 +24,7 @@ from harness.data import FolderTrainBatches, TrainBatches
 from harness.errors import MetricError, Preempted, ProtocolError
 from harness.evaluation import Evaluated
 from harness.profile import sparsity
-from harness.registry import Recipe, learning_rate
+from harness.registry import Recipe, learning_rate, method_refusals
 from harness.system import (
     Progress,
     Silent,
@@ -131,7 +131,8 @@ class _Loop:
         """Attach the method, then build what depends on the parameters it may have added."""
         job = self.job
         if job.attach:
-            self.method.attach(job.model, Schedule(self.epochs, self.per_epoch, job.seed))
+            with method_refusals(f"{self.method.name} with recipe {self.recipe.name}"):
+                self.method.attach(job.model, Schedule(self.epochs, self.per_epoch, job.seed))
         if job.speed.channels_last:
             job.model.to(memory_format=torch.channels_last)
         groups = self.method.parameter_groups(job.model)
@@ -154,7 +155,8 @@ class _Loop:
         job.progress.advance(self.step)
         self.shown_step = self.step
         if self.step == 0 and job.attach and self.total:
-            self.method.begin_training(job.batches.epoch(0))
+            with method_refusals(f"{self.method.name} with recipe {self.recipe.name}"):
+                self.method.begin_training(job.batches.epoch(0))
         while self.step < self.total:
             epoch, done = divmod(self.step, self.per_epoch)
             if done == 0:

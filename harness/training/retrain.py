@@ -16,6 +16,7 @@ from harness.registry import (
     LOCAL,
     Entry,
     Override,
+    Overrides,
     PruneRounds,
     Recipe,
     Registry,
@@ -40,13 +41,13 @@ def retrain_together(
     registry: Registry,
     options: Options,
     training: Training,
-    overrides: Mapping[str, str],
+    overrides: Mapping[str, object],
     *,
     on_saved: OnSaved | None = None,
 ) -> Iterator[Outcome]:
     """Train `entries` by their recipes, one after the other; one outcome each, as it is known.
 
-    overrides: of every recipe, key -> value as typed. What stops one entry stops no other.
+    overrides: of every recipe, dotted key -> typed value. What stops one entry stops no other.
     Raises Preempted after SIGTERM or Ctrl-C.
     """
     for entry in entries:
@@ -65,8 +66,8 @@ def retrain_together(
 
 
 def recipe_for(
-    entry: Entry, registry: Registry, overrides: Mapping[str, str]
-) -> tuple[Recipe, tuple[Override, ...]]:
+    entry: Entry, registry: Registry, overrides: Mapping[str, object]
+) -> tuple[Recipe, Overrides]:
     """The entry's recipe with the user's changes. Raises ProtocolError if it has none."""
     if entry.recipe is None:
         msg = f"{entry.id}: no training protocol is known. What is known: bench show {entry.id}"
@@ -140,7 +141,7 @@ def _weights_of(
     """
     assert entry.recipe is not None  # trained_first
     recipe = registry.recipes[entry.recipe]
-    alone = replace(training, seeds=(0,), overrides=(), fresh=False)
+    alone = replace(training, seeds=(0,), overrides={}, fresh=False)
     options.progress.note(f"{entry.id} comes first: {recipe.length} with {recipe.name}")
     plan = _plan(entry, registry, recipe, options, alone, on_saved)
     folder = run_folder(plan, 0).or_finished_twin()
@@ -189,10 +190,7 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
             sha256=recipe_sha256(plan.recipe),
         ),
         settings=plan.settings,
-        overrides={
-            change.key: f"{change.value} (was {change.was}, {change.source})"
-            for change in plan.training.overrides
-        },
+        overrides=plan.training.overrides,
         checkpoint=plan.start.facts if plan.start else None,
         runs=tuple(seed.run for seed in seeds),
         predictions_sha256=predictions_sha256(first.predictions),
@@ -226,7 +224,7 @@ def _precision(plan: Plan) -> str:
 
 
 def changed_schedule(
-    entry: Entry, overrides: tuple[Override, ...], start: Start | None, from_file: Path | None
+    entry: Entry, overrides: Overrides, start: Start | None, from_file: Path | None
 ) -> str:
     """Why a run is no judgement; "" if it is.
 
@@ -234,7 +232,7 @@ def changed_schedule(
     """
     if entry.paper == LOCAL:
         return ""
-    changes = [f"{change.key}={change.value} (recipe: {change.was})" for change in overrides]
+    changes = [f"{key}={change.value} (recipe: {change.was})" for key, change in overrides.items()]
     if start is not None and from_file is not None:
         changes.append(f"started from {start.name}")
     return f"changed recipe: {', '.join(changes)}" if changes else ""
@@ -252,18 +250,16 @@ def _amount(rounds: PruneRounds) -> str:
     return "prune as set" if rounds.amount is None else f"prune {rounds.amount:g}"
 
 
-def training_notes(
-    recipe: Recipe, overrides: tuple[Override, ...], start: Start | None
-) -> tuple[str, ...]:
+def training_notes(recipe: Recipe, overrides: Overrides, start: Start | None) -> tuple[str, ...]:
     """Sentences about how a result was trained, in the order of the procedure."""
     notes = [f"trained {recipe.length} with {recipe.name}"] if recipe.length.count else []
     if recipe.prune:
         rounds = recipe.prune
         notes.append(f"{rounds.count} x ({_amount(rounds)}, fine-tune {rounds.finetune})")
     notes += [
-        f"{change.key} {change.value} instead of {_recipes(change)}"
-        for change in overrides
-        if change.key in _LENGTHS and change.value != change.was
+        f"{key} {change.value} instead of {_recipes(change)}"
+        for key, change in overrides.items()
+        if key in _LENGTHS and change.value != change.was
     ]
     if start is not None:
         notes.append(f"started from {start.name} (sha256 {start.facts.sha256[:12]})")

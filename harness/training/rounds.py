@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.errors import MetricError, ProtocolError
 from harness.profile import sparsity
-from harness.registry import Duration, PruneRounds
+from harness.registry import Duration, PruneRounds, method_refusals
 from harness.system import rank, verdict_precision, wait_for_all
 from harness.training.curve_cache import CurveCache
 from harness.training.generators import generator_states, restore_generators
@@ -36,7 +36,8 @@ def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
     cannot be reached.
     """
     rounds = _rounds(job)
-    job.method.attach(job.model, Schedule(0, len(job.batches), job.seed))
+    with method_refusals(f"{job.method.name} with recipe {job.recipe.name}"):
+        job.method.attach(job.model, Schedule(0, len(job.batches), job.seed))
     history = _resume(job)
     if not history:
         history = [_dense(job)]
@@ -141,14 +142,12 @@ def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration)
         if isinstance(job.method, Keeping):
             stage = f"round {number}/{rounds.count}: distortion curves"
             job.method.store = CurveCache(job.progress, stage)
-        try:
-            with verdict_precision():  # what a method measures does not depend on TF32 either
-                if target is None:
-                    job.method.prune_round(job.model, number, rounds.count)
-                else:
-                    job.method.prune(job.model, target, calibration())
-        except (ValueError, IndexError, TypeError) as error:
-            raise ProtocolError(f"round {number}, {goal}: {error}") from error
+        # What a method measures does not depend on TF32 either.
+        with method_refusals(f"round {number}, {goal}"), verdict_precision():
+            if target is None:
+                job.method.prune_round(job.model, number, rounds.count)
+            else:
+                job.method.prune(job.model, target, calibration())
     return _finetune(job, rounds.finetune, number)
 
 

@@ -9,8 +9,7 @@ import torch
 
 from harness.checkpoints import build_model, load_into, load_model, read_weights
 from harness.data import evaluation_batches
-from harness.errors import ProtocolError
-from harness.registry import EVALUATION_BATCH, Entry, Registry, make_method
+from harness.registry import EVALUATION_BATCH, Entry, Registry, make_method, method_refusals
 from harness.system import Options, verdict_precision
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def estimate(
 
     The dense network is the entry's baseline, or the user's file (options.from_file). Evaluation
     images are looked at, options.limit of them, their labels are not.
-    Raises ProtocolError if the method estimates nothing or refuses a value; CheckpointError,
+    Raises SettingsError if the method estimates nothing or refuses a value; CheckpointError,
     DataError.
     """
     method = make_method(entry.method, settings)
@@ -41,11 +40,9 @@ def estimate(
         limit=options.limit,
     )
     options.progress.stage(f"{entry.method} on {entry.model}: {batches.n} images")
-    try:
-        with torch.inference_mode(), verdict_precision():
-            return method.expected(model, (images for images, _ in batches), values)
-    except (ValueError, TypeError) as error:
-        raise ProtocolError(f"{entry.method} on {entry.model}: {error}") from error
+    refusals = method_refusals(f"{entry.method} on {entry.model}")
+    with refusals, torch.inference_mode(), verdict_precision():
+        return method.expected(model, (images for images, _ in batches), values)
 
 
 def _dense(entry: Entry, registry: Registry, options: Options) -> nn.Module:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from harness.errors import ProtocolError
 from harness.evaluation import Evaluated, evaluate
 from harness.profile import figures_of, latency_of
 from harness.registry import final_choices, input_shape, make_method
@@ -149,12 +148,9 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
         progress=options.progress,
         validate=None if held is None else lambda current: evaluate(current, held),
     )
-    try:
-        if plan.recipe.prune is None:
-            return train(job)
-        return prune(job, lambda: calibration_images(method, *inputs))
-    except ValueError as error:  # a method refuses its settings for this model
-        raise ProtocolError(f"{plan.entry.method} on {plan.entry.model}: {error}") from error
+    if plan.recipe.prune is None:
+        return train(job)
+    return prune(job, lambda: calibration_images(method, *inputs))
 
 
 def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: Figures) -> Run:

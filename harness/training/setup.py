@@ -16,7 +16,7 @@ from harness.data import EvaluationBatches
 from harness.registry import (
     Entry,
     Evaluation,
-    Override,
+    Overrides,
     Recipe,
     Registry,
     evaluation_sha256,
@@ -40,7 +40,7 @@ class Training:
     evaluate_every: int = 1  # epochs
     save_every_s: float = 120.0
     speed: Speed = field(default_factory=Speed)
-    overrides: tuple[Override, ...] = ()  # of the recipe, already applied; recorded
+    overrides: Overrides = field(default_factory=dict)  # of the recipe, applied already; recorded
 
 
 @dataclass(frozen=True, slots=True)

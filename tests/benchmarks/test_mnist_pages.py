@@ -88,7 +88,7 @@ def test_the_page_says_plainly_what_explains_the_gap(errors, said):
 
 
 def test_every_variation_changes_a_recipe_that_exists():
-    from harness.registry.recipes import with_overrides
+    from harness.registry import with_overrides
 
     recipe = load().recipes["snip-mnist-75k"]
     for name, changes in snip_gap.VARIATIONS.items():

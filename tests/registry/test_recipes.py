@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import registry
-from harness.errors import ProtocolError
+from harness.errors import SettingsError
 from harness.registry.fields import Fault, plain
+from harness.registry.overrides import Override, assigned, assignment, with_overrides
 from harness.registry.recipes import (
     Duration,
     LrSchedule,
@@ -20,7 +21,6 @@ from harness.registry.recipes import (
     from_mapping,
     learning_rate,
     recipe_sha256,
-    with_overrides,
 )
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -322,27 +322,27 @@ def test_hash_follows_numbers_and_not_notes() -> None:
 
 def test_overrides_are_applied_and_recorded() -> None:
     base = from_mapping("r", MINIMAL)
-    given = {"epochs": "3", "optimizer.lr": "0.05", "settings.sparsity": "0.9", "batch": 16}
+    given = {"epochs": 3, "optimizer.lr": 0.05, "settings.sparsity": 0.9, "batch": 16}
     changed, recorded = with_overrides(base, given)
     assert (str(changed.length), changed.optimizer.lr, changed.batch) == ("3ep", 0.05, 16)
     assert changed.settings == {"sparsity": 0.9}
-    assert [(o.key, o.value, o.was, o.source) for o in recorded] == [
-        ("length", "3ep", "10ep", "command line"),
-        ("optimizer.lr", 0.05, 0.1, "command line"),
-        ("settings.sparsity", 0.9, None, "command line"),
-        ("batch", 16, 8, "command line"),
-    ]
+    assert recorded == {
+        "length": Override("3ep", "10ep", "command line"),
+        "optimizer.lr": Override(0.05, 0.1, "command line"),
+        "settings.sparsity": Override(0.9, None, "command line"),
+        "batch": Override(16, 8, "command line"),
+    }
     assert base == from_mapping("r", MINIMAL)
 
 
 def test_overrides_can_fill_an_absent_part() -> None:
-    given = {"prune.count": "2", "prune.amount": "0.5", "prune.finetune": "100it"}
+    given = {"prune.count": 2, "prune.amount": 0.5, "prune.finetune": "100it"}
     changed, _ = with_overrides(from_mapping("r", MINIMAL), given)
     assert changed.prune == PruneRounds(2, 0.5, Duration(100, "step"))
 
 
 def test_list_override_is_read_as_a_list() -> None:
-    given = {"schedule.kind": "multistep", "schedule.milestones": "[3, 6]"}
+    given = {"schedule.kind": "multistep", "schedule.milestones": [3, 6]}
     changed, _ = with_overrides(from_mapping("r", MINIMAL), given)
     assert changed.schedule.milestones == (3, 6)
 
@@ -350,17 +350,17 @@ def test_list_override_is_read_as_a_list() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("optimizer.lrr", "1", "did you mean 'optimizer.lr'"),
-        ("epoch", "1", "did you mean 'epochs'"),
+        ("optimizer.lrr", 1, "did you mean 'optimizer.lr'"),
+        ("epoch", 1, "did you mean 'epochs'"),
         ("name", "x", "unknown recipe key 'name'"),
         ("optimizer.lr", "fast", "optimizer.lr: expected a number, found 'fast'"),
-        ("optimizer.lr", "-1", "optimizer.lr: -1.0 is below 0"),
+        ("optimizer.lr", -1, "optimizer.lr: -1.0 is below 0"),
         ("epochs", "many", "'manyep'"),
-        ("prune.count", "2", "prune: key 'amount' is missing"),
+        ("prune.count", 2, "prune: key 'amount' is missing"),
     ],
 )
-def test_bad_override_is_one_clear_line(key: str, value: str, text: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
+def test_bad_override_is_one_clear_line(key: str, value: object, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
         with_overrides(from_mapping("r", MINIMAL), {key: value})
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -423,7 +423,7 @@ def test_rounds_without_an_amount_leave_it_to_the_settings() -> None:
     prune = {"count": 3, "amount": None, "finetune": "1ep", "lr": 0.01}
     recipe = from_mapping("rounds", {**MINIMAL, "prune": prune})
     assert recipe.prune is not None and recipe.prune.targets == (None, None, None)
-    changed, _ = with_overrides(recipe, {"prune.amount": "0.5", "prune.lr": "null"})
+    changed, _ = with_overrides(recipe, {"prune.amount": 0.5, "prune.lr": None})
     assert changed.prune is not None
     assert (changed.prune.targets[0], changed.prune.lr) == (0.5, None)
 
@@ -467,3 +467,36 @@ def test_hans_rounds_retrain_at_a_tenth_of_the_rate() -> None:
     rounds = registry.load().recipes["han-mnist-caffe-prune"].prune
     assert rounds is not None and (rounds.count, rounds.amount) == (5, None)
     assert (str(rounds.finetune), rounds.lr) == ("10000it", 0.001)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**12), 10**12),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text("abcxyz019 -_.:#'\"[]{}%", max_size=12),
+    st.lists(st.integers(-9, 9) | st.sampled_from(["lamp", "true", "0.5", "~"]), max_size=4),
+)
+
+
+@given(VALUES)
+def test_what_is_typed_for_a_value_is_read_as_that_value(value: object) -> None:
+    text = assignment("settings.x", value)
+    (read,) = assigned([text]).values()
+    assert read == value and type(read) is type(value), text
+
+
+@given(
+    st.floats(0, 1) | st.integers(0, 10**6) | st.booleans() | st.none() | st.just("160ep"),
+    st.none() | st.sampled_from(["40ep", "epoch", 5, 0.9, True]),
+)
+def test_overrides_of_early_results_are_read_from_their_text(value: object, was: object) -> None:
+    told = f"{value} (was {was}, command line)"  # as it was written
+    assert Override.from_text(told) == Override(value, was, "command line")
+
+
+@pytest.mark.parametrize("text", ["epochs", "=3", "batch=[1", "x: {", "lr=&a 1"])
+def test_what_is_no_assignment_is_one_clear_line(text: str) -> None:
+    with pytest.raises(SettingsError, match="--set") as caught:
+        assigned([text])
+    assert "\n" not in str(caught.value)

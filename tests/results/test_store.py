@@ -13,6 +13,7 @@ import pytest
 
 from harness import paths, results
 from harness.errors import MetricError
+from harness.registry import Override
 from harness.results import current
 from tests.support.results import made, trained
 
@@ -22,6 +23,32 @@ pytestmark = pytest.mark.usefixtures("home")
 def test_a_result_read_back_equals_the_one_saved() -> None:
     for result in (made(), trained()):
         assert results.load(results.save(result)) == result
+
+
+def test_overrides_keep_their_type_in_the_file() -> None:
+    changes = {
+        "length": Override("4ep", "160ep", "command line"),
+        "settings.sparsity": Override(0.9, None, "command line"),
+        "schedule.milestones": Override([1, 2], [80, 120], "command line"),
+    }
+    file = results.save(trained(overrides=changes))
+    stored = json.loads(file.read_text())["overrides"]["settings.sparsity"]
+    assert stored == {"value": 0.9, "was": None, "source": "command line"}
+    assert results.load(file).overrides == changes
+
+
+def test_overrides_that_early_results_hold_as_text_are_read() -> None:
+    early = trained(overrides={"batch": "64 (was 256, command line)"})  # as stored until 2026-11
+    assert early.overrides == {"batch": Override(64, 256, "command line")}
+
+
+def test_every_result_on_the_project_s_record_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "home", lambda: Path(__file__).parents[2])
+    stored = list(results.load_all())
+    assert len(stored) == len(list((paths.results_folder()).glob("*/*.json"))) > 50
+    changes = [change for result in stored for change in result.overrides.values()]
+    assert changes and all(change.source == "command line" for change in changes)
+    assert {type(c.value) for c in changes} == {int, float, str}
 
 
 def test_a_result_lies_below_its_entry_under_its_id(home: Path) -> None:

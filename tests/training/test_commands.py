@@ -16,8 +16,8 @@ from harness.data.datasets import load as load_data
 from harness.models import build
 from harness.registry import load as load_registry
 from harness.registry.methods import merged_settings
+from harness.registry.overrides import Override
 from harness.registry.own_runs import local_pruning, local_training
-from harness.registry.recipes import Override
 from harness.results.verdict import judge_retrained
 from harness.system.options import Options
 from harness.training import Training, reproduce_by_training, retrain_together
@@ -67,7 +67,7 @@ def test_ones_own_run_says_what_its_method_removes(registry, method, granularity
 
 
 def test_seeds_differ_and_each_is_on_record(registry, home):
-    result = trained(registry, Training(seeds=(0, 1, 2)), epochs="1")
+    result = trained(registry, Training(seeds=(0, 1, 2)), epochs=1)
     scores = [run.counts.top1 for run in result.runs]
     assert [run.seed for run in result.runs] == [0, 1, 2]
     assert len(set(scores)) > 1
@@ -100,10 +100,10 @@ def test_one_command_gives_the_same_bits_in_two_processes(tmp_path):
 def test_settings_of_the_recipe_yield_to_the_entry_and_both_to_the_user(registry):
     entry = replace(registry.get("dense-convnet-tiny-digits"), settings={"a": 2, "b": 2})
     recipe = replace(registry.recipes["digits-short"], settings={"a": 1, "b": 1, "c": 1})
-    chosen = (
-        Override("settings.b", 3, 1, "command line"),
-        Override("epochs", 3, 1, "command line"),
-    )
+    chosen = {
+        "settings.b": Override(3, 1, "command line"),
+        "epochs": Override(3, 1, "command line"),
+    }
     assert merged_settings(entry, recipe, chosen) == {"a": 2, "b": 3, "c": 1}
 
 
@@ -127,9 +127,9 @@ def _rows(images):
 
 
 def test_holding_back_is_told_in_the_result(registry, home):
-    result = trained(registry, Training(), epochs="1", validation_frac="0.2")
+    result = trained(registry, Training(), epochs=1, validation_frac=0.2)
     assert any("20 % of the training images" in note for note in result.notes)
-    assert result.overrides["validation_frac"] == "0.2 (was 0.0, command line)"
+    assert result.overrides["validation_frac"] == Override(0.2, 0.0, "command line")
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_start_from_the_registry_is_named_with_its_hash(registry, home):
         model="convnet_tiny",
         dataset="digits",
         start="dense-convnet-tiny-digits",
-        overrides={"epochs": "0"},
+        overrides={"epochs": 0},
     )
     training = Training(overrides=changed)
     result = reproduce_by_training(entry, registry, recipe, Options(), training)

@@ -15,7 +15,7 @@ from harness.system.options import Options
 from harness.training import Training, reproduce_by_training
 from harness.training.resume import RunFolder
 
-SHORT = {"steps": "6", "settings.candidates": "4", "batch": "64"}
+SHORT: dict[str, object] = {"steps": 6, "settings.candidates": 4, "batch": 64}
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
 
 
-def trained(name: str, method: str = "edropout", **overrides: str) -> Result:
+def trained(name: str, method: str = "edropout", **overrides: object) -> Result:
     held = registry.load()
     entry, recipe, changed = local_training(
         held,
@@ -41,7 +41,7 @@ def folders() -> list[str]:
 
 
 def test_epochs_of_fewer_batches_are_told() -> None:
-    result = trained("short", **{"settings.batches_per_epoch": "2"})
+    result = trained("short", **{"settings.batches_per_epoch": 2})
 
     assert result.runs[0].steps == 2
     assert "settings.batches_per_epoch 2 instead of all" in result.notes
@@ -73,7 +73,7 @@ def test_either_network_may_be_asked_for_first() -> None:
 
 def test_what_moves_the_training_is_trained_again() -> None:
     trained("a")
-    trained("b", **{"settings.p_init": "0.9"})
+    trained("b", **{"settings.p_init": 0.9})
 
     assert sorted(folders()) == ["a", "b"]
 

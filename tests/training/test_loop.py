@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.data.batches import resident_batches
-from harness.errors import MetricError, Preempted, ProtocolError
+from harness.errors import BenchError, MetricError, Preempted, ProtocolError, SettingsError
 from harness.evaluation.protocol import Evaluated, evaluate
 from harness.registry.recipes import Duration, LrSchedule, Optimizer, learning_rate
 from harness.results.schema import Counts
@@ -376,3 +376,36 @@ def test_the_part_held_back_is_measured_beside_the_test_set(tmp_path):
     assert trained.history[-1]["val_top1_pct"] == last.top1_pct
     assert trained.cpu_s > 0
     assert "val_loss" not in train(job(tmp_path / "none")).history[-1]
+
+
+class Refusing(Dense):
+    """Raises ValueError where it is told to."""
+
+    def __init__(self, where):
+        super().__init__(Dense.Settings())
+        self.where = where
+
+    def attach(self, model, schedule):
+        self._refuse("attach")
+
+    def begin_training(self, batches):
+        self._refuse("begin_training")
+
+    def after_step(self):
+        self._refuse("after_step")
+
+    def _refuse(self, here):
+        if here == self.where:
+            raise ValueError("keeps more weights than there are")
+
+
+@pytest.mark.parametrize("where", ["attach", "begin_training"])
+def test_what_a_method_refuses_before_the_first_step_is_an_error_of_settings(tmp_path, where):
+    with pytest.raises(SettingsError, match=f"recipe {RECIPE.name}: keeps more weights"):
+        train(job(tmp_path, method=Refusing(where)))
+
+
+def test_a_value_error_in_the_middle_of_a_training_is_no_error_of_settings(tmp_path):
+    with pytest.raises(ValueError, match="keeps more weights") as caught:
+        train(job(tmp_path, method=Refusing("after_step")))
+    assert not isinstance(caught.value, BenchError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,9 +62,9 @@ def doubt(result: Result) -> str:
     if result.smoke:
         return result.smoke
     for name in ("length", "prune.finetune"):
-        change = re.match(r"(\S+) \(was ([^,\s]+)", result.overrides.get(name, ""))
-        if change and change[1] != change[2]:
-            return f"{name} {change[1]} instead of {change[2]}"
+        change = result.overrides.get(name)
+        if change is not None and change.value != change.was:
+            return f"{name} {change.value} instead of {change.was}"
     return ""
 
 

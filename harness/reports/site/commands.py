@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from harness.registry import Entry
+from harness.registry import Entry, assignment
 from harness.results import Result
 
 _OWN_OPTION = ("start", "prune.count", "prune.amount", "prune.finetune")  # not through --set
@@ -37,7 +37,7 @@ def of_entry(entry: Entry) -> list[Command]:
 
 def of_result(result: Result) -> Command:
     """The command that measures `result` again, changed settings included."""
-    changed = {key: text.rpartition(" (was ")[0] for key, text in result.overrides.items()}
+    changed = {key: change.value for key, change in result.overrides.items()}
     if result.mode == "evaluated":
         words = ["bench", "reproduce", result.entry]
     elif result.paper is not None:
@@ -53,28 +53,28 @@ def of_result(result: Result) -> Command:
     return Command(shlex.join(words), "this result")
 
 
-def _own(verb: str, result: Result, changed: dict[str, str]) -> list[str]:
+def _own(verb: str, result: Result, changed: dict[str, object]) -> list[str]:
     words = ["bench", verb, "--method", result.method, "--model", result.model]
     words += ["--dataset", result.dataset, "--evaluation", result.protocol.name]
     if result.recipe:
         words += ["--recipe", result.recipe.name]
     if "start" in changed:
-        words += ["--start", changed["start"]]
+        words += ["--start", str(changed["start"])]
     return [*words, "--name", result.entry]
 
 
-def _amount(changed: dict[str, str]) -> list[str]:
-    rounds = int(changed.get("prune.count", "1"))
+def _amount(changed: dict[str, object]) -> list[str]:
+    rounds = int(str(changed.get("prune.count", 1)))
     words = ["--rounds", str(rounds)] if rounds > 1 else []
     if "prune.amount" in changed:
         # Each round takes the same share of what the one before left.
-        target = 1 - (1 - float(changed["prune.amount"])) ** rounds
+        target = 1 - (1 - float(str(changed["prune.amount"]))) ** rounds
         words += ["--target", f"{target:.6g}"]
     if "prune.finetune" in changed:
-        words += ["--finetune", changed["prune.finetune"]]
+        words += ["--finetune", str(changed["prune.finetune"])]
     return words
 
 
-def _sets(changed: dict[str, str]) -> list[str]:
-    pairs = [f"{key}={value}" for key, value in changed.items() if key not in _OWN_OPTION]
+def _sets(changed: dict[str, object]) -> list[str]:
+    pairs = [assignment(k, value) for k, value in changed.items() if k not in _OWN_OPTION]
     return [word for pair in pairs for word in ("--set", pair)]
