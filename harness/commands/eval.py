@@ -29,6 +29,7 @@ from harness.commands.output import print_json, progress
 @click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--name", help="Name under which the result is stored.")
 @click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
+@options.recalibrate
 @options.evaluation
 @options.device
 @options.data_root
@@ -43,6 +44,7 @@ def command(
     evaluation: str | None,
     name: str | None,
     limit: int | None,
+    recalibrate: int | None,
     cache: bool | None,
     fast: bool,
     device: str,
@@ -67,7 +69,7 @@ def command(
         model=model,
         dataset=dataset,
         evaluation=evaluation,
-        name=name or f"local-{model}-{dataset}-{weights.stem}",
+        name=name or "-".join(["local", model, dataset, weights.stem, *_variant(recalibrate)]),
     )
     tensors, facts = read_weights(weights, weights_format)
     network = build_model(entry)
@@ -81,9 +83,14 @@ def command(
             fast=fast,
             progress=bars,
         )
-        result = evaluate_model(entry, registry, network.to(chosen.device), facts, chosen)
+        network = network.to(chosen.device)
+        result = evaluate_model(entry, registry, network, facts, chosen, recalibrate)
         mirror_all([result], tracking, bars)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
         print_results([result])
+
+
+def _variant(recalibrate: int | None) -> tuple[str, ...]:
+    return () if recalibrate is None else (f"bn{recalibrate}",)

@@ -42,6 +42,7 @@ from harness.commands.schedule import TrainingChoices, run_training, training_op
 @budget_options
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--finetune", default="0ep", show_default=True, help='After each round: "2ep".')
+@options.recalibrate
 @click.option("--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own).")
 @click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
 @click.option("--name", help="Name under which the result is stored.")
@@ -64,6 +65,7 @@ def command(
     solver: str | None,
     rounds: int,
     finetune: str,
+    recalibrate: int | None,
     recipe_name: str | None,
     evaluation: str | None,
     name: str | None,
@@ -95,6 +97,7 @@ def command(
         target=target,
         rounds=rounds,
         finetune=finetune,
+        recalibrate=recalibrate,
         recipe_name=recipe_name,
         evaluation=evaluation,
         name=name,

@@ -65,6 +65,16 @@ def device(command: F) -> F:
     )(command)
 
 
+def recalibrate(command: F) -> F:
+    """--recalibrate N."""
+    return click.option(
+        "--recalibrate",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Give batch norms the statistics of N training images first (recorded).",
+    )(command)
+
+
 def evaluation(command: F) -> F:
     """--cache/--no-cache and --fast."""
     command = click.option(

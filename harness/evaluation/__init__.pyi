@@ -1,6 +1,7 @@
 from .live_network import evaluate_model
 from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together
+from .recalibration import recalibrate_, recalibration_note
 from .reproduce import Listener, Outcome, reproduce_entry, reproduce_together
 from .result import Procedure, checkpoint_facts, data_facts, make_result, smoke_reason
 
@@ -17,6 +18,8 @@ __all__ = [
     "evaluate_model",
     "evaluate_together",
     "make_result",
+    "recalibrate_",
+    "recalibration_note",
     "reproduce_entry",
     "Listener",
     "reproduce_together",

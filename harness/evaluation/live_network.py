@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.data import EvaluationBatches, ImageSet, PictureSet, batches_of, describe, find_images
 from harness.errors import BenchError, CheckpointUnavailable, ProtocolError
+from harness.evaluation.recalibration import recalibrate_
 from harness.evaluation.shared_pass import Loaded, evaluate_loaded
 from harness.models import require_size
 from harness.registry import (
@@ -42,13 +43,20 @@ def evaluate_model(
     model: nn.Module,
     checkpoint: CheckpointFacts,
     options: Options,
+    recalibrate: int | None = None,
 ) -> Result:
-    """Evaluate `model` as `entry` says; judge, save and return the result."""
+    """Evaluate `model` as `entry` says; judge, save and return the result.
+
+    recalibrate: so many training images give its batch norms new statistics first; recorded.
+    """
     evaluation = evaluation_of(entry, registry, options.dataset)
     require_size(model.eval(), entry.model, input_shape(evaluation))
     images = find_images(evaluation, options.data_root, download=not options.offline)
+    if recalibrate is not None:
+        options.progress.stage(f"{entry.id}: recalibrate batch norms")
+        recalibrate_(model, recalibrate, evaluation, options.data_root, options.device)
     batches = prepared_batches(images, evaluation, options)
-    loaded = [Loaded(entry, model, checkpoint)]
+    loaded = [Loaded(entry, model, checkpoint, recalibrate)]
     (found,) = evaluate_loaded(
         loaded,
         evaluation,

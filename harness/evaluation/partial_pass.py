@@ -25,17 +25,17 @@ class PartialFile:
         self,
         entry: Entry,
         evaluation: Evaluation,
-        checkpoint_sha256: str,
+        network: str,
         images: tuple[str, int, int],
         device: str,
     ) -> None:
-        """images: fingerprint, number evaluated, batch size."""
+        """network: which weights, by hash. images: fingerprint, number evaluated, batch size."""
         key = provenance.sha256_json(
             {
                 "format": FORMAT,
                 "entry": entry_sha256(entry),
                 "evaluation": evaluation_sha256(evaluation),
-                "checkpoint": checkpoint_sha256,
+                "checkpoint": network,
                 "images": images,
                 "versions": provenance.versions(),
                 "code": provenance.code_version(),

@@ -18,9 +18,10 @@ from harness.errors import BenchError, MetricError
 from harness.evaluation.low_precision import measure_fast_
 from harness.evaluation.partial_pass import PartialFile
 from harness.evaluation.protocol import Evaluated, evaluate_together
+from harness.evaluation.recalibration import recalibration_note
 from harness.evaluation.result import Procedure, data_facts, make_result, smoke_reason
 from harness.profile import figures_of, latency_of, measure_cost
-from harness.registry import Entry, Evaluation, Registry, input_shape
+from harness.registry import Entry, Evaluation, Override, Registry, input_shape
 from harness.results import (
     CheckpointFacts,
     FastMeasurement,
@@ -42,6 +43,7 @@ class Loaded:
     entry: Entry
     model: nn.Module
     checkpoint: CheckpointFacts
+    recalibrated: int | None = None  # training images that its batch norms' statistics are of
 
 
 def evaluate_loaded(
@@ -113,8 +115,10 @@ class _Run:
     def partial(self, loaded: Loaded) -> PartialFile:
         """Where the counts of a network are kept until its result is on record."""
         images = (self.batches.fingerprint, self.batches.n, self.batches.batch_size)
-        checkpoint = loaded.checkpoint.sha256
-        return PartialFile(loaded.entry, self.evaluation, checkpoint, images, self.device)
+        network = loaded.checkpoint.sha256
+        if loaded.recalibrated is not None:
+            network += f" recalibrated on {loaded.recalibrated}"
+        return PartialFile(loaded.entry, self.evaluation, network, images, self.device)
 
     def draft(self, loaded: Loaded, found: Evaluated | Exception) -> _Draft | BenchError:
         """The judged result, not yet saved, or why there is none."""
@@ -156,6 +160,8 @@ class _Run:
             settings=entry.settings,
             checkpoint=loaded.checkpoint,
             predictions_sha256=predictions_sha256(found.predictions),
+            overrides=_recalibration(loaded.recalibrated),
+            notes=() if loaded.recalibrated is None else (recalibration_note(loaded.recalibrated),),
         )
         return make_result(
             entry,
@@ -167,6 +173,11 @@ class _Run:
             found.forward_s,
             latency_of(method, model, batches) if method else None,
         )
+
+
+def _recalibration(count: int | None) -> dict[str, Override]:
+    """How a result says that the network is not quite that of the file."""
+    return {} if count is None else {"recalibrate": Override(count, None, "command line")}
 
 
 def _fast(

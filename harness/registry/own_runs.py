@@ -102,6 +102,7 @@ def local_pruning(
     dense: str | None = None,
     rounds: int,
     finetune: str,
+    recalibrate: int | None = None,
     recipe_name: str | None = None,
     evaluation: str | None = None,
     name: str | None = None,
@@ -110,7 +111,8 @@ def local_pruning(
     """Entry and recipe of a user's pruning run.
 
     dense: length of a training from fresh weights that comes first, instead of `start` or a file.
-    Every round removes the same share of what is left: 1 - (1 - target)^(1/rounds).
+    Every round removes the same share of what is left: 1 - (1 - target)^(1/rounds). recalibrate:
+    training images that give batch norms new statistics after each.
     """
     standard = registry.defaults[_known(registry, dataset)].finetune
     plan: dict[str, object] = {
@@ -120,6 +122,9 @@ def local_pruning(
         "prune.finetune": finetune,
     }
     level = (f"{target:g}", *((f"{rounds}r",) if rounds > 1 else ()))
+    if recalibrate is not None:
+        plan["prune.recalibrate"] = recalibrate
+        level += (f"bn{recalibrate}",)
     return local_training(
         registry,
         method=method,

@@ -160,10 +160,14 @@ class PruneRounds:
     amount: float | None  # fraction of what is left that each round removes; null: the settings say
     finetune: Duration  # after each round
     lr: float | None = later(None)  # of the fine-tuning; null = the recipe's
+    # Training images that give batch norms new statistics after each pruning event; null = none.
+    recalibrate: int | None = later(None)
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise Fault(("count",), f"{self.count} rounds; at least 1 is needed")
+        if self.recalibrate is not None and self.recalibrate < 1:
+            raise Fault(("recalibrate",), f"{self.recalibrate} images; at least 1 is needed")
         if self.amount is not None and not 0 < self.amount < 1:
             raise Fault(("amount",), f"{self.amount} is outside (0, 1)")
         if self.lr is not None:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from harness.data import evaluation_batches
 from harness.errors import BenchError, Preempted, ProtocolError
-from harness.evaluation import Outcome, Procedure, data_facts, make_result, smoke_reason
+from harness.evaluation import (
+    Outcome,
+    Procedure,
+    data_facts,
+    make_result,
+    recalibration_note,
+    smoke_reason,
+)
 from harness.profile import measure_cost
 from harness.registry import (
     EVALUATION_BATCH,
@@ -256,6 +263,8 @@ def training_notes(recipe: Recipe, overrides: Overrides, start: Start | None) ->
     if recipe.prune:
         rounds = recipe.prune
         notes.append(f"{rounds.count} x ({_amount(rounds)}, fine-tune {rounds.finetune})")
+        if rounds.recalibrate is not None:
+            notes.append(recalibration_note(rounds.recalibrate))
     notes += [
         f"{key} {change.value} instead of {_recipes(change)}"
         for key, change in overrides.items()

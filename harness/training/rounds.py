@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.errors import MetricError, ProtocolError
 from harness.profile import sparsity
@@ -25,12 +25,16 @@ from methods.dense import Dense
 from methods.store import Keeping
 
 Calibration = Callable[[], Tensor | None]
+Recalibration = Callable[[nn.Module, int], None]
 
 
-def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
+def prune(
+    job: Job, calibration: Calibration = lambda: None, recalibrate: Recalibration | None = None
+) -> Trained:
     """Run every round that is left and hand over the network after the last one.
 
     calibration: called once per round, for methods that look at data: images (N,C,H,W), normalised.
+    recalibrate: gives batch norms the statistics of so many images, where the recipe asks for it.
     The history has one row per round, 0 = dense; epochs, steps and time are of all rounds together.
     Raises ProtocolError if the recipe has no rounds, the method no one-shot form, or a target
     cannot be reached.
@@ -44,7 +48,7 @@ def prune(job: Job, calibration: Calibration = lambda: None) -> Trained:
         _save(job, history)
     trained = None
     for number in range(len(history), rounds.count + 1):
-        trained = _round(job, rounds, number, calibration)
+        trained = _round(job, rounds, number, calibration, recalibrate)
         history.append(_row(trained, number))
         _save(job, history)
     if trained is None:  # every round was finished before: only the last look is missing
@@ -133,22 +137,35 @@ def _early(trained: Trained) -> dict[str, float]:
     return {"early_epoch": early["epoch"], "early_top1_pct": early["top1_pct"]}
 
 
-def _round(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> Trained:
+def _round(
+    job: Job,
+    rounds: PruneRounds,
+    number: int,
+    calibration: Calibration,
+    recalibrate: Recalibration | None,
+) -> Trained:
     """Prune to the round's target, unless it was interrupted after that, then fine-tune."""
     if _folder(job, number).load_state() is None:
-        target = rounds.targets[number - 1]
-        goal = "as set" if target is None else f"target {100 * target:.2f} %"
-        job.progress.stage(f"round {number}/{rounds.count}: prune, {goal}")
-        if isinstance(job.method, Keeping):
-            stage = f"round {number}/{rounds.count}: distortion curves"
-            job.method.store = CurveCache(job.progress, stage)
-        # What a method measures does not depend on TF32 either.
-        with method_refusals(f"round {number}, {goal}"), verdict_precision():
-            if target is None:
-                job.method.prune_round(job.model, number, rounds.count)
-            else:
-                job.method.prune(job.model, target, calibration())
+        _prune_once(job, rounds, number, calibration)
+        if rounds.recalibrate is not None and recalibrate is not None:
+            job.progress.stage(f"round {number}/{rounds.count}: recalibrate batch norms")
+            recalibrate(job.model, rounds.recalibrate)
     return _finetune(job, rounds.finetune, number)
+
+
+def _prune_once(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> None:
+    target = rounds.targets[number - 1]
+    goal = "as set" if target is None else f"target {100 * target:.2f} %"
+    job.progress.stage(f"round {number}/{rounds.count}: prune, {goal}")
+    if isinstance(job.method, Keeping):
+        stage = f"round {number}/{rounds.count}: distortion curves"
+        job.method.store = CurveCache(job.progress, stage)
+    # What a method measures does not depend on TF32 either.
+    with method_refusals(f"round {number}, {goal}"), verdict_precision():
+        if target is None:
+            job.method.prune_round(job.model, number, rounds.count)
+        else:
+            job.method.prune(job.model, target, calibration())
 
 
 def _finetune(job: Job, length: Duration, number: int) -> Trained:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from harness.evaluation import Evaluated, evaluate
+from harness.evaluation import Evaluated, evaluate, recalibrate_
 from harness.profile import figures_of, latency_of
 from harness.registry import final_choices, input_shape, make_method
 from harness.results import Figures, Latency, Run
@@ -150,7 +150,11 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
     )
     if plan.recipe.prune is None:
         return train(job)
-    return prune(job, lambda: calibration_images(method, *inputs))
+    return prune(
+        job,
+        lambda: calibration_images(method, *inputs),
+        lambda pruned, count: recalibrate_(pruned, count, *inputs[:3]),
+    )
 
 
 def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: Figures) -> Run:
