@@ -20,8 +20,6 @@ from harness.registry import (
     Checkpoint,
     Document,
     Entry,
-    List,
-    Map,
     Paper,
     Published,
     Registry,
@@ -121,10 +119,7 @@ def _new_file(draft: EntryDraft) -> str:
 
 def _extended(text: str, draft: EntryDraft, name: str) -> str:
     """`text` with the draft's sections at the end of its own; every other line stays."""
-    root = plain_yaml.parse(text, name)
-    if not isinstance(root, Map):
-        raise RegistryError(f"{name}: no registry file; it should begin with `version: 1`")
-    document = Document(name, text.splitlines(), root)
+    document = plain_yaml.document(text, name)
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
@@ -132,7 +127,7 @@ def _extended(text: str, draft: EntryDraft, name: str) -> str:
     inserted = [(_end(document, section), section) for section in _sections(draft)]
     for line, section in sorted(inserted, reverse=True):
         content = _sections(draft)[section]
-        known = root.get(section) is not None
+        known = document.root.get(section) is not None
         width = _indent(document, section) if known else 2
         addition = _indented(content, width)
         lines.insert(line, addition if known else f"\n{section}:\n{addition}")
@@ -141,11 +136,11 @@ def _extended(text: str, draft: EntryDraft, name: str) -> str:
 
 def _end(document: Document, section: str) -> int:
     """Number of lines up to and with the last of `section`; of the whole file if there is none."""
-    root = document.root
-    if root.get(section) is None:
+    if document.root.get(section) is None:
         return len(document.lines)
-    first = root.marks[section][0][0]
-    later = [marks[0][0] for marks in root.marks.values() if marks[0][0] > first]
+    starts = document.starts()
+    first = starts[section][0]
+    later = [line for line, _ in starts.values() if line > first]
     end = min(later, default=len(document.lines) + 1) - 1
     while end > first and _is_margin(document.lines[end - 1]):
         end -= 1
@@ -160,14 +155,15 @@ def _is_margin(line: str) -> bool:
 def _indent(document: Document, section: str) -> int:
     """Spaces before the keys or dashes of a section. Raises RegistryError if it is in one line."""
     value = document.root[section]
-    key_line = document.root.marks[section][0][0]
-    assert isinstance(value, Map | List)
-    line, column = min(mark for mark, _ in value.marks.values()) if value else (key_line, 1)
-    if line == key_line:
+    key_line, _ = document.locate((section,), on_key=True)
+    assert isinstance(value, dict | list)
+    first = next(iter(value), None) if isinstance(value, dict) else 0
+    line, column = document.locate((section, first), on_key=True)
+    if not value or line == key_line:
         msg = f"`{section}` is written in one line; put its items on lines of their own"
         raise document.error((section,), msg)
     text = document.lines[line - 1]
-    return len(text) - len(text.lstrip()) if isinstance(value, List) else column - 1
+    return len(text) - len(text.lstrip()) if isinstance(value, list) else column - 1
 
 
 class _Text(str):

@@ -27,7 +27,7 @@ from .overrides import (
     with_overrides,
 )
 from .own_runs import local_entry, local_pruning, local_training
-from .plain_yaml import Document, List, Map, scalar
+from .plain_yaml import Document, scalar
 from .reading import LOCAL, Registry, get, load
 from .recipes import (
     START_BASELINE,
@@ -57,10 +57,8 @@ __all__ = [
     "Fault",
     "GRANULARITIES",
     "LOCAL",
-    "List",
     "LrSchedule",
     "METRICS",
-    "Map",
     "Optimizer",
     "Override",
     "Overrides",

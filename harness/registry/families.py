@@ -18,7 +18,7 @@ from harness.errors import RegistryError
 from harness.registry import plain_yaml
 from harness.registry.entries import METRICS, Entry, Published, is_metric
 from harness.registry.fields import Fault, build, nearest
-from harness.registry.plain_yaml import Document, List, Map
+from harness.registry.plain_yaml import Document
 
 _MERGED = ("settings", "published", "checkpoint")
 _ROW_ONLY = ("id", "aliases")
@@ -28,6 +28,7 @@ _CELL_DEFAULTS = ("source", "n_runs", "assumed_std")
 _WORD = re.compile(r"\S+")
 
 Path = tuple[object, ...]
+Family = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def entries(document: Document) -> Iterator[tuple[Entry, Origin]]:
         raise document.error(("families",), f"expected a list of families, found {families!r}")
     for i, family in enumerate(families):
         path: Path = ("families", i)
-        if not isinstance(family, Map):
+        if not isinstance(family, dict):
             raise document.error(path, f"expected a family (a mapping), found {family!r}")
         _check_keys(document, family, _FAMILY, path)
         _check_shape(document, family, path)
@@ -62,12 +63,12 @@ def entries(document: Document) -> Iterator[tuple[Entry, Origin]]:
         yield from _table_rows(document, family, path)
 
 
-def _written_rows(document: Document, family: Map, path: Path) -> Iterator[tuple[Entry, Origin]]:
+def _written_rows(document: Document, family: Family, path: Path) -> Iterator[tuple[Entry, Origin]]:
     rows = family.get("rows", [])
     assert isinstance(rows, list)
     for i, row in enumerate(rows):
         place = (*path, "rows", i)
-        if not isinstance(row, Map):
+        if not isinstance(row, dict):
             raise document.error(place, f"expected a row (a mapping), found {row!r}")
         _check_keys(document, row, _FIELDS, place)
         origin = Origin(document, path, place, document.locate(place))
@@ -78,7 +79,7 @@ def _written_rows(document: Document, family: Map, path: Path) -> Iterator[tuple
         yield entry, origin
 
 
-def _table_rows(document: Document, family: Map, path: Path) -> Iterator[tuple[Entry, Origin]]:
+def _table_rows(document: Document, family: Family, path: Path) -> Iterator[tuple[Entry, Origin]]:
     if "table" not in family:
         return
     columns = _columns(document, family, path)
@@ -174,9 +175,9 @@ def _row_of_cells(
     return row | {"published": published, "settings": settings}
 
 
-def _columns(document: Document, family: Map, path: Path) -> tuple[str, ...]:
+def _columns(document: Document, family: Family, path: Path) -> tuple[str, ...]:
     columns = family.get("columns")
-    if not isinstance(columns, List) or not all(isinstance(c, str) for c in columns):
+    if not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
         raise document.error((*path, "columns"), "a table needs `columns`, a list of names")
     known = (*(f for f in _FIELDS if f not in _MERGED), *METRICS)
     for i, column in enumerate(columns):
@@ -189,16 +190,16 @@ def _columns(document: Document, family: Map, path: Path) -> tuple[str, ...]:
     return tuple(str(column) for column in columns)
 
 
-def _doubts(document: Document, family: Map, path: Path) -> dict[str, dict[str, str]]:
-    doubts = family.get("doubts", Map())
+def _doubts(document: Document, family: Family, path: Path) -> dict[str, dict[str, str]]:
+    doubts = family.get("doubts", {})
     place = (*path, "doubts")
-    if not isinstance(doubts, Map):
+    if not isinstance(doubts, dict):
         raise document.error(place, f"expected {{id: {{metric: reason}}}}, found {doubts!r}")
     columns = family["columns"]
-    assert isinstance(columns, List)
+    assert isinstance(columns, list)
     result: dict[str, dict[str, str]] = {}
     for id_, cells in doubts.items():
-        if not isinstance(cells, Map):
+        if not isinstance(cells, dict):
             raise document.error((*place, id_), f"expected {{metric: reason}}, found {cells!r}")
         for metric, reason in cells.items():
             if not is_metric(metric) or metric not in columns:
@@ -210,16 +211,16 @@ def _doubts(document: Document, family: Map, path: Path) -> dict[str, dict[str, 
     return result
 
 
-def _check_keys(document: Document, mapping: Map, known: tuple[str, ...], path: Path) -> None:
+def _check_keys(document: Document, mapping: Family, known: tuple[str, ...], path: Path) -> None:
     for key in mapping:
         if key not in known:
             msg = f"unknown key {key!r}{nearest(key, known)}"
             raise document.error((*path, key), msg, on_key=True)
 
 
-def _check_shape(document: Document, family: Map, path: Path) -> None:
+def _check_shape(document: Document, family: Family, path: Path) -> None:
     for key in _MERGED:
-        if family.get(key) is not None and not isinstance(family[key], Map):
+        if family.get(key) is not None and not isinstance(family[key], dict):
             raise document.error((*path, key), f"expected a mapping, found {family[key]!r}")
     if not isinstance(family.get("rows", []), list):
         raise document.error((*path, "rows"), f"expected a list of rows, found {family['rows']!r}")

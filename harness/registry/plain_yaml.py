@@ -1,4 +1,4 @@
-"""Plain YAML as dicts, lists and scalars that remember where they stood in the file.
+"""Plain YAML as dicts, lists and scalars, beside PyYAML's nodes that know where they stand.
 
 Only what data needs: mappings, sequences, scalars. Tags, anchors, aliases, several documents,
 deep nesting and big files are refused, so that nothing is executed and nothing can explode.
@@ -7,82 +7,59 @@ deep nesting and big files are refused, so that nothing is executed and nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.resolver import BaseResolver
 
 from harness.errors import RegistryError
 
 MAX_BYTES = 4 << 20  # the registry itself is below 100 kB
 MAX_DEPTH = 12  # the deepest place of the registry is at 7
 
-_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml where PyYAML was built with it
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 Mark = tuple[int, int]  # line and column, from 1
-Path_ = tuple[Hashable, ...]  # keys and indices from the root to a value
-
-
-class Map(dict[str, object]):
-    """A mapping; `marks[key]` holds the marks of the key and of its value."""
-
-    __slots__ = ("marks",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.marks: dict[Hashable, tuple[Mark, Mark]] = {}
-
-
-class List(list[object]):
-    """A sequence; `marks[i]` holds the mark of item i, twice, as in Map."""
-
-    __slots__ = ("marks",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.marks: dict[Hashable, tuple[Mark, Mark]] = {}
+Place = tuple[Hashable, ...]  # keys and indices from the root to a value
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read."""
+    """A file that was read: its mapping, and the nodes it was made of."""
 
     name: str
     lines: Sequence[str]
-    root: Map
+    root: dict[str, object]
+    node: yaml.MappingNode
 
-    def error(self, path: Path_, problem: str, on_key: bool = False) -> RegistryError:
-        """The error for the value at `path`, with file, line and column."""
-        line, column = self.locate(path, on_key)
-        return self.error_at(line, column, problem)
+    def error(self, place: Place, problem: str, on_key: bool = False) -> RegistryError:
+        """The error for the value at `place`, with file, line and column."""
+        return self.error_at(*self.locate(place, on_key), problem)
 
     def error_at(self, line: int, column: int, problem: str) -> RegistryError:
         return RegistryError(f"{self.name}:{line}:{column}: {problem}")
 
-    def holds(self, path: Path_) -> bool:
-        """True when there is a value at `path`."""
-        node: object = self.root
-        for step in path:
-            if not isinstance(node, Map | List) or step not in node.marks:
-                return False
-            node = _child(node, step)
-        return True
+    def holds(self, place: Place) -> bool:
+        """True when there is a value at `place`."""
+        return len(list(_along(self.node, place))) == len(place)
 
-    def locate(self, path: Path_, on_key: bool = False) -> Mark:
-        """Line and column of the deepest part of `path` that exists."""
-        node: object = self.root
-        found = (1, 1)
-        for depth, step in enumerate(path):
-            if not isinstance(node, Map | List) or step not in node.marks:
-                break
-            last = depth == len(path) - 1
-            found = node.marks[step][0 if last and on_key else 1]
-            node = _child(node, step)
-        return found
+    def locate(self, place: Place, on_key: bool = False) -> Mark:
+        """Line and column of the deepest part of `place` that exists; of its key if `on_key`."""
+        found: yaml.Node = self.node
+        for depth, (key, value) in enumerate(_along(self.node, place), start=1):
+            found = key if on_key and depth == len(place) else value
+        return _mark(found)
+
+    def starts(self) -> dict[str, Mark]:
+        """Line and column of every key of the root, in the order of the file."""
+        return {key.value: _mark(key) for key, _ in self.node.value}
 
 
 def read(path: Path, limit: int = MAX_BYTES) -> Document:
@@ -101,30 +78,24 @@ def read(path: Path, limit: int = MAX_BYTES) -> Document:
     except UnicodeDecodeError as error:
         msg = f"{path}: byte {error.start} is not UTF-8. A registry is a text file in UTF-8."
         raise RegistryError(msg) from error
-    root = parse(text, str(path))
-    if not isinstance(root, Map):
-        kind = "a sequence" if isinstance(root, List) else f"the scalar {root!r}"
-        msg = f"{path}:1:1: expected a mapping with `version: 1` at the top, found {kind}"
+    return document(text, str(path))
+
+
+def document(text: str, name: str) -> Document:
+    """The document written in `text`. Raises RegistryError like `read`."""
+    node = _compose(text, name)
+    root = None if node is None else _value(node, name)
+    if not isinstance(node, yaml.MappingNode) or not isinstance(root, dict):
+        kind = "a sequence" if isinstance(root, list) else f"the scalar {root!r}"
+        msg = f"{name}:1:1: expected a mapping with `version: 1` at the top, found {kind}"
         raise RegistryError(msg)
-    return Document(str(path), text.splitlines(), root)
+    return Document(name, text.splitlines(), root, node)
 
 
 def parse(text: str, name: str = "text") -> object:
-    """The value written in `text`: Map, List, str, int, float, bool or None."""
-    builder = _Builder(name)
-    try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            builder.take(event)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise RegistryError(f"{name}:{line}:{column}: not YAML: {error.problem}") from error
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        problem = f"character U+{error.character:04X}: {error.reason}"
-        raise RegistryError(f"{name}:{line}:{column}: not YAML: {problem}") from error
-    return builder.root
+    """The value written in `text`: dict, list, str, int, float, bool or None."""
+    node = _compose(text, name)
+    return None if node is None else _value(node, name)
 
 
 def scalar(text: str) -> object:
@@ -136,82 +107,99 @@ def scalar(text: str) -> object:
     return float(text) if _FLOAT.match(text) else text
 
 
-class _Builder:
-    """Turns parser events into Map and List, one event at a time, without recursion."""
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        return _Composer(text, name).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise RegistryError(f"{name}:{line}:{column}: not YAML: {said}") from error
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        problem = f"character U+{error.character:04X}: {error.reason}"
+        raise RegistryError(f"{name}:{line}:{column}: not YAML: {problem}") from error
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.root: object = None
-        self.documents = 0
-        self.open: list[Map | List] = []
-        self.keys: list[tuple[str, Mark] | None] = []  # per open container: the key that waits
 
-    def take(self, event: yaml.Event) -> None:
-        if isinstance(event, yaml.ScalarEvent):
-            self.check_node(event)
-            plain = event.style is None or event.style == ""
-            self.place(event, scalar(event.value) if plain else event.value, event.value)
-        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            self.check_node(event)
-            container = Map() if isinstance(event, yaml.MappingStartEvent) else List()
-            self.place(event, container)
-            self.open.append(container)
-            self.keys.append(None)
-            if len(self.open) > MAX_DEPTH:
-                self.refuse(event, f"nested deeper than {MAX_DEPTH} levels")
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-            self.open.pop()
-            self.keys.pop()
-        elif isinstance(event, yaml.AliasEvent):
-            self.refuse(event, f"alias *{event.anchor}: write the value out, aliases are not plain")
-        elif isinstance(event, yaml.DocumentStartEvent):
-            self.documents += 1
-            if self.documents > 1:
-                self.refuse(event, "a second document; one file holds one document")
+class _Composer(Composer, BaseResolver):
+    """PyYAML's composer over the events of the fast parser; refuses what is not plain data."""
 
-    def check_node(self, event: yaml.NodeEvent) -> None:
-        if event.anchor is not None:
-            self.refuse(event, f"anchor &{event.anchor}: anchors are not plain data, remove it")
-        tag = event.tag  # type: ignore[attr-defined]
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__()
+        BaseResolver.__init__(self)
+        self._name = name
+        self._depth = 0
+        self._events = yaml.parse(text, Loader=_PARSER)
+        self._next = next(self._events, None)
+
+    def check_event(self, *kinds: type[yaml.Event]) -> bool:
+        return isinstance(self._next, kinds)
+
+    def peek_event(self) -> yaml.Event | None:
+        return self._next
+
+    def get_event(self) -> yaml.Event | None:
+        event, self._next = self._next, next(self._events, None)
+        return event
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self._next
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(event, f"alias *{anchor}: write the value out, aliases are not plain")
+        if anchor is not None:
+            self._refuse(event, f"anchor &{anchor}: anchors are not plain data, remove it")
         if tag is not None:
-            self.refuse(event, f"tag {tag!r}: only plain YAML is read, remove the tag")
+            self._refuse(event, f"tag {tag!r}: only plain YAML is read, remove the tag")
+        if self._depth >= MAX_DEPTH and isinstance(event, yaml.CollectionStartEvent):
+            self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
-    def place(self, event: yaml.Event, value: object, key: str | None = None) -> None:
-        """Put `value` where the innermost open container expects it."""
-        if not self.open:
-            self.root = value
-            return
-        mark = _mark(event)
-        container = self.open[-1]
-        if isinstance(container, List):
-            container.marks[len(container)] = (mark, mark)
-            container.append(value)
-        elif (waiting := self.keys[-1]) is None:
-            if key is None:
-                self.refuse(event, "a key must be a single word or text")
-            elif key in container:
-                first = container.marks[key][0][0]
-                self.refuse(
-                    event, f"key {key!r} appears twice in one mapping (first on line {first})"
-                )
-            else:
-                self.keys[-1] = (key, mark)
-        else:
-            container[waiting[0]] = value
-            container.marks[waiting[0]] = (waiting[1], mark)
-            self.keys[-1] = None
-
-    def refuse(self, event: yaml.Event, problem: str) -> None:
+    def _refuse(self, event: yaml.Event | None, problem: str) -> None:
         line, column = _mark(event)
-        raise RegistryError(f"{self.name}:{line}:{column}: {problem}")
+        raise RegistryError(f"{self._name}:{line}:{column}: {problem}")
 
 
-def _mark(event: yaml.Event) -> Mark:
-    assert event.start_mark is not None
-    return event.start_mark.line + 1, event.start_mark.column + 1
+def _value(node: yaml.Node, name: str) -> object:
+    """What a node stands for; a repeated key is an error."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, name) for item in node.value]
+    if isinstance(node, yaml.ScalarNode):
+        return scalar(node.value) if node.style in (None, "") else node.value
+    mapping: dict[str, object] = {}
+    for key, item in node.value:
+        line, column = _mark(key)
+        if not isinstance(key, yaml.ScalarNode):
+            msg = f"{name}:{line}:{column}: a key must be a single word or text"
+            raise RegistryError(msg)
+        if key.value in mapping:
+            first = next(_mark(k)[0] for k, _ in node.value if k.value == key.value)
+            msg = f"key {key.value!r} appears twice in one mapping (first on line {first})"
+            raise RegistryError(f"{name}:{line}:{column}: {msg}")
+        mapping[key.value] = _value(item, name)
+    return mapping
 
 
-def _child(node: Map | List, step: Hashable) -> object:
-    if isinstance(node, Map):
-        return node[step] if isinstance(step, str) else None
-    return node[step] if isinstance(step, int) else None
+def _along(node: yaml.Node, place: Place) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """(key, value) nodes from the root along `place`, as far as it exists; an item is its key."""
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = (pair for pair in node.value if pair[0].value == step)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            pairs = ((item, item) for item in node.value[step : step + 1])
+        else:
+            return
+        found = next(pairs, None)
+        if found is None:
+            return
+        yield found
+        node = found[1]
+
+
+def _mark(at: yaml.Event | yaml.Node | None) -> Mark:
+    mark = at and at.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)

@@ -15,7 +15,7 @@ from harness.registry import families, plain_yaml
 from harness.registry.entries import Entry, Evaluation, Paper, require_id
 from harness.registry.families import Origin
 from harness.registry.fields import Fault, build, nearest
-from harness.registry.plain_yaml import Document, Map
+from harness.registry.plain_yaml import Document
 from harness.registry.recipes import START_BASELINE, Recipe
 
 V = TypeVar("V")
@@ -322,7 +322,7 @@ def _section(document: Document, name: str) -> Iterable[tuple[str, object]]:
     section = document.root.get(name)
     if section is None:
         return ()
-    if not isinstance(section, Map):
+    if not isinstance(section, dict):
         raise document.error((name,), f"expected a mapping, found {section!r}")
     return section.items()
 
@@ -331,7 +331,7 @@ def _named(
     document: Document, place: tuple[str, str], value: object, field: str
 ) -> dict[str, object]:
     """The mapping at `place` with its own key as `field`."""
-    if not isinstance(value, Map):
+    if not isinstance(value, dict):
         raise document.error(place, f"expected a mapping, found {value!r}")
     if field in value:
         raise document.error((*place, field), f"`{field}` is the key in front", on_key=True)

@@ -242,7 +242,7 @@ PLAIN = [
     ("version: 1\nx: @@*a\n", "alias *a"),
     ("version: 1\nx: @@!!python/object/apply:os.system [ls]\n", "python/object/apply:os.system"),
     ("version: 1\nx: @@!mine 3\n", "tag '!mine'"),
-    ("version: 1\n@@---\nversion: 1\n", "a second document"),
+    ("version: 1\n@@---\nversion: 1\n", "expected a single document"),
     ("version: 1\nx: @@]\n", "not YAML"),
     ("@@- 1\n", "expected a mapping with `version: 1` at the top, found a sequence"),
     ("@@just text\n", "found the scalar 'just text'"),
