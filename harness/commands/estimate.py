@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich, progress
 
@@ -18,7 +19,7 @@ DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
     "--start dense-resnet20-cifar10 --images 1000",
 )
 @click.option("--method", required=True, help="Method that can tell beforehand, such as ftwt.")
-@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@network_options.model(required=True)
 @click.option("--dataset", required=True, help="Data set, such as cifar10.")
 @click.option("--start", help="Registry id of the dense network.")
 @click.option(
@@ -77,6 +78,7 @@ def command(
         raise click.UsageError("say what to look at: either --start ID or --weights FILE")
     values = _numbers(listed)
     registry = options.load_registry(registries)
+    from harness.models import fitted_entry
     from harness.registry import local_entry
     from harness.system import Options
     from harness.training import estimate
@@ -92,6 +94,7 @@ def command(
         evaluation=evaluation,
         baseline=start,
     )
+    entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
     with progress() as bars:
         chosen = Options(
             device=options.pick_device(device),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.mirror import Tracking, mirror_all, tracking_options
 from harness.commands.outcomes import print_results
@@ -17,7 +18,7 @@ from harness.commands.output import print_json, progress
     epilog="Example:  bench eval --model convnet_tiny --dataset digits "
     "--weights checkpoints/shipped/dense-convnet-tiny-digits.safetensors",
 )
-@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@network_options.model(required=True)
 @click.option("--dataset", required=True, help="Data set, such as cifar10.")
 @click.option(
     "--weights",
@@ -60,6 +61,7 @@ def command(
     registry = options.load_registry(registries)
     from harness.checkpoints import build_model, load_into, read_weights
     from harness.evaluation import evaluate_model
+    from harness.models import fitted_entry
     from harness.registry import local_entry
     from harness.system import Options
 
@@ -71,6 +73,7 @@ def command(
         evaluation=evaluation,
         name=name or "-".join(["local", model, dataset, weights.stem, *_variant(recalibrate)]),
     )
+    entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
     tensors, facts = read_weights(weights, weights_format)
     network = build_model(entry)
     load_into(network, tensors, entry.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     "--backend sparse",
 )
 @click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
-@click.option("--model", help="Network name, instead of ids: ours, torchvision's or timm's.")
+@network_options.model(help=f"Instead of ids. {network_options.MODEL_HELP}")
 @click.option(
     "--weights",
     multiple=True,

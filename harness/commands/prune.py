@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 import methods
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
 from harness.commands.mirror import Tracking, tracking_options
@@ -19,7 +20,7 @@ from harness.commands.schedule import TrainingChoices, run_training, training_op
     "--start dense-convnet-tiny-digits --target 0.9 --finetune 2ep --set settings.allocation=lamp",
 )
 @click.option("--method", required=True, help="Method with a one-shot form, such as magnitude.")
-@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@network_options.model(required=True)
 @click.option("--dataset", required=True, help="Data set, such as cifar10.")
 @click.option("--start", help="Registry id of the dense network to prune.")
 @click.option(

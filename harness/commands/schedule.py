@@ -92,7 +92,10 @@ def run_training(
     as_json: bool,
 ) -> None:
     """Train what was `planned` and print its result; with --dry-run only say what would run."""
+    from harness.models import fitted_entry
+
     entry, recipe, changed = planned
+    entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
     if schedule.dry_run:
         announce(entry, recipe, changed, schedule.seeds, registry)
         return

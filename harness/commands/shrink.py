@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Cut this share of every layer's channels, smallest L1 norm first (extra `shrink`).",
 )
-@click.option("--model", help="With --channels: network name, instead of an entry.")
+@network_options.model(help=f"With --channels, instead of an entry. {network_options.MODEL_HELP}")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 import methods
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.mirror import Tracking, tracking_options
 from harness.commands.schedule import TrainingChoices, run_training, training_options
@@ -22,7 +23,7 @@ METHODS = ", ".join(methods.BUILT_IN)
 @click.option(
     "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
 )
-@click.option("--model", required=True, help="Network name: ours, torchvision's or timm's.")
+@network_options.model(required=True)
 @click.option("--dataset", required=True, help="Data set, such as cifar10.")
 @click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
 @click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.models import source_sha256
 from harness.profile import notes_of
 from harness.registry import (
     EVALUATION_BATCH,
@@ -72,6 +73,7 @@ def make_result(
         paper=None if entry.paper == LOCAL else entry.paper,
         method=entry.method,
         model=entry.model,
+        model_sha256=source_sha256(entry.model),
         dataset=entry.dataset,
         granularity=entry.granularity,
         mode=procedure.mode,  # type: ignore[arg-type]  # pydantic validates the literal

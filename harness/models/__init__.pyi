@@ -1,7 +1,7 @@
 from .building import TIMM_PREFIX, build, input_size
 from .model_names import ModelName, parse_model_name
 from .own_code import import_typed, is_own_code, source_sha256
-from .picture_size import fitted, require_size
+from .picture_size import fitted, fitted_entry, require_size
 from .registration import PictureFormat, architecture, own_names
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "architecture",
     "build",
     "fitted",
+    "fitted_entry",
     "import_typed",
     "input_size",
     "is_own_code",

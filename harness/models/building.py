@@ -6,6 +6,7 @@ from those of torchvision and timm, and a test guards it. Torch is imported when
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,10 @@ def _build_torchvision(
 
     if num_classes is not None:
         options["num_classes"] = num_classes
-    model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    with warnings.catch_warnings():
+        # GoogLeNet and Inception announce another initialisation; the present one is meant.
+        warnings.filterwarnings("ignore", "The default weight initialization", FutureWarning)
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     if in_channels not in (None, 3):
         narrow_first_conv_(model, name, in_channels)
     return model

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
+from harness.models.model_names import parse_model_name
 from harness.models.registration import installed, registered
 from harness.system import sha256_file
 
@@ -110,9 +111,9 @@ def own_code(base: str) -> OwnCode | None:
     return None
 
 
-def source_sha256(base: str) -> str | None:
-    """Hash of the file behind `base`; None for networks of the project and its libraries."""
-    found = own_code(base)
+def source_sha256(name: str) -> str | None:
+    """Hash of the file behind a network; None for those of the project and its libraries."""
+    found = own_code(parse_model_name(name).base)
     return None if found is None else found.source_sha256
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,7 @@ from harness.errors import ProtocolError, RegistryError
 from harness.models.building import build, input_size
 from harness.models.model_names import ModelName, parse_model_name
 from harness.models.own_code import SIDE, own_code
+from harness.registry import Entry, Evaluation, facts, input_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +67,12 @@ def fitted(name: str, shape: tuple[int, int, int], classes: int) -> str:
             return str(candidate)
     assert refusal is not None, "there is a first candidate"
     raise refusal
+
+
+def fitted_entry(entry: Entry, evaluation: Evaluation) -> Entry:
+    """`entry` with its network fitted to the pictures of `evaluation`. Raises as `fitted` does."""
+    classes = facts(entry.dataset).classes
+    return replace(entry, model=fitted(entry.model, input_shape(evaluation), classes))
 
 
 def _candidates(name: ModelName, side: int) -> Iterator[ModelName]:

@@ -39,7 +39,7 @@ def local_entry(
         msg = f"no evaluation {evaluation!r} on {dataset}; known: {', '.join(known)}"
         raise ProtocolError(msg)
     return Entry(
-        id=re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-"),
+        id=re.sub(r"[^a-z0-9.]+", "-", name.lower().replace(".py:", "-")).strip("-"),
         paper=LOCAL,
         method=method,
         model=model,

@@ -231,6 +231,7 @@ class Result(_Model):
     paper: str | None
     method: str
     model: str
+    model_sha256: str | None = None  # of the file that holds a network of one's own
     dataset: str
     granularity: str
     mode: Literal["evaluated", "trained", "pruned"]

@@ -13,6 +13,7 @@ from torch import nn
 from harness import paths
 from harness.checkpoints import build_model, load_into
 from harness.data import EvaluationBatches
+from harness.models import source_sha256
 from harness.registry import (
     Entry,
     Evaluation,
@@ -61,8 +62,12 @@ class Plan:
 def run_folder(plan: Plan, seed: int) -> RunFolder:
     """runs/<entry>/<configuration>-seed<k>; the key hashes everything that moves the training."""
     recipe, settings = without_choices(plan.entry.method, plan.recipe, plan.settings)
+    source = source_sha256(plan.entry.model)
     key = sha256_json(
         {
+            **(
+                {"source": source} if source else {}
+            ),  # code of one's own: another file, another run
             "model": plan.entry.model,
             "method": plan.entry.method,
             "settings": {k: str(v) for k, v in settings.items()},

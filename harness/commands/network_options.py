@@ -1,0 +1,82 @@
+"""The options that name a network, for every verb that takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from harness.commands.shared_options import load_registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MODEL_HELP = (
+    "Network: a name of ours, torchvision's or timm's, or code of your own: "
+    "package.module:Class or path/to/file.py:Class."
+)
+
+
+def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]:
+    """--model NAME and --model-args KEY=VALUE, which reach the command as one text `model`.
+
+    Code of one's own is imported here and nowhere else: the user typed its name.
+    """
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def called(*, model: str | None, model_args: tuple[str, ...], **values: Any) -> Any:
+            return command(model=model and _named(model, model_args), **values)
+
+        for option in (
+            click.option(
+                "--model-args",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Argument of the network, such as width=32 or bias=false (repeatable).",
+            ),
+            click.option(
+                "--model",
+                required=required,
+                metavar="NAME",
+                help=help,
+                shell_complete=_complete_models,
+            ),
+        ):
+            called = option(called)
+        return called  # type: ignore[return-value]  # click only calls it by keywords
+
+    return decorate
+
+
+def _named(typed: str, assignments: tuple[str, ...]) -> str:
+    from harness.models import ModelName, import_typed, is_own_code, parse_model_name
+
+    name = parse_model_name(typed).with_arguments(_arguments(assignments))
+    if is_own_code(name.base):
+        name = ModelName(import_typed(name.base), name.arguments)
+    return str(name)
+
+
+def _arguments(assignments: tuple[str, ...]) -> dict[str, object]:
+    """KEY=VALUE texts as typed values: numbers, true and false, everything else a text."""
+    from harness.registry import scalar
+
+    arguments: dict[str, object] = {}
+    for text in assignments:
+        key, found, value = text.partition("=")
+        if not found or not key:
+            raise click.UsageError(f"--model-args {text!r}: expected KEY=VALUE, such as width=32")
+        arguments[key] = scalar(value)
+    return arguments
+
+
+def _complete_models(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Networks of the project, of installed packages and of the registry; torch stays out."""
+    from harness.models import own_names
+
+    known = {*own_names(), *(entry.model for entry in load_registry(()).entries.values())}
+    return sorted(name for name in known if name.startswith(incomplete))
