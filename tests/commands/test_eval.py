@@ -60,7 +60,8 @@ def test_the_name_is_mine_and_the_block_is_printed(bench: Bench, weights: Path) 
     [
         (("--model", "resnet2O"), 2, "resnet2O"),
         (("--dataset", "cifar1O"), 2, "no data set is called 'cifar1O'; nearest: cifar10"),
-        (("--model", "resnet20"), 4, "local-resnet20-digits-mine"),  # the file is another net's
+        (("--model", "resnet20"), 2, "cannot take pictures of 8x8 with 1 channels"),
+        (("--model", "mobilenet_v2"), 4, "local-mobilenet-v2-digits-mine"),  # another net's file
         (("--weights", "gone.pt"), 4, "gone.pt: no such file"),
         (("--evaluation", "imagenet-224"), 2, "no evaluation 'imagenet-224' on digits; known: "),
         (("--weights-format", "zip"), 2, "zip"),
