@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks import parsed
-from harness.data import Augment, ImageSet, TrainBatches
+from harness.data import Augment, ImageIdentity, ImageSet, TrainBatches
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 TARGET = 4.0  # times torchvision's rate
@@ -30,7 +30,18 @@ def made_up(count: int) -> ImageSet:
     """Random pixels in CIFAR's shape."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return ImageSet("made-up", "train", images, torch.arange(count) % 10, "", "", None, False)
+    return ImageSet(
+        ImageIdentity(
+            dataset="made-up",
+            split="train",
+            fingerprint="",
+            copy_name="",
+            n_total=count,
+            approximate_images=None,
+        ),
+        images,
+        torch.arange(count) % 10,
+    )
 
 
 def one_by_one(images: ImageSet, batch: int) -> Iterator[Tensor]:

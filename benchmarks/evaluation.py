@@ -16,7 +16,7 @@ import time
 import torch
 
 from benchmarks import parsed
-from harness.data import EvaluationBatches, ImageSet, resident_batches
+from harness.data import EvaluationBatches, ImageIdentity, ImageSet, resident_batches
 from harness.evaluation import evaluate
 from harness.models import build
 from harness.registry import EVALUATION_BATCH, load
@@ -57,14 +57,16 @@ def _options() -> argparse.Namespace:
 def _batches(count: int) -> EvaluationBatches:
     generator = torch.Generator().manual_seed(0)
     images = ImageSet(
-        name="cifar10",
-        split="test",
+        identity=ImageIdentity(
+            dataset="cifar10",
+            split="test",
+            fingerprint="synthetic",
+            copy_name="synthetic",
+            n_total=count,
+            approximate_images=None,
+        ),
         images=torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator),
         labels=torch.randint(10, (count,), generator=generator),
-        fingerprint="synthetic",
-        copy_name="synthetic",
-        approximate_images=None,
-        official=False,
     )
     return resident_batches(images, load().evaluations["cifar10"], "cpu", EVALUATION_BATCH)
 

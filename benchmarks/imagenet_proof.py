@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,8 @@ def _one_pass(options: argparse.Namespace) -> dict[str, Any]:
         alone = evaluate(model, batches)
         assert isinstance(shared, Evaluated)
         rows[name] = {
-            "together": shared.counts.model_dump(),
-            "alone": alone.counts.model_dump(),
+            "together": asdict(shared.counts),
+            "alone": asdict(alone.counts),
             "together_predictions_sha256": predictions_sha256(shared.predictions),
             "alone_predictions_sha256": predictions_sha256(alone.predictions),
             "same": shared.counts == alone.counts

@@ -133,8 +133,8 @@ def report(records: Sequence[LatencyRecord]) -> None:
     (folder / "README.md").write_text("\n".join(lines) + "\n")
     document = [
         {
-            "network": row.network.model_dump(),
-            "timing": row.timing.model_dump(exclude={"samples_ms"}),
+            "network": asdict(row.network),
+            "timing": asdict(replace(row.timing, samples_ms=())),
             "text": dict(
                 zip(("over_eager", "over_onnxruntime"), timing_cells(row)[6:8], strict=True)
             ),

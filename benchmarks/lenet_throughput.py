@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import parsed
-from harness.data import ImageSet, TrainBatches
+from harness.data import ImageIdentity, ImageSet, TrainBatches
 from harness.evaluation import Evaluated
 from harness.models import build
 from harness.registry import load
@@ -42,7 +42,18 @@ def pictures(count: int) -> ImageSet:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
     labels = torch.randint(10, (count,), generator=generator)
-    return ImageSet("noise", "train", pixels, labels, "0" * 64, "noise", 0, True)
+    return ImageSet(
+        ImageIdentity(
+            dataset="noise",
+            split="train",
+            fingerprint="0" * 64,
+            copy_name="noise",
+            n_total=count,
+            approximate_images=0,
+        ),
+        pixels,
+        labels,
+    )
 
 
 def our_epoch(method: Method, images: ImageSet) -> None:

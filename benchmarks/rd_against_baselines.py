@@ -119,8 +119,8 @@ def configuration_of(
     return {
         "checkpoint_sha256": checkpoint_sha256,
         "evaluation": f"{evaluation.name} v{evaluation.version}",
-        "test_fingerprint": test.fingerprint,
-        "test_copy": test.copy_name,
+        "test_fingerprint": test.identity.fingerprint,
+        "test_copy": test.identity.copy_name,
         "n": test.n,
         "calibration": chosen.calibration,
         "points": chosen.points,

@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def measure(model: str, budgets: Path, level: str, repeats: int) -> dict[str, An
         "threads": torch.get_num_threads(),
         "batch": 1,
         "input_shape": found.input_shape,
-        "ms": {way: times_of(taken).model_dump() for way, taken in samples.items()},
+        "ms": {way: asdict(times_of(taken)) for way, taken in samples.items()},
         "samples_ms": {way: [round(ms, 3) for ms in taken] for way, taken in samples.items()},
         "plan": json.loads(fast.plan.to_json()),
         "taken": time.strftime("%Y-%m-%d", time.gmtime()),

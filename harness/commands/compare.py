@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
+    from harness.data import ImageIdentity
     from harness.evaluation import Paired, Side
-    from harness.results import DataFacts
 
 
 @click.command(
@@ -52,7 +52,7 @@ def command(
     print_rich(_summary(found, data))
 
 
-def _summary(found: Paired, data: DataFacts) -> Group:
+def _summary(found: Paired, data: ImageIdentity) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

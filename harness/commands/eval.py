@@ -90,7 +90,7 @@ def command(
         result = evaluate_model(entry, registry, network, facts, chosen, recalibrate)
         mirror_all([result], tracking, bars)
     if as_json:
-        print_json(result.model_dump(mode="json"))
+        print_json(result)
     else:
         print_results([result])
 

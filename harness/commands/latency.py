@@ -117,7 +117,7 @@ def command(
             made.append(partial(of_model, model, weights, budgets, dataset, name))
         records = list(_measured(made, request))
     if as_json:
-        print_json([record.model_dump(mode="json") for record in records])
+        print_json(records)
         return
     for record in records:
         show_timings(record)

@@ -26,8 +26,7 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
         click.echo(f"bench: {error}", err=True)
     done = [each.result for each in outcomes if each.result is not None]
     if as_json:
-        documents: list[dict[str, Any]] = [result.model_dump(mode="json") for result in done]
-        print_json(documents + [_cannot_check(entry, error) for entry, error in failed])
+        print_json([*done, *(_cannot_check(entry, error) for entry, error in failed)])
     else:
         print_results(done)
 

@@ -25,8 +25,10 @@ UNFOLDED = 200  # columns when nobody looks: lines that grep and logs can use
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    """One JSON document on stdout; dataclasses in it become objects."""
+    from harness.registry import plain
+
+    click.echo(json.dumps(plain(document), indent=1, ensure_ascii=False))
 
 
 def console() -> Console:

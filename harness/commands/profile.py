@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def command(
             entry.prunable_exclude,
         )
     if as_json:
-        print_json({"id": entry.id, **cost.model_dump(mode="json")})
+        print_json({"id": entry.id, **asdict(cost)})
         return
     screen = console()
     screen.print(_layers(cost, screen.width))

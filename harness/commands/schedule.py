@@ -113,7 +113,7 @@ def run_training(
         )
         mirror_all([result], tracking, bars)
     if as_json:
-        print_json(result.model_dump(mode="json"))
+        print_json(result)
     else:
         print_rich(verdict_blocks([result]))
 

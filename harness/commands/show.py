@@ -56,8 +56,8 @@ def _document(entry: Entry, registry: Registry) -> dict[str, object]:
         "checkpoint_status": status(entry),
         "paper": asdict(registry.papers[entry.paper]),
         "evaluation": asdict(registry.evaluations[entry.evaluation]),
-        "results": [result.model_dump(mode="json") for result in _results(entry.id)],
-        "latencies": [record.model_dump(mode="json") for record in _timings(entry).values()],
+        "results": _results(entry.id),
+        "latencies": list(_timings(entry).values()),
     }
 
 
@@ -87,8 +87,7 @@ def _show_own(results: list[Result], as_json: bool) -> None:
     """A run that is in no registry: its newest result, and where to look further."""
     newest = results[-1]
     if as_json:
-        stored = [result.model_dump(mode="json") for result in results]
-        print_json({"id": newest.entry, "results": stored})
+        print_json({"id": newest.entry, "results": results})
         return
     from harness.reports import verdict_blocks
 

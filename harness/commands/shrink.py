@@ -97,7 +97,7 @@ def _cut(
         record = measure(subjects, request)
         save_timings(record)
     if as_json:
-        print_json({**record.model_dump(mode="json"), "out": out.name})
+        print_json({**asdict(record), "out": out.name})
     else:
         show_timings(record)
         click.echo(f"written: {out.name}")
@@ -108,8 +108,7 @@ def _search(what: str, out: Path, as_json: bool) -> None:
 
     made = shrink_run(find_run(what), out)
     if as_json:
-        latency = {name: times.model_dump() for name, times in made.latency.items()}
-        print_json({**asdict(made), "latency": latency, "out": out.name})
+        print_json({**asdict(made), "out": out.name})
         return
     for line in _lines(made):
         click.echo(line)

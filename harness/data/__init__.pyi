@@ -12,6 +12,7 @@ from .batches import (
 from .datasets import ImageSet, PictureSet, describe, find_pictures, load, names
 from .decode_cache import DecodeCache, cache_folder, cached
 from .decoders import Transform, cores, in_batches
+from .identity import ImageIdentity
 from .imagenet import decode, ordered_map
 from .known import STREAMED
 from .pixels import Normalise, in_channels
@@ -23,6 +24,7 @@ __all__ = [
     "DecodeCache",
     "EvaluationBatches",
     "FolderTrainBatches",
+    "ImageIdentity",
     "ImageSet",
     "Normalise",
     "PictureSet",

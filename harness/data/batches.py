@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.data.datasets import ImageSet, PictureSet, find_pictures, load
 from harness.data.decode_cache import cached
 from harness.data.decoders import Transform, in_batches
+from harness.data.identity import ImageIdentity
 from harness.data.known import STREAMED
 from harness.data.pixels import Normalise, in_channels
 from harness.errors import ProtocolError
@@ -28,18 +29,12 @@ class EvaluationBatches:
     """Iterates (images float32 (B, C, H, W), labels int64 (B,)), both on the device.
 
     Iterating again starts over. len() is the number of batches.
-    n: images delivered; n_total: images of the split. The other fields mean what ImageSet's do.
+    n: images delivered, of the identity's n_total.
     """
 
-    name: str
-    split: str
+    identity: ImageIdentity
     n: int
-    n_total: int
     batch_size: int
-    fingerprint: str
-    copy_name: str
-    approximate_images: int | None
-    official: bool
     pixels: Callable[[int], Pixels]  # from that batch on
     prepare: Callable[[Tensor, Tensor | None], Tensor]
 
@@ -134,7 +129,9 @@ def resident_batches(
     side = images.images.shape[-1]
     if evaluation.crop not in (None, side) or evaluation.resize not in (None, side):
         msg = f"asks for resize {evaluation.resize} and crop {evaluation.crop}"
-        raise ProtocolError(f"{evaluation.name}: {msg}, but {images.name} is held at {side} pixels")
+        raise ProtocolError(
+            f"{evaluation.name}: {msg}, but {images.identity.dataset} is held at {side} pixels"
+        )
     chosen = images if limit is None else images.take(_spread(len(images), limit))
     held = chosen.to(device)
     whole = in_channels(held.images, evaluation.channels)
@@ -144,15 +141,9 @@ def resident_batches(
         return zip(*(part[start:] for part in parts), strict=True)
 
     return EvaluationBatches(
-        name=images.name,
-        split=images.split,
+        identity=replace(images.identity, n_total=len(images)),  # of a part: the part's
         n=len(held),
-        n_total=len(images),
         batch_size=batch_size,
-        fingerprint=images.fingerprint,
-        copy_name=images.copy_name,
-        approximate_images=images.approximate_images,
-        official=images.official,
         pixels=pixels,
         prepare=Normalise(evaluation.mean, evaluation.std, evaluation.scale, device),
     )
@@ -168,7 +159,9 @@ def _picture_batches(
     progress: Progress,
 ) -> EvaluationBatches:
     if evaluation.crop is None:
-        msg = f"{evaluation.name}: no crop, but pictures of {source.name} differ in shape"
+        msg = (
+            f"{evaluation.name}: no crop, but pictures of {source.identity.dataset} differ in shape"
+        )
         raise ProtocolError(f"{msg}; give `crop`, the side of the centre square in pixels")
     pictures = source.pictures
     total = len(pictures.files)
@@ -189,15 +182,9 @@ def _picture_batches(
             yield in_channels(on_device(batch, device), evaluation.channels), part
 
     return EvaluationBatches(
-        name=source.name,
-        split=source.split,
+        identity=source.identity,
         n=len(files),
-        n_total=total,
         batch_size=batch_size,
-        fingerprint=pictures.fingerprint,
-        copy_name=source.copy_name,
-        approximate_images=source.approximate_images,
-        official=source.official,
         pixels=pixels,
         prepare=Normalise(evaluation.mean, evaluation.std, evaluation.scale, device),
     )

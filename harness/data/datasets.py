@@ -15,6 +15,7 @@ from torch import Tensor
 from harness import paths
 from harness.data import cifar, digits, fetch, flowers, folder, idx
 from harness.data.arrays import Arrays
+from harness.data.identity import ImageIdentity
 from harness.data.known import CHECKABLE, COPIES, SETS, STREAMED, Copy, Origin
 from harness.data.pixels import resized
 from harness.errors import DataError, RegistryError
@@ -27,20 +28,11 @@ class ImageSet:
     """One split, whole, as tensors.
 
     images: uint8 (N, C, H, W). labels: int64 (N,).
-    fingerprint: sha256 hex of the content as stored, whatever size or rows were asked for.
-    copy_name: which copy of the set this is, in words.
-    approximate_images: how many images may differ from the official ones; None = nobody knows.
-    official: True when the content is known to be the authors' own.
     """
 
-    name: str
-    split: str
+    identity: ImageIdentity
     images: Tensor
     labels: Tensor
-    fingerprint: str
-    copy_name: str
-    approximate_images: int | None
-    official: bool
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,20 +42,16 @@ class ImageSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def take(self, rows: Tensor) -> ImageSet:
-        """The images at `rows` (int64), in that order; name and fingerprint stay the parent's."""
+        """The images at `rows` (int64), in that order; the identity stays the parent's."""
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSet:
-    """One split as picture files to be decoded on the way; the fields mean what ImageSet's do."""
+    """One split as picture files to be decoded on the way."""
 
-    name: str
-    split: str
+    identity: ImageIdentity
     pictures: folder.PictureFolder
-    copy_name: str
-    approximate_images: int | None
-    official: bool
 
 
 def names() -> list[str]:
@@ -101,14 +89,9 @@ def load(
     copy = _identify(origin, split, arrays, digest)
     images = torch.from_numpy(np.ascontiguousarray(arrays.images))
     return ImageSet(
-        name=name,
-        split=split,
+        identity=_identity(name, split, digest, copy, len(arrays.labels)),
         images=images if size is None else resized(images, size),
         labels=torch.from_numpy(arrays.labels),
-        fingerprint=digest,
-        copy_name=copy.name,
-        approximate_images=copy.approximate_images,
-        official=copy.official,
     )
 
 
@@ -124,7 +107,8 @@ def find_pictures(name: str, split: str, root: Path | str | None = None) -> Pict
         raise DataError(fetch.missing(origin, place))
     pictures = folder.scan(split_folder, origin.classes)
     copy = COPIES.get(pictures.fingerprint) or _by_count(origin, split, pictures)
-    return PictureSet(name, split, pictures, copy.name, copy.approximate_images, copy.official)
+    found = _identity(name, split, pictures.fingerprint, copy, len(pictures.files))
+    return PictureSet(found, pictures)
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
@@ -167,12 +151,23 @@ def _origin(name: str, split: str | None = None) -> Origin:
     return origin
 
 
+def _identity(name: str, split: str, digest: str, copy: Copy, n_total: int) -> ImageIdentity:
+    return ImageIdentity(
+        dataset=name,
+        split=split,
+        fingerprint=digest,
+        copy_name=copy.name,
+        n_total=n_total,
+        approximate_images=copy.approximate_images,
+    )
+
+
 def _identify(origin: Origin, split: str, arrays: Arrays, digest: str) -> Copy:
     """Which copy of the set `arrays` are: by content, then by official md5, then by elimination."""
     if digest in COPIES:
         return COPIES[digest]
     if arrays.files and all(_has_official_md5(origin, path) for path in arrays.files):
-        return Copy("official", 0, official=True)
+        return Copy("official", 0)
     checkable = CHECKABLE.get((origin.name, split))
     if checkable:
         keep = np.ones(len(arrays.labels), bool)
@@ -180,8 +175,8 @@ def _identify(origin: Origin, split: str, arrays: Arrays, digest: str) -> Copy:
         if fingerprint(arrays.images[keep], arrays.labels[keep]) == checkable.fingerprint:
             open_rows = len(checkable.unknown)
             text = f"equals the official set in all but {open_rows} images, which were not checked"
-            return Copy(text, open_rows, official=False)
-    return Copy(arrays.copy_name, None, official=False)
+            return Copy(text, open_rows)
+    return Copy(arrays.copy_name, None)
 
 
 def _has_official_md5(origin: Origin, path: Path) -> bool:
@@ -192,9 +187,9 @@ def _has_official_md5(origin: Origin, path: Path) -> bool:
 def _by_count(origin: Origin, split: str, pictures: folder.PictureFolder) -> Copy:
     """A copy judged by its numbers alone; the sample set is never an official split."""
     if origin.name == "imagenet" and len(pictures.files) == origin.images[split]:
-        return Copy("official in number of pictures and classes; bytes unchecked", 0, official=True)
+        return Copy("official in number of pictures and classes; bytes unchecked", 0)
     text = f"unknown copy of {len(pictures.files)} pictures, expected {origin.images[split]}"
-    return Copy(text, None, official=False)
+    return Copy(text, None)
 
 
 def _whereabouts(origin: Origin, place: Path) -> str | None:

@@ -77,7 +77,7 @@ class DecodeCache:
 
     def __init__(self, source: PictureSet, transform: Transform, progress: Progress) -> None:
         self.files = source.pictures.files
-        self.title = f"{source.name} {source.split}"
+        self.title = f"{source.identity.dataset} {source.identity.split}"
         self.shape = (len(self.files), *transform.shape)
         self._transform, self._progress = transform, progress
         key = {

@@ -39,7 +39,6 @@ class Copy:
 
     name: str
     approximate_images: int | None  # None = nobody knows
-    official: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +193,15 @@ _ALL = (
 SETS: Mapping[str, Origin] = {origin.name: origin for origin in _ALL}
 STREAMED = ("imagenet", "imagenet-sample")  # too large to hold in memory as one tensor
 
-_DEBIAN = Copy("official content as Debian packages it", 0, official=True)
-_SKLEARN = Copy("the digits that ship with scikit-learn", 0, official=True)
+_DEBIAN = Copy("official content as Debian packages it", 0)
+_SKLEARN = Copy("the digits that ship with scikit-learn", 0)
 COPIES: Mapping[str, Copy] = {  # by fingerprint
     # CIFAR-10 put together from lossless pieces; JPEG pictures stand in for the rest.
     "e730c2253488d2f14b1d8a29b42bd1b5afa40d144775572d26e1e8724a88f33a": Copy(
-        "reassembled copy, 73 approximate train images", 73, official=False
+        "reassembled copy, 73 approximate train images", 73
     ),
     "23d072a67e402745bbacd08a40c1e9c3587a930413de59138b02be736c60cda1": Copy(
-        "reassembled copy, 20 approximate test images", 20, official=False
+        "reassembled copy, 20 approximate test images", 20
     ),
     # Fashion-MNIST train and test from dataset-fashion-mnist 0.0~git20200523: labels equal those
     # of the authors' repository byte for byte; images are as that repository held them.
@@ -212,9 +211,7 @@ COPIES: Mapping[str, Copy] = {  # by fingerprint
     "652f6c83bbf431949b614b83e1bd29f6a34945ace388a73f8cd508cea460bc29": _SKLEARN,
     # Short side scaled to 256 and saved anew as JPEG, so no picture has its original pixels.
     "c608d2a526f0b6cd4dc799c6faa888c77faa61d89e5ffd3f9e85249a5d517803": Copy(
-        "1,000 sample pictures, one per class, recompressed; not the validation set",
-        None,
-        official=False,
+        "1,000 sample pictures, one per class, recompressed; not the validation set", None
     ),
 }
 

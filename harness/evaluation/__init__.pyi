@@ -3,7 +3,7 @@ from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together
 from .recalibration import recalibrate_, recalibration_note
 from .reproduce import Listener, Outcome, reproduce_entry, reproduce_together
-from .result import Procedure, checkpoint_facts, data_facts, make_result, smoke_reason
+from .result import Procedure, checkpoint_facts, make_result, smoke_reason
 
 __all__ = [
     "Evaluated",
@@ -13,7 +13,6 @@ __all__ = [
     "Side",
     "checkpoint_facts",
     "compare",
-    "data_facts",
     "evaluate",
     "evaluate_model",
     "evaluate_together",

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import paths
 from harness.errors import DataError, ProtocolError
-from harness.results import DataFacts, Result, current, load, load_entry, predictions_sha256
+from harness.results import Result, current, load, load_entry, predictions_sha256
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from harness.data import ImageIdentity
 
 CONFIDENCE = 0.95
 
@@ -62,7 +64,7 @@ def compare(
     *,
     across_evaluations: bool = False,
     aliases: Mapping[str, str] = current.NO_ALIASES,
-) -> tuple[Paired, DataFacts]:
+) -> tuple[Paired, ImageIdentity]:
     """Two stored results compared image by image, and the images that were used.
 
     a, b: an entry's id (its newest full result counts), a result's id, or a path to its JSON file.
@@ -75,13 +77,13 @@ def compare(
     first, second = (load(file) for file in files)
     _require_comparable(first, second, across_evaluations)
     answers = _answers(files[0], first), _answers(files[1], second)
-    labels = _labels(first.data, data_root)
+    labels = _labels(first, data_root)
     for result, given in zip((first, second), answers, strict=True):
-        right = int((given == labels).sum())
-        if right != result.counts.top1:
-            msg = f"{result.entry}: {right} answers are right, its record says {result.counts.top1}"
+        right, on_record = int((given == labels).sum()), result.seen[1].top1
+        if right != on_record:
+            msg = f"{result.entry}: {right} answers are right, its record says {on_record}"
             raise DataError(f"{msg}. The data set found here is not the one it was measured on")
-    return paired(_side(first), answers[0], _side(second), answers[1], labels), first.data
+    return paired(_side(first), answers[0], _side(second), answers[1], labels), first.seen[0]
 
 
 def find(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
@@ -105,21 +107,22 @@ def find(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
 
 def _require_comparable(a: Result, b: Result, across_evaluations: bool) -> None:
     """Raises ProtocolError naming the first thing in which the two differ."""
+    one, other = a.seen[0], b.seen[0]
     facts: tuple[tuple[str, Any, Any], ...] = (
-        ("data sets", f"{a.data.dataset} {a.data.split}", f"{b.data.dataset} {b.data.split}"),
-        ("images (fingerprint)", a.data.fingerprint[:12], b.data.fingerprint[:12]),
-        ("numbers of images", a.data.n, b.data.n),
+        ("data sets", f"{one.dataset} {one.split}", f"{other.dataset} {other.split}"),
+        ("images (fingerprint)", one.fingerprint[:12], other.fingerprint[:12]),
+        ("numbers of images", a.n_images, b.n_images),
     )
     if not across_evaluations:
-        left, right = (f"{r.protocol.name} v{r.protocol.version}" for r in (a, b))
+        first, second = (f"{r.protocol.name} v{r.protocol.version}" for r in (a, b))
         hashes = a.protocol.sha256[:12], b.protocol.sha256[:12]
-        facts += (("evaluations", left, right), ("evaluation hashes", *hashes))
-    for what, one, other in facts:
-        if one != other:
+        facts += (("evaluations", first, second), ("evaluation hashes", *hashes))
+    for what, left, right in facts:
+        if left != right:
             hint = ""
             if what.startswith("evaluation"):
                 hint = " To compare all the same, on the same images: --across-evaluations"
-            msg = f"{a.entry} and {b.entry} are not comparable: {what} {one} and {other}.{hint}"
+            msg = f"{a.entry} and {b.entry} are not comparable: {what} {left} and {right}.{hint}"
             raise ProtocolError(msg)
 
 
@@ -139,29 +142,30 @@ def _answers(file: Path, result: Result) -> np.ndarray:
     return given.astype(np.int64)
 
 
-def _labels(data: DataFacts, data_root: Path | None) -> np.ndarray:
+def _labels(result: Result, data_root: Path | None) -> np.ndarray:
     """Label per image, int64 (n,). Raises DataError if the images are others or are not here."""
     import numpy as np
 
     from harness.data import STREAMED, find_pictures, load
 
+    data, counts = result.seen
     if data.dataset in STREAMED:
         pictures = find_pictures(data.dataset, data.split, data_root).pictures
         labels, found = np.asarray(pictures.labels), pictures.fingerprint
     else:
         images = load(data.dataset, data.split, data_root)
-        labels, found = images.labels.numpy(), images.fingerprint
+        labels, found = images.labels.numpy(), images.identity.fingerprint
     if found != data.fingerprint:
         msg = f"{data.dataset} {data.split}: the copy here has fingerprint {found[:12]}"
         raise DataError(f"{msg}, the results were measured on {data.fingerprint[:12]}")
-    if data.n < len(labels):  # a smoke run takes rows evenly spread over the split
-        labels = labels[np.arange(data.n) * len(labels) // data.n]
+    if counts.n < len(labels):  # a smoke run takes rows evenly spread over the split
+        labels = labels[np.arange(counts.n) * len(labels) // counts.n]
     return labels.astype(np.int64)
 
 
 def _side(result: Result) -> Side:
     seed = result.runs[0].seed if result.runs else None
-    counts = result.counts
+    _, counts = result.seen
     return Side(result.entry, result.result_id, result.mode, counts.top1, counts.top1_pct, seed)
 
 

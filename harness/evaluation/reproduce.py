@@ -157,12 +157,12 @@ class _Group:
         self, entry: Entry, obtained: Obtained, images: ImageSet | PictureSet
     ) -> Result | None:
         limit, options = self._options.limit, self._options
-        total = len(images) if isinstance(images, ImageSet) else len(images.pictures.files)
+        total = images.identity.n_total
         return on_record(
             entry,
             self._evaluation,
             obtained.sha256,
-            images.fingerprint if isinstance(images, ImageSet) else images.pictures.fingerprint,
+            images.identity.fingerprint,
             total if limit is None else min(limit, total),
             options.device,
             options.fast,

@@ -20,9 +20,9 @@ from harness.registry import (
 )
 from harness.results import (
     CheckpointFacts,
-    DataFacts,
     Latency,
     Measured,
+    Mode,
     Protocol,
     Result,
     Run,
@@ -34,14 +34,14 @@ from harness.system import provenance
 
 if TYPE_CHECKING:
     from harness.checkpoints import Obtained
-    from harness.data import EvaluationBatches
+    from harness.data import EvaluationBatches, ImageIdentity
 
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
     """How the weights came to be: mode, and everything that was chosen on the way."""
 
-    mode: str  # evaluated | trained | pruned
+    mode: Mode
     recipe: Protocol | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     overrides: Overrides = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Procedure:
 def make_result(
     entry: Entry,
     evaluation: Evaluation,
-    data: DataFacts,
+    data: ImageIdentity,
     measured: Measured,
     procedure: Procedure,
     device: str,
@@ -76,14 +76,14 @@ def make_result(
         model_sha256=source_sha256(entry.model),
         dataset=entry.dataset,
         granularity=entry.granularity,
-        mode=procedure.mode,  # type: ignore[arg-type]  # pydantic validates the literal
+        mode=procedure.mode,
         smoke=measured.smoke,
         protocol=Protocol(
             name=evaluation.name, version=evaluation.version, sha256=evaluation_sha256(evaluation)
         ),
         recipe=procedure.recipe,
         settings=dict(procedure.settings),
-        overrides=dict(procedure.overrides),
+        overrides=procedure.overrides,
         checkpoint=procedure.checkpoint,
         data=data,
         counts=measured.counts,
@@ -108,22 +108,9 @@ def smoke_reason(evaluation: Evaluation, batches: EvaluationBatches) -> str:
     stand_in = facts(evaluation.dataset).stand_in
     if stand_in:
         return stand_in
-    if batches.n < batches.n_total:
-        return f"{batches.n} of {batches.n_total} images, evenly spread"
+    if batches.n < batches.identity.n_total:
+        return f"{batches.n} of {batches.identity.n_total} images, evenly spread"
     return ""
-
-
-def data_facts(evaluation: Evaluation, batches: EvaluationBatches) -> DataFacts:
-    """The images that were used, named by content."""
-    return DataFacts(
-        dataset=evaluation.dataset,
-        split=evaluation.split,
-        fingerprint=batches.fingerprint,
-        copy_name=batches.copy_name,
-        n=batches.n,
-        n_total=batches.n_total,
-        approximate_images=batches.approximate_images,
-    )
 
 
 def checkpoint_facts(obtained: Obtained) -> CheckpointFacts:

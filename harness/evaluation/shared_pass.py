@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +19,7 @@ from harness.evaluation.low_precision import measure_fast_
 from harness.evaluation.partial_pass import PartialFile
 from harness.evaluation.protocol import Evaluated, evaluate_together
 from harness.evaluation.recalibration import recalibration_note
-from harness.evaluation.result import Procedure, data_facts, make_result, smoke_reason
+from harness.evaluation.result import Procedure, make_result, smoke_reason
 from harness.profile import figures_of, latency_of, measure_cost
 from harness.registry import Entry, Evaluation, Override, Registry, input_shape
 from harness.results import (
@@ -114,7 +114,7 @@ class _Run:
 
     def partial(self, loaded: Loaded) -> PartialFile:
         """Where the counts of a network are kept until its result is on record."""
-        images = (self.batches.fingerprint, self.batches.n, self.batches.batch_size)
+        images = (self.batches.identity.fingerprint, self.batches.n, self.batches.batch_size)
         network = loaded.checkpoint.sha256
         if loaded.recalibrated is not None:
             network += f" recalibrated on {loaded.recalibrated}"
@@ -132,7 +132,7 @@ class _Run:
     def saved(self, draft: _Draft, fast: FastMeasurement | None, shared_s: float) -> Result:
         """The finished result, on record."""
         wall_s = draft.evaluated.forward_s + shared_s
-        result = draft.result.model_copy(update={"wall_s": wall_s, "fast": fast})
+        result = replace(draft.result, wall_s=wall_s, fast=fast)
         save(result, draft.evaluated.predictions)
         self.partial(draft.loaded).forget()
         return result
@@ -151,8 +151,8 @@ class _Run:
         measured = Measured(
             counts=found.counts,
             cost=cost,
-            n_total=batches.n_total,
-            approximate_images=batches.approximate_images,
+            n_total=batches.identity.n_total,
+            approximate_images=batches.identity.approximate_images,
             smoke=smoke_reason(self.evaluation, batches),
         )
         procedure = Procedure(
@@ -166,7 +166,7 @@ class _Run:
         return make_result(
             entry,
             self.evaluation,
-            data_facts(self.evaluation, batches),
+            batches.identity,
             measured,
             procedure,
             self.device,

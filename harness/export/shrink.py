@@ -21,7 +21,7 @@ from harness.profile import (
     input_shape_of,
     network_from_file,
 )
-from harness.registry import facts, input_shape
+from harness.registry import facts, input_shape, plain
 from harness.results import DENSE
 from harness.system import Options
 
@@ -38,7 +38,7 @@ from harness.errors import CheckpointUnavailable, MetricError
 from harness.models import build
 from harness.profile import interleaved
 from harness.registry import make_method
-from harness.results import Percentiles, Result, load
+from harness.results import Result, Times, load
 from harness.training import RunFolder
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
@@ -60,7 +60,7 @@ class Shrunk:
     params_dense: int
     params_shrunk: int
     figures: dict[str, float]
-    latency: dict[str, Percentiles]
+    latency: dict[str, Times]
     threads: int
 
 
@@ -98,7 +98,7 @@ def _run_of(result: Result) -> Path:
     if not result.runs:
         msg = f"{result.result_id} ({result.entry}) was not trained here, so it has no run"
         raise CheckpointUnavailable(f"{msg}. Cut its channels instead: bench shrink --channels 0.5")
-    wanted = result.runs[0].model_dump(mode="json")
+    wanted = plain(result.runs[0])
     for file in sorted(paths.runs_folder().glob("*/*/done.json")):
         if json.loads(file.read_text())["run"] == wanted:
             return file.parent

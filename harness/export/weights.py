@@ -18,7 +18,7 @@ from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.export.libraries import library_state
 from harness.export.onnx import write_onnx
 from harness.models import build
-from harness.registry import Entry, facts, make_method
+from harness.registry import Entry, facts, make_method, plain
 from harness.results import Result, Run, load_entry
 from harness.system import Options
 from harness.training import RunFolder
@@ -194,7 +194,7 @@ def _seed_of(result: Result, seed: int) -> Run:
 
 def _folder_of(result: Result, run: Run) -> RunFolder:
     """The folder whose finished run is the recorded one, of whichever entry trained it."""
-    wanted = run.model_dump(mode="json")
+    wanted = plain(run)
     for file in sorted(paths.runs_folder().glob("*/*/done.json")):
         done = json.loads(file.read_text())
         if done["run"] == wanted:

@@ -105,4 +105,4 @@ def _chosen(entry_id: str, result_id: str | None) -> Result:
 
 def _counts(result: Result) -> bool:
     # A stand-in data set makes every result of its entries a smoke run: the whole set counts.
-    return result.mode == "evaluated" and result.data.n == result.data.n_total
+    return result.mode == "evaluated" and result.n_images == result.seen[0].n_total

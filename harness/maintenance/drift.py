@@ -103,18 +103,20 @@ def _incomparable(accepted: Result, now: Result) -> str:
     if accepted.protocol.sha256 != now.protocol.sha256:
         protocols = [f"{r.protocol.name} v{r.protocol.version}" for r in (accepted, now)]
         return f"protocol {protocols[0]} -> {protocols[1]} ({now.protocol.sha256[:8]})"
-    if accepted.data.fingerprint != now.data.fingerprint:
-        return f"other images: {accepted.data.copy_name} -> {now.data.copy_name}"
-    if accepted.data.n != now.data.n:
-        return f"{accepted.data.n} images -> {now.data.n}"
+    before, after = accepted.seen[0], now.seen[0]
+    if before.fingerprint != after.fingerprint:
+        return f"other images: {before.copy_name} -> {after.copy_name}"
+    if accepted.n_images != now.n_images:
+        return f"{accepted.n_images} images -> {now.n_images}"
     return ""
 
 
 def _counts(accepted: Result, now: Result) -> list[Finding]:
-    n, found = now.counts.n, []
+    (_, old), (_, new) = accepted.seen, now.seen
+    n, found = new.n, []
     allowed = flips_allowed(n)
     for name in ("top1", "top3", "top5"):
-        before, after = getattr(accepted.counts, name), getattr(now.counts, name)
+        before, after = getattr(old, name), getattr(new, name)
         if abs(after - before) > allowed:
             text = (
                 f"{name}_pct {100 * before / n:.2f} -> {100 * after / n:.2f} "
@@ -122,8 +124,8 @@ def _counts(accepted: Result, now: Result) -> list[Finding]:
                 f"{allowed} allowed)"
             )
             found.append(drift("metric drift", text))
-    if not math.isclose(accepted.counts.loss, now.counts.loss, rel_tol=LOSS_REL):
-        text = f"loss {accepted.counts.loss:.5f} -> {now.counts.loss:.5f}"
+    if not math.isclose(old.loss, new.loss, rel_tol=LOSS_REL):
+        text = f"loss {old.loss:.5f} -> {new.loss:.5f}"
         found.append(drift("metric drift", text))
     return found
 

@@ -147,7 +147,7 @@ def _check(
         seconds=seconds,
         accepted=before.result_id if before else None,
         measured=after.result_id if after else None,
-        top1_pct=after.counts.top1_pct if after else None,
+        top1_pct=after.seen[1].top1_pct if after else None,
     )
 
 

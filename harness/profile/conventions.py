@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import MetricError
-from harness.profile.macs import LayerProfile, total_macs
+from harness.profile.macs import total_macs
+from harness.results import LayerCost
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +33,7 @@ CONVENTIONS = (
 )
 
 
-def remaining_pct(layers: Sequence[LayerProfile], biased: frozenset[str], convention: str) -> float:
+def remaining_pct(layers: Sequence[LayerCost], biased: frozenset[str], convention: str) -> float:
     """Percent of the dense cost that is left, in the paper's convention, 0..100.
 
     biased: names of layers that have a bias (RD_PRUNE counts one per output position).
@@ -51,7 +52,7 @@ def remaining_pct(layers: Sequence[LayerProfile], biased: frozenset[str], conven
 
 
 def acdc_flops(
-    model: nn.Module, layers: Sequence[LayerProfile], input_shape: tuple[int, int, int]
+    model: nn.Module, layers: Sequence[LayerCost], input_shape: tuple[int, int, int]
 ) -> int:
     """AC/DC's FLOPs of one image (spec section 2.3): 2 per non-zero multiply-accumulate.
 

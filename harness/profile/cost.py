@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MetricError
 from harness.profile.conventions import acdc_flops, remaining_pct
-from harness.profile.macs import DenseMacs, LayerProfile, dense_macs, layer_profiles, total_macs
+from harness.profile.macs import DenseMacs, dense_macs, layer_costs, total_macs
 from harness.profile.zeros import SparsityProfile, sparsity
-from harness.results import Cost, Figures, LayerRow, OutsideRow
+from harness.results import Cost, Figures, LayerCost, OutsideRow
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,9 +42,9 @@ def measure_cost(
         msg = f"{type(model).__name__}: no count of multiply-accumulates is known for {operations}"
         raise MetricError(f"{msg}, so its MACs cannot be judged. See: bench profile --help")
     zeros = sparsity(model)
-    layers = layer_profiles(zeros, dense)
+    layers = layer_costs(zeros, dense)
     cost = _cost(zeros, dense, layers, exclude, _figures(model, layers, input_shape, convention))
-    cost = cost.model_copy(update={"left_out": left_out(model, settings or {})})
+    cost = replace(cost, left_out=left_out(model, settings or {}))
     return cost if measured is None else _with_figures(cost, measured)
 
 
@@ -62,15 +62,13 @@ def _with_figures(cost: Cost, measured: Figures) -> Cost:
         left = round(measured.values[EFFECTIVE_MACS])
         if cost.extra.get("flops_millions") == cost.macs_effective / 1e6:  # MACs by convention
             extra["flops_millions"] = measured.values[EFFECTIVE_MACS] / 1e6
-    return cost.model_copy(
-        update={"extra": extra, "spread": measured.spread, "macs_effective": left}
-    )
+    return replace(cost, extra=extra, spread=measured.spread, macs_effective=left)
 
 
 def _cost(
     zeros: SparsityProfile,
     dense: DenseMacs,
-    layers: tuple[LayerProfile, ...],
+    layers: tuple[LayerCost, ...],
     exclude: Iterable[str],
     figures: dict[str, float],
 ) -> Cost:
@@ -86,7 +84,7 @@ def _cost(
         fvcore_total=dense.fvcore_total,
         prunable_nnz=prunable_nnz,
         prunable_total=prunable_total,
-        layers=tuple(LayerRow(**asdict(layer)) for layer in layers),
+        layers=layers,
         extra=figures,
         macs_activations=dense.activations,
         unsupported=tuple(dense.unsupported),
@@ -105,7 +103,7 @@ def _outside(zeros: SparsityProfile) -> tuple[OutsideRow, ...]:
 
 
 def _figures(
-    model: nn.Module, layers: tuple[LayerProfile, ...], input_shape: Shape, convention: str
+    model: nn.Module, layers: tuple[LayerCost, ...], input_shape: Shape, convention: str
 ) -> dict[str, float]:
     """The metrics that a paper of this convention prints and that zeros alone determine."""
     if convention == "macs":

@@ -13,13 +13,14 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness import paths
 from harness.profile.operations import WITHOUT_PRODUCTS, may_hide_products
 from harness.profile.products import ACTIVATIONS, KEYS, MIXED, UNCOUNTED, WEIGHT, Products
 from harness.profile.zeros import SparsityProfile
+from harness.results import LayerCost
 from harness.system import sha256_json, versions
 
 if TYPE_CHECKING:
@@ -45,28 +46,6 @@ class DenseMacs:
         return sum(self.per_layer.values())
 
 
-@dataclass(frozen=True, slots=True)
-class LayerProfile:
-    """One layer of the table that `bench profile` prints."""
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    total: int
-    nnz: int
-    macs_dense: int
-    macs_effective: int
-    nnz_stored: int | None = None  # of the tensor that the weight is worked out from, if another
-    uncounted: str = ""  # why there are no MACs
-    near_zero: int = 0  # of nnz: weights below 1e-6
-    dead_filters: int | None = None  # output channels without any weight
-
-    @property
-    def positions(self) -> int:
-        """Output positions the weight is applied to (height * width; 1 for a classifier)."""
-        return self.macs_dense // self.total
-
-
 def dense_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
     """Trace `model` once (eval mode, batch 1, input (C,H,W)) and count. The model is unchanged.
 
@@ -83,7 +62,7 @@ def dense_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs
     return counted
 
 
-def layer_profiles(sparsity: SparsityProfile, dense: DenseMacs) -> tuple[LayerProfile, ...]:
+def layer_costs(sparsity: SparsityProfile, dense: DenseMacs) -> tuple[LayerCost, ...]:
     """Join sparsity and dense MACs: effective = dense MACs x nnz / total, exact integers.
 
     A kernel mixed from a bank has a weight where any of the bank's kernels has one.
@@ -94,25 +73,12 @@ def layer_profiles(sparsity: SparsityProfile, dense: DenseMacs) -> tuple[LayerPr
         effective = (macs - mixed) * layer.nnz // layer.total
         if mixed:
             effective += mixed * layer.nnz_mixed // (layer.total // layer.shape[0])
-        rows.append(
-            LayerProfile(
-                name=layer.name,
-                kind=layer.kind,
-                shape=layer.shape,
-                total=layer.total,
-                nnz=layer.nnz,
-                macs_dense=macs,
-                macs_effective=effective,
-                nnz_stored=layer.nnz_stored,
-                uncounted=dense.uncounted.get(layer.name, ""),
-                near_zero=layer.near_zero,
-                dead_filters=layer.dead_filters,
-            )
-        )
+        why = dense.uncounted.get(layer.name, "")
+        rows.append(replace(layer, macs_dense=macs, macs_effective=effective, uncounted=why))
     return tuple(rows)
 
 
-def total_macs(layers: Iterable[LayerProfile]) -> tuple[int, int]:
+def total_macs(layers: Iterable[LayerCost]) -> tuple[int, int]:
     """(dense, effective) MACs summed over layers."""
     rows = list(layers)
     return sum(x.macs_dense for x in rows), sum(x.macs_effective for x in rows)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.results import Latency, LayerTiming, Percentiles, Times
+from harness.results import Latency, LayerTiming, Times
 
 MIN_REPEATS = 30
 WARMUP = 5
@@ -59,8 +59,8 @@ def interleaved(
     functions: Mapping[str, Callable[[Tensor], object]],
     inputs: Sequence[Tensor],
     warmup: int = WARMUP,
-) -> dict[str, Percentiles]:
-    """Milliseconds of each function per input: p50, p90 and the interquartile range.
+) -> dict[str, Times]:
+    """Milliseconds of each function per input: quartiles and 90th percentile.
 
     For every input all functions run one after the other. The first `warmup` inputs are also run
     beforehand, untimed. Raises ProtocolError below 30 inputs.
@@ -76,13 +76,7 @@ def interleaved(
                 start = _now(value)
                 function(value)
                 taken[name].append(1e3 * (_now(value) - start))
-    return {name: percentiles(ms) for name, ms in taken.items()}
-
-
-def percentiles(ms: Sequence[float]) -> Percentiles:
-    """Median, 90th percentile and interquartile range of at least two times."""
-    found = times_of(ms)
-    return Percentiles(p50=found.p50, p90=found.p90, iqr=found.iqr)
+    return {name: times_of(ms) for name, ms in taken.items()}
 
 
 def times_of(ms: Sequence[float]) -> Times:

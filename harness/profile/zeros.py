@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from harness.results import LayerCost
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -17,29 +19,10 @@ _FILTERED = ("conv", "conv_transpose", "linear", "attention")  # kinds whose out
 
 
 @dataclass(frozen=True, slots=True)
-class LayerSparsity:
-    """One weight: counts of what activations are multiplied by (after masks, standardisation)."""
-
-    name: str
-    kind: str  # conv | conv_transpose | linear | attention | recurrent | bank
-    shape: tuple[int, ...]
-    total: int
-    nnz: int  # weights that are not exactly 0.0; 1e-30 is not zero
-    nnz_stored: int | None = None  # of the tensor it is worked out from; None: it is the same one
-    nnz_mixed: int = 0  # places of a bank at which any of its kernels has a weight
-    near_zero: int = 0  # of nnz: those below NEAR_ZERO
-    dead_filters: int | None = None  # output channels without any weight; None: no filters
-
-    @property
-    def density(self) -> float:
-        return self.nnz / self.total
-
-
-@dataclass(frozen=True, slots=True)
 class SparsityProfile:
     """Counts of every weight of the inventory, and what the network has besides."""
 
-    layers: tuple[LayerSparsity, ...]
+    layers: tuple[LayerCost, ...]
     params: int  # all parameters, including biases and norms, zeros included
     outside: tuple[Outside, ...] = ()  # parameters that are no weight
 
@@ -75,7 +58,7 @@ def sparsity(model: nn.Module) -> SparsityProfile:
         rows = [_counts(w, *pair) for w, pair in zip(found.weights, pairs, strict=True)]
         counts = torch.stack(rows).tolist() if rows else []  # the device is waited for once
     layers = tuple(
-        LayerSparsity(
+        LayerCost(
             name=weight.name,
             kind=weight.kind,
             shape=tuple(used.shape),

@@ -16,7 +16,7 @@ from .entries import (
     is_metric,
     require_id,
 )
-from .fields import Fault, nearest
+from .fields import Fault, from_mapping, nearest, plain
 from .methods import final_choices, make_method, merged_settings, method_refusals, without_choices
 from .overrides import (
     Override,
@@ -74,6 +74,7 @@ __all__ = [
     "evaluation_sha256",
     "facts",
     "final_choices",
+    "from_mapping",
     "get",
     "input_shape",
     "learning_rate",
@@ -85,6 +86,7 @@ __all__ = [
     "merged_settings",
     "method_refusals",
     "nearest",
+    "plain",
     "plain_yaml",
     "recipe_sha256",
     "require_id",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from harness.errors import RegistryError
 from harness.registry import plain_yaml
 from harness.registry.entries import METRICS, Entry, Published, is_metric
-from harness.registry.fields import Fault, build, nearest
+from harness.registry.fields import Fault, from_mapping, nearest
 from harness.registry.plain_yaml import Document
 
 _MERGED = ("settings", "published", "checkpoint")
@@ -119,7 +119,7 @@ def _entry(family: Mapping[str, object], row: Mapping[str, object]) -> Entry:
     if isinstance(published := merged.get("published"), Mapping):
         merged["published"] = _published(published)
     checked = {key: value for key, value in merged.items() if key != "published"}
-    entry = build(Entry, checked)
+    entry = from_mapping(Entry, checked)
     cells = merged.get("published", {})
     if not isinstance(cells, dict):
         raise Fault(("published",), f"expected a mapping, found {cells!r}")
@@ -139,7 +139,7 @@ def _published(mapping: Mapping[str, object]) -> dict[str, Published]:
             raise Fault(place, msg, on_key=True)
         own = cell if isinstance(cell, Mapping) else {"text": cell}
         try:
-            cells[metric] = build(Published, {**defaults, **own})
+            cells[metric] = from_mapping(Published, {**defaults, **own})
         except Fault as fault:
             raise _explained(fault, cell).below(*place) from None
     return cells

@@ -13,12 +13,15 @@ import json
 import math
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
+from typing import Any
 
 Path = tuple[Hashable, ...]
 T = typing.TypeVar("T")
+Reader = Callable[[Any], Any]
+_SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Fault(ValueError):
@@ -50,53 +53,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(words[:12])}{', ...' if len(words) > 12 else ''}"
 
 
-def build(cls: type[T], mapping: object, path: Path = ()) -> T:
-    """An instance of the dataclass `cls`. Raises Fault below `path` for what does not fit."""
-    if not isinstance(mapping, Mapping):
-        raise Fault(path, f"expected a mapping, found {_show(mapping)}")
-    schema = _schema(cls)  # type: ignore[arg-type]
-    for key in mapping:
-        if key not in schema:
-            raise Fault(
-                (*path, key), f"unknown key {key!r}{nearest(str(key), schema)}", on_key=True
-            )
-    values: dict[str, object] = {}
-    for name, (hint, optional, required) in schema.items():
-        if name in mapping:
-            value = mapping[name]
-            empty = value is None and optional
-            values[name] = None if empty else convert(value, hint, (*path, name))
-        elif required:
-            raise Fault(path, f"key {name!r} is missing")
-    try:
-        return cls(**values)
-    except Fault as fault:
-        raise fault.below(*path) from None
-
-
-def convert(value: object, hint: object, path: Path) -> object:
-    """`value` as the type `hint`: str, int, float, bool, a dataclass, a tuple or a mapping of them.
-
-    Raises Fault at `path`.
-    """
-    if type(value) is hint and hint is not float:  # the most frequent case by far
-        return value
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        return _convert_tuple(value, typing.get_args(hint), path)
-    if origin is not None:  # Mapping[str, object]
-        if not isinstance(value, Mapping):
-            raise Fault(path, f"expected a mapping, found {_show(value)}")
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        parse = getattr(hint, "parse", None)
-        if parse is None:
-            return build(hint, value, path)
-        try:
-            return parse(value)
-        except Fault as fault:
-            raise fault.below(*path) from None
-    return _convert_scalar(value, hint, path)
+def from_mapping(cls: type[T], mapping: object) -> T:
+    """An instance of the dataclass `cls`. Raises Fault with the path to what does not fit."""
+    made: T = _reader(typing.cast(Hashable, cls))(mapping)
+    return made
 
 
 def plain(value: object, hashed: bool = False) -> object:
@@ -139,6 +99,110 @@ def sha256(value: object, without: tuple[str, ...] = ()) -> str:
 
 
 @cache
+def _reader(hint: Any) -> Reader:
+    """What reads a value of the declared type `hint`, and raises Fault where it does not fit."""
+    origin, arms = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object or hint is Any:
+        return plain
+    if hint in _SCALARS:
+        return _scalar_reader(hint)
+    if origin is typing.Literal:
+        return _literal_reader(arms)
+    if origin is tuple:
+        return _tuple_reader(arms)
+    if origin is not None:  # Mapping[str, T]
+        return _mapping_reader(arms[1])
+    return _record_reader(hint)
+
+
+def _record_reader(cls: type) -> Reader:
+    parse: Reader | None = getattr(cls, "parse", None)
+    if parse is not None:
+        return lambda value: value if type(value) is cls else parse(value)
+    schema = _schema(cls)
+    readers = [(name, _reader(hint), optional) for name, (hint, optional, _) in schema.items()]
+    required = [name for name, (_, _, required) in schema.items() if required]
+
+    def read(mapping: object) -> object:
+        if type(mapping) is cls:
+            return mapping
+        if not isinstance(mapping, Mapping):
+            raise Fault((), f"expected a mapping, found {_show(mapping)}")
+        if not mapping.keys() <= schema.keys():
+            key = next(key for key in mapping if key not in schema)
+            raise Fault((key,), f"unknown key {key!r}{nearest(str(key), schema)}", on_key=True)
+        values: dict[str, object] = {}
+        name = ""
+        try:
+            for name, reader, optional in readers:
+                if name in mapping:
+                    value = mapping[name]
+                    values[name] = None if value is None and optional else reader(value)
+        except Fault as fault:
+            raise fault.below(name) from None
+        for name in required:
+            if name not in values:
+                raise Fault((), f"key {name!r} is missing")
+        return cls(**values)
+
+    return read
+
+
+def _mapping_reader(arm: Any) -> Reader:
+    reader = _reader(arm)
+
+    def read(value: object) -> object:
+        if not isinstance(value, Mapping):
+            raise Fault((), f"expected a mapping, found {_show(value)}")
+        return {str(key): _below(key, reader, item) for key, item in value.items()}
+
+    return read
+
+
+def _tuple_reader(arms: tuple[Any, ...]) -> Reader:
+    readers = [_reader(arm) for arm in arms if arm is not Ellipsis]
+
+    def read(value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise Fault((), f"expected a list, found {_show(value)}")
+        chosen = readers * len(value) if arms[-1] is Ellipsis else readers
+        if len(chosen) != len(value):
+            raise Fault((), f"expected {len(chosen)} values, found {len(value)}")
+        pairs = enumerate(zip(value, chosen, strict=True))
+        return tuple(_below(i, reader, item) for i, (item, reader) in pairs)
+
+    return read
+
+
+def _literal_reader(arms: tuple[Any, ...]) -> Reader:
+    def read(value: object) -> object:
+        if value not in arms:
+            raise Fault((), f"unknown value {value!r}{nearest(str(value), map(str, arms))}")
+        return value
+
+    return read
+
+
+def _scalar_reader(hint: type) -> Reader:
+    def read(value: object) -> object:
+        if hint is float and type(value) is int:
+            value = float(value)
+        if type(value) is not hint or (hint is float and not math.isfinite(value)):  # type: ignore[arg-type]
+            hinted = " (put it in quotes)" if hint is str and isinstance(value, int | float) else ""
+            raise Fault((), f"expected {_SCALARS[hint]}, found {_show(value)}{hinted}")
+        return value
+
+    return read
+
+
+def _below(step: Hashable, reader: Reader, value: object) -> object:
+    try:
+        return reader(value)
+    except Fault as fault:
+        raise fault.below(step) from None
+
+
+@cache
 def _schema(cls: type) -> dict[str, tuple[object, bool, bool]]:
     """Field name -> (type without None, may it be None, is it mandatory)."""
     hints = typing.get_type_hints(cls)
@@ -152,28 +216,6 @@ def _schema(cls: type) -> dict[str, tuple[object, bool, bool]]:
         required = field.default is missing and field.default_factory is missing
         schema[field.name] = (hint, optional, required)
     return schema
-
-
-def _convert_tuple(value: object, arms: tuple[object, ...], path: Path) -> tuple[object, ...]:
-    if not isinstance(value, list | tuple):
-        raise Fault(path, f"expected a list, found {_show(value)}")
-    if arms[-1] is Ellipsis:
-        arms = (arms[0],) * len(value)
-    if len(arms) != len(value):
-        raise Fault(path, f"expected {len(arms)} values, found {len(value)}")
-    pairs = zip(value, arms, strict=True)
-    return tuple(convert(item, arm, (*path, i)) for i, (item, arm) in enumerate(pairs))
-
-
-def _convert_scalar(value: object, hint: object, path: Path) -> object:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    fits = type(value) is hint
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        name = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        hinted = " (put it in quotes)" if hint is str and isinstance(value, int | float) else ""
-        raise Fault(path, f"expected {name[hint]}, found {_show(value)}{hinted}")  # type: ignore[index]
-    return value
 
 
 def _show(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import RegistryError, SettingsError
 from harness.registry import plain_yaml
-from harness.registry.fields import Fault, build, nearest, plain
+from harness.registry.fields import Fault, from_mapping, nearest, plain
 from harness.registry.recipes import Augmentation, LrSchedule, Optimizer, PruneRounds, Recipe
 
 SETTING = "settings."  # in front of a method's own values
@@ -26,13 +25,6 @@ class Override:
     value: object
     was: object  # in the recipe; None = not set there
     source: str  # "command line"
-
-    @classmethod
-    def from_text(cls, text: str) -> Override:
-        """The override that early results hold as text: "0.9 (was None, command line)"."""
-        value, _, rest = text.rpartition(" (was ")
-        was, _, source = rest.removesuffix(")").rpartition(", ")
-        return cls(_literal(value), _literal(was), source)
 
 
 Overrides = Mapping[str, Override]  # dotted key -> what changed, in the order given
@@ -78,7 +70,7 @@ def with_overrides(
         _check_key(key, path)
         recorded[".".join(path)] = Override(plain(value), _put(mapping, path, value), source)
     try:
-        return build(Recipe, mapping), recorded
+        return from_mapping(Recipe, mapping), recorded
     except Fault as fault:
         msg = f"recipe {recipe.name}: cannot set {fault}"
         raise SettingsError(msg) from None
@@ -91,13 +83,6 @@ def settings_among(overrides: Overrides) -> dict[str, object]:
         for key, change in overrides.items()
         if key.startswith(SETTING)
     }
-
-
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # a bare word, such as lamp or 160ep
-        return text
 
 
 def _is_word(text: str) -> bool:

@@ -14,7 +14,7 @@ from harness.errors import RegistryError
 from harness.registry import families, plain_yaml
 from harness.registry.entries import Entry, Evaluation, Paper, require_id
 from harness.registry.families import Origin
-from harness.registry.fields import Fault, build, nearest
+from harness.registry.fields import Fault, from_mapping, nearest
 from harness.registry.plain_yaml import Document
 from harness.registry.recipes import START_BASELINE, Recipe
 
@@ -353,6 +353,6 @@ def _unique(document: Document, place: tuple[str, str], known: dict[str, V]) -> 
 
 def _build(document: Document, place: tuple[str, str], cls: type[T], mapping: object) -> T:
     try:
-        return build(cls, mapping)
+        return from_mapping(cls, mapping)
     except Fault as fault:
         raise document.error((*place, *fault.path), fault.problem, fault.on_key) from None

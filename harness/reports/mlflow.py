@@ -21,7 +21,7 @@ from typing import Any
 
 from harness import paths
 from harness.reports import mlflow_fields as tracked
-from harness.results import Result, Run
+from harness.results import Result, Run, as_json
 
 EXPERIMENT = "reprune"
 ID_TAG = "reprune.result_id"
@@ -165,7 +165,7 @@ def _log(client: Any, experiment: str, result: Result, begun: str | None) -> Non
     points = [(name, value, 0) for name, value in tracked.metrics(result).items()]
     _write(client, run_id, stamp, points, tracked.parameters(result), tracked.tags(result))
     client.log_inputs(run_id, [_dataset(result)])
-    client.log_text(run_id, result.model_dump_json(indent=1), "result.json")
+    client.log_text(run_id, as_json(result), "result.json")
     client.log_text(run_id, tracked.layer_csv(result), "layers.csv")
     for picture in sorted((paths.results_folder() / result.entry).glob(f"{result.result_id}*.png")):
         client.log_artifact(run_id, str(picture))
@@ -223,7 +223,7 @@ def _dataset(result: Result) -> Any:
     """The evaluated images, by name and content."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    data = result.data
+    data, _ = result.seen
     digest = data.fingerprint[:12]
     source = json.dumps({"split": data.split, "copy": data.copy_name})
     images = Dataset(data.dataset, digest, source_type="reprune", source=source)

@@ -78,7 +78,7 @@ def parameters(result: Result) -> dict[str, str]:
         "mode": result.mode,
         "protocol": f"{result.protocol.name} v{result.protocol.version}",
         "recipe": f"{result.recipe.name} v{result.recipe.version}" if result.recipe else None,
-        "n_images": result.data.n,
+        "n_images": result.n_images,
         "seeds": len(result.runs) or None,
     }
     flat = {f"settings.{name}": value for name, value in result.settings.items()}
@@ -87,7 +87,7 @@ def parameters(result: Result) -> dict[str, str]:
 
 def tags(result: Result) -> dict[str, str]:
     """Everything to search for and to read; the id of the result is not among them."""
-    verdict = result.verdict
+    verdict, data = result.verdict, result.data
     values = {
         "reprune.entry": result.entry,
         "reprune.paper": result.paper,
@@ -99,7 +99,7 @@ def tags(result: Result) -> dict[str, str]:
         "reprune.reason": verdict.reason,
         "reprune.granularity": result.granularity,
         "reprune.smoke": result.smoke,
-        "reprune.data": f"{result.data.copy_name}, {result.data.fingerprint[:12]}",
+        "reprune.data": f"{data.copy_name}, {data.fingerprint[:12]}" if data else "",
         "reprune.checkpoint_sha256": result.checkpoint.sha256 if result.checkpoint else "",
         "reprune.checkpoint_source": result.checkpoint.source if result.checkpoint else "",
         "reprune.machine": result.hardware.get("machine", ""),

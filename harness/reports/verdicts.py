@@ -66,7 +66,7 @@ def _headline(result: Result) -> Text:
     from rich.text import Text
 
     style = f"bold {status_style(result.verdict.status)}".strip()
-    facts = [f"n={result.data.n:,} images", f"{result.protocol.name} v{result.protocol.version}"]
+    facts = [f"n={result.n_images:,} images", f"{result.protocol.name} v{result.protocol.version}"]
     facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
     facts += [text for text in (note(result),) if text]
     return Text.assemble(

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from harness.results.result_files import files, unreadable
+from harness.results.result_files import as_today, files, unreadable
 
 if TYPE_CHECKING:
     from harness.results.verdict import Comparison
@@ -93,10 +93,10 @@ class _Verdict:
 
 def _read(file: Path) -> _Verdict:
     try:
-        data = json.loads(file.read_bytes())
+        data = as_today(json.loads(file.read_bytes()))
         status = str(data["verdict"]["status"])
         return _Verdict(file.parent.name, data["mode"], data["smoke"], file.stem, status)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(file, f"{type(error).__name__}: {error}") from error
 
 

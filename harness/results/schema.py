@@ -1,33 +1,26 @@
-"""What one result file holds: full provenance, no absolute path, integers before ratios."""
+"""What one result file holds: full provenance, no absolute path, integers before ratios.
+
+Frozen dataclasses, read and checked by their annotations (`harness.registry.from_mapping`): an
+unknown key, a missing one or a value of another type is an error that names its place.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from harness.registry import Override
+from harness.data import ImageIdentity
+from harness.errors import MetricError
+from harness.registry import Overrides
 from harness.results.result_files import SCHEMA_VERSION
 from harness.results.verdict import Comparison, Verdict
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Mode = Literal["evaluated", "counted", "trained", "pruned"]
 
 
-class DataFacts(_Model):
-    """Which images were used, named by content."""
-
-    dataset: str
-    split: str
-    fingerprint: str
-    copy_name: str  # "official", or how the copy differs
-    n: int  # images evaluated
-    n_total: int  # images in the split
-    approximate_images: int | None = 0  # None: unknown copy
-
-
-class CheckpointFacts(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFacts:
     """Which bytes were loaded."""
 
     sha256: str
@@ -35,11 +28,12 @@ class CheckpointFacts(_Model):
     format: str
     size_bytes: int
     license: str
-    stated: dict[str, Any] = Field(default_factory=dict)  # what the file says about itself
+    stated: Mapping[str, Any] = field(default_factory=dict)  # what the file says about itself
 
 
-class Counts(_Model):
-    """Integer counts over the whole split; divided once, here."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Integer counts over the images that were evaluated; divided once, here."""
 
     n: int
     top1: int
@@ -64,23 +58,35 @@ class Counts(_Model):
         return self.loss_sum / self.n
 
 
-class LayerRow(_Model):
-    """Per-layer counts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCost:
+    """One weight: counts of what activations are multiplied by (after masks, standardisation)."""
 
     name: str
-    kind: str
+    kind: str  # conv | conv_transpose | linear | attention | recurrent | bank
     shape: tuple[int, ...]
     total: int
-    nnz: int
-    macs_dense: int
-    macs_effective: int
+    nnz: int  # values that are not exactly 0.0; 1e-30 is not zero
+    macs_dense: int = 0
+    macs_effective: int = 0
     nnz_stored: int | None = None  # of the tensor the weight is worked out from, if another
+    nnz_mixed: int = 0  # places of a bank at which any of its kernels has a weight
     uncounted: str = ""  # why there are no MACs
     near_zero: int | None = None  # of nnz: weights below 1e-6; None: an older result
     dead_filters: int | None = None  # output channels without any weight; None: it has no filters
 
+    @property
+    def density(self) -> float:
+        return self.nnz / self.total
 
-class OutsideRow(_Model):
+    @property
+    def positions(self) -> int:
+        """Output positions the weight is applied to (height * width; 1 for a classifier)."""
+        return self.macs_dense // self.total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideRow:
     """Parameters of one kind that are no weights: no zeros of them count, and no MACs."""
 
     kind: str  # bias | norm | embedding | table | vector | addition
@@ -88,7 +94,8 @@ class OutsideRow(_Model):
     names: tuple[str, ...] = ()  # of all but biases and norms
 
 
-class Spread(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
     """One integer figure over the evaluated images; std is the population's."""
 
     mean: float
@@ -99,25 +106,34 @@ class Spread(_Model):
     bin_counts: tuple[int, ...]
 
 
-class Percentiles(_Model):
-    """Milliseconds over all repeats."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Milliseconds of `n` passes. Results of schema version 1 hold no quartiles: None."""
 
+    n: int
+    p25: float | None = None
     p50: float
+    p75: float | None = None
     p90: float
-    iqr: float
+
+    @property
+    def iqr(self) -> float | None:
+        return None if self.p25 is None or self.p75 is None else self.p75 - self.p25
 
 
-class LayerTiming(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTiming:
     """Median milliseconds inside one layer, per way of running the network."""
 
     name: str
-    ms_p50: dict[str, float]
+    ms_p50: Mapping[str, float]
 
 
-class Latency(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
     """Several ways of running one network, timed in turns on the same images."""
 
-    ms: dict[str, Percentiles]  # way -> times; the first is the reference
+    ms: Mapping[str, Times]  # way -> times; the first is the reference
     layers: tuple[LayerTiming, ...] = ()
     batch: int
     repeats: int
@@ -128,14 +144,16 @@ class Latency(_Model):
     memory_format: str = "contiguous"
 
 
-class Figures(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
     """What a method measured on the finished network, besides its zeros."""
 
-    values: dict[str, float] = Field(default_factory=dict)
-    spread: dict[str, Spread] = Field(default_factory=dict)  # those with one value per image
+    values: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, Spread] = field(default_factory=dict)  # those with one value per image
 
 
-class Cost(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
     """What the network costs. sparsity = 1 - nnz/total over all weights of the inventory.
 
     macs_dense and macs_effective are of weights; what attention multiplies besides is in
@@ -151,9 +169,9 @@ class Cost(_Model):
     fvcore_total: int
     prunable_nnz: int  # in the paper's denominator
     prunable_total: int
-    layers: tuple[LayerRow, ...] = ()
-    extra: dict[str, float] = Field(default_factory=dict)  # paper's figures, and method's own
-    spread: dict[str, Spread] = Field(default_factory=dict)  # of those measured per image
+    layers: tuple[LayerCost, ...] = ()
+    extra: Mapping[str, float] = field(default_factory=dict)  # paper's figures, and method's own
+    spread: Mapping[str, Spread] = field(default_factory=dict)  # of those measured per image
     macs_activations: int | None = None  # products of activations; None: an older result
     unsupported: tuple[str, ...] = ()  # operations that may hide products nobody counted
     outside: tuple[OutsideRow, ...] = ()
@@ -178,7 +196,8 @@ class Cost(_Model):
         return sum(x.dead_filters or 0 for x in self.layers)
 
 
-class Run(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
     """One seed of a trained result."""
 
     seed: int
@@ -189,13 +208,14 @@ class Run(_Model):
     steps: int
     wall_s: float
     cpu_s: float | None = None  # of the training itself; None: not measured
-    history: tuple[dict[str, float], ...] = ()
+    history: tuple[Mapping[str, float], ...] = ()
     nnz: int | None = None
-    figures: dict[str, float] = Field(default_factory=dict)  # by the method, of the last epoch
-    best_figures: dict[str, float] = Field(default_factory=dict)  # of the best epoch, if kept
+    figures: Mapping[str, float] = field(default_factory=dict)  # by the method, of the last epoch
+    best_figures: Mapping[str, float] = field(default_factory=dict)  # of the best epoch, if kept
 
 
-class Protocol(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
     """Named, versioned, hashed procedure."""
 
     name: str
@@ -203,7 +223,8 @@ class Protocol(_Model):
     sha256: str
 
 
-class FastMeasurement(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastMeasurement:
     """The same images in less precise arithmetic: a measurement of its own, never judged.
 
     Rates count the model alone, without decoding, normalising and compiling.
@@ -220,10 +241,16 @@ class FastMeasurement(_Model):
     float32_images_per_s: float
 
 
-class Result(_Model):
-    """Everything one run of `reproduce`, `eval`, `train` or `prune` found out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Everything one run of `reproduce`, `eval`, `train` or `prune` found out.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    mode: "evaluated" = given weights on images, "counted" = given weights alone (no images were
+    here), "trained" and "pruned" = weights of our own. Of a counted network there is no accuracy:
+    `data` and `counts` are None.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
     result_id: str
     created: str  # UTC, ISO 8601
     entry: str  # registry id, or the user's own name
@@ -234,34 +261,39 @@ class Result(_Model):
     model_sha256: str | None = None  # of the file that holds a network of one's own
     dataset: str
     granularity: str
-    mode: Literal["evaluated", "trained", "pruned"]
+    mode: Mode
     smoke: str = ""  # why this is not a full evaluation; "" = full
     protocol: Protocol  # evaluation
     recipe: Protocol | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)  # merged, of method and recipe
-    overrides: dict[str, Override] = Field(default_factory=dict)  # what the user changed
+    settings: Mapping[str, Any] = field(default_factory=dict)  # merged, of method and recipe
+    overrides: Overrides = field(default_factory=dict)  # what the user changed of the recipe
     checkpoint: CheckpointFacts | None = None
-    data: DataFacts
-    counts: Counts  # of the evaluated model; the first seed's for trained results
+    data: ImageIdentity | None
+    counts: Counts | None  # of the evaluated model; the first seed's for trained results
     runs: tuple[Run, ...] = ()
     cost: Cost
     latency: Latency | None = None
-    metrics: dict[str, Comparison]
+    metrics: Mapping[str, Comparison]
     verdict: Verdict
     predictions_sha256: str | None = None  # of the array's bytes, see `predictions_sha256`
     precision: str = "float32"
     fast: FastMeasurement | None = None  # on request, beside the float32 one
     batch_size: int
     wall_s: float
-    versions: dict[str, str]
-    hardware: dict[str, Any]
-    code: dict[str, Any]
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    code: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
-    @field_validator("overrides", mode="before")
-    @classmethod
-    def _typed_overrides(cls, stored: Any) -> Any:
-        """Early results hold each override as a text."""
-        if not isinstance(stored, dict):
-            return stored
-        return {k: Override.from_text(v) if isinstance(v, str) else v for k, v in stored.items()}
+    @property
+    def n_images(self) -> int:
+        """How many images were evaluated."""
+        return 0 if self.counts is None else self.counts.n
+
+    @property
+    def seen(self) -> tuple[ImageIdentity, Counts]:
+        """The images and what was counted on them. Raises MetricError if there were none."""
+        if self.data is None or self.counts is None:
+            msg = f"{self.entry}: result {self.result_id} counted weights and saw no image"
+            raise MetricError(f"{msg}. Measure it: bench reproduce {self.entry}")
+        return self.data, self.counts

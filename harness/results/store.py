@@ -7,18 +7,24 @@ predictions as <same name>.npz. A file is written once, under its final name, an
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from harness import paths
-from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
+from harness.registry import (
+    Entry,
+    Evaluation,
+    entry_sha256,
+    evaluation_sha256,
+    from_mapping,
+    plain,
+)
 from harness.results.current import NO_ALIASES, names_of
-from harness.results.result_files import files, unreadable
+from harness.results.result_files import as_today, files, unreadable
 from harness.results.schema import Result
 from harness.system import provenance, publish
 
@@ -51,9 +57,14 @@ def save(result: Result, predictions: np.ndarray | None = None, folder: Path | N
             lambda file: np.savez_compressed(file, predictions=predictions.astype(np.uint16)),
         )
     target = base / f"{result.result_id}.json"
-    text = result.model_dump_json(indent=1)
+    text = as_json(result)
     publish(target, lambda file: file.write(text.encode() + b"\n"))
     return target
+
+
+def as_json(record: Any) -> str:
+    """The text that is stored of a result or a latency record."""
+    return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def load(file: Path, *, layers: bool = True) -> Result:
@@ -63,13 +74,15 @@ def load(file: Path, *, layers: bool = True) -> Result:
     """
     data = file.read_bytes()
     try:
-        return Result.model_validate_json(data if layers else _without_layers(data))
-    except ValidationError as error:
+        document = as_today(json.loads(data if layers else _without_layers(data)))
+        return from_mapping(Result, document)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # Fault is a ValueError
         if not layers:  # not in the layout that `save` writes
             return load(file)
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise unreadable(file, f"{where}: {first['msg']}" if where else first["msg"]) from error
+        problem = (
+            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        )
+        raise unreadable(file, problem) from error
 
 
 def _without_layers(data: bytes) -> bytes:
@@ -123,7 +136,6 @@ def on_record(
     fast: it must have a fast measurement as well.
     """
     wanted = {
-        "mode": "evaluated",
         "entry_sha256": entry_sha256(entry),
         "protocol": evaluation_sha256(evaluation),
         "checkpoint": checkpoint_sha256,
@@ -136,18 +148,19 @@ def on_record(
     }
     former = dict.fromkeys(entry.aliases, entry.id)
     stored = reversed(load_entry(entry.id, former))
-    fitting = (result for result in stored if _conditions(result) == wanted)
+    evaluated = (result for result in stored if result.mode == "evaluated")
+    fitting = (result for result in evaluated if _conditions(result) == wanted)
     return next((result for result in fitting if result.fast or not fast), None)
 
 
 def _conditions(result: Result) -> dict[str, Any]:
+    data, counts = result.seen
     return {
-        "mode": result.mode,
         "entry_sha256": result.entry_sha256,
         "protocol": result.protocol.sha256,
         "checkpoint": result.checkpoint.sha256 if result.checkpoint else None,
-        "fingerprint": result.data.fingerprint,
-        "n": result.data.n,
+        "fingerprint": data.fingerprint,
+        "n": counts.n,
         "precision": result.precision,
         "versions": result.versions,
         "code": result.code,

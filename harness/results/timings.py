@@ -6,15 +6,18 @@ machines, devices or thread counts are never compared: `newest` hands out those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from harness import paths
 from harness.errors import MetricError
+from harness.registry import from_mapping
+from harness.results.schema import Times
+from harness.results.store import as_json
 from harness.system import publish
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -23,25 +26,8 @@ BACKENDS = (EAGER, "channels_last", "compile", "onnxruntime", "sparse")
 DENSE = "dense"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Times(_Model):
-    """Milliseconds of one pass over a whole batch, over `n` passes."""
-
-    n: int
-    p25: float
-    p50: float
-    p75: float
-    p90: float
-
-    @property
-    def iqr(self) -> float:
-        return self.p75 - self.p25
-
-
-class Timing(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
     """One network on one backend at one batch size."""
 
     network: str
@@ -55,7 +41,8 @@ class Timing(_Model):
     peak_memory_bytes: int | None  # see `memory`; None: could not be measured
 
 
-class Skipped(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
     """What was asked for and could not be measured, and why."""
 
     network: str
@@ -64,7 +51,8 @@ class Skipped(_Model):
     reason: str
 
 
-class Network(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
     """What was timed. Sizes are defined in harness.profile.size."""
 
     name: str
@@ -84,7 +72,8 @@ class Network(_Model):
         return 100.0 * (1.0 - self.nnz / self.total)
 
 
-class LatencyRecord(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRecord:
     """All timings of one command: every one was taken in turns with the others of its batch."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -102,10 +91,10 @@ class LatencyRecord(_Model):
     memory: str = ""  # what peak_memory_bytes means here
     interrupted: bool = False
     load_average: float | None = None  # of the last minute, when the measurement began
-    environment: dict[str, str] = Field(default_factory=dict)  # variables that move times
-    versions: dict[str, str]
-    hardware: dict[str, Any]  # with `machine`, the hash of its facts, device and threads
-    code: dict[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables that move times
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]  # with `machine`, the hash of its facts, device and threads
+    code: Mapping[str, Any]
 
     @property
     def place(self) -> Place:
@@ -146,7 +135,11 @@ class Gain:
 
 def gain(slow: Times, fast: Times) -> Gain:
     """How much faster `fast` is than `slow`; not significant if their p25-p75 intervals overlap."""
-    apart = fast.p75 < slow.p25 or slow.p75 < fast.p25
+    slow_low, slow_high, fast_low, fast_high = (
+        math.nan if quartile is None else quartile
+        for quartile in (slow.p25, slow.p75, fast.p25, fast.p75)
+    )
+    apart = fast_high < slow_low or slow_high < fast_low
     return Gain(slow.p50 / fast.p50, apart)
 
 
@@ -154,7 +147,7 @@ def save_timings(record: LatencyRecord, folder: Path | None = None) -> Path:
     """Write `record` under its final name; the path. Raises MetricError if it exists."""
     base = folder or paths.latency_folder()
     target = base / record.entry / f"{record.record_id}.json"
-    text = record.model_dump_json(indent=1)
+    text = as_json(record)
     publish(target, lambda file: file.write(text.encode() + b"\n"))
     return target
 
@@ -162,14 +155,12 @@ def save_timings(record: LatencyRecord, folder: Path | None = None) -> Path:
 def load(file: Path) -> LatencyRecord:
     """One record. Raises MetricError naming the file and the first wrong field."""
     try:
-        return LatencyRecord.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        return from_mapping(LatencyRecord, json.loads(file.read_bytes()))
+    except ValueError as error:  # Fault is one
         msg = (
             f"{file.parent.name}/{file.name}: not a latency record of schema {SCHEMA_VERSION}: "
-            f"{where}: {first['msg']}. Written by another version or edited by hand? Restore the "
-            "file, or move it away."
+            f"{error}. Written by another version or edited by hand? Restore the file, or move it "
+            "away."
         )
         raise MetricError(msg) from error
 

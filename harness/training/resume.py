@@ -3,6 +3,7 @@
 state.pt              everything needed to continue, replaced atomically
 roundNN/state.pt      likewise, inside a round of pruning
 weights.safetensors   the finished network, plain keys
+predictions.npz       the class it gives to every test image
 best.safetensors      the network of the best epoch so far, if the recipe selects it
 end.pt                last weights and method state, if the method has several final networks
 done.json             written last: a run that has it is finished
@@ -18,6 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,9 +109,17 @@ class RunFolder:
         """Replace the network of the best epoch."""
         self._save_weights("best.safetensors", weights)
 
-    def finish(self, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Write the final weights, then done.json; the state is no longer needed."""
+    def finish(
+        self, weights: Mapping[str, Tensor], predictions: np.ndarray, facts: Mapping[str, Any]
+    ) -> None:
+        """Write final weights and predictions, then done.json; the state is no longer needed.
+
+        predictions: class indices (N,) uint16.
+        """
         self._save_weights("weights.safetensors", weights)
+        self._replace(
+            "predictions.npz", lambda file: np.savez_compressed(file, predictions=predictions)
+        )
         text = json.dumps({"key": self.key, **facts}, indent=1)
         self._replace("done.json", lambda file: file.write(text.encode()))
         (self.path / "state.pt").unlink(missing_ok=True)
@@ -123,6 +133,17 @@ class RunFolder:
             return None
         facts: dict[str, Any] = json.loads(file.read_text())
         return facts if facts["key"] == self.key else None
+
+    def predictions(self, done: Mapping[str, Any]) -> np.ndarray:
+        """Class indices (N,) uint16 of the finished network. done: what `finished` gave.
+
+        Runs of before 2026-11-29 hold them as a list in done.json.
+        """
+        if "predictions" in done:
+            return np.asarray(done["predictions"], dtype=np.uint16)
+        with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
+            found: np.ndarray = stored["predictions"]
+        return found
 
     def _save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save

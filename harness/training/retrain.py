@@ -12,7 +12,6 @@ from harness.errors import BenchError, Preempted, ProtocolError
 from harness.evaluation import (
     Outcome,
     Procedure,
-    data_facts,
     make_result,
     recalibration_note,
     smoke_reason,
@@ -182,8 +181,8 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
     measured = Measured(
         counts=first.run.counts,
         cost=cost,
-        n_total=plan.test.n_total,
-        approximate_images=plan.test.approximate_images,
+        n_total=plan.test.identity.n_total,
+        approximate_images=plan.test.identity.approximate_images,
         per_seed_pct=_per_seed([seed.run for seed in seeds]),
         smoke=smoke_reason(evaluation, plan.test)
         or changed_schedule(entry, plan.training.overrides, plan.start, plan.options.from_file),
@@ -204,9 +203,9 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
         precision=_precision(plan),
         notes=training_notes(plan.recipe, plan.training.overrides, plan.start),
     )
-    data = data_facts(evaluation, plan.test)
+    images, device = plan.test.identity, plan.options.device
     return make_result(
-        entry, evaluation, data, measured, procedure, plan.options.device, wall_s, first.latency
+        entry, evaluation, images, measured, procedure, device, wall_s, first.latency
     )
 
 

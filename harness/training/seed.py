@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from torch import nn
 
 from harness.evaluation import Evaluated, evaluate, recalibrate_
 from harness.profile import figures_of, latency_of
-from harness.registry import final_choices, input_shape, make_method
-from harness.results import Figures, Latency, Run
+from harness.registry import final_choices, from_mapping, input_shape, make_method, plain
+from harness.results import Figures, Latency, Run, latency_as_today
 from harness.system import rank, wait_for_all
 from harness.training.batches import calibration_images, train_batches, validation_batches
 from harness.training.generators import seed_everything
@@ -52,9 +52,7 @@ def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
     figures, best, latency = Figures(), Figures(), None
     if rank() == 0:
         figures = figures_of(method, trained.model, plan.test)
-        figures = figures.model_copy(
-            update={"values": {**figures.values, **gains(trained.history)}}
-        )
+        figures = replace(figures, values={**figures.values, **gains(trained.history)})
         if method.kind == "dynamic" and folder.best.exists():
             kept = rebuilt(plan, seed, folder.best)
             best = figures_of(method, kept, plan.test)
@@ -66,7 +64,7 @@ def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
         if method.final_choices:
             folder.keep_end()
         facts = {"choices": final_choices(method), "origin": _origin(plan), **_facts(finished)}
-        folder.finish(trained.model.state_dict(), facts)
+        folder.finish(trained.model.state_dict(), final.predictions, facts)
     return finished
 
 
@@ -86,10 +84,9 @@ def _origin(plan: Plan) -> dict[str, object]:
 def _facts(seed: Seed) -> dict[str, object]:
     """What a finished seed leaves beside its weights; inverse of `_reused`."""
     return {
-        "run": seed.run.model_dump(mode="json"),
-        "predictions": seed.predictions.tolist(),
-        "figures": seed.figures.model_dump(mode="json"),
-        "latency": seed.latency.model_dump(mode="json") if seed.latency else None,
+        "run": plain(seed.run),
+        "figures": plain(seed.figures),
+        "latency": plain(seed.latency),
     }
 
 
@@ -100,11 +97,11 @@ def _reused(plan: Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -
         return _handed_over(plan, seed, folder, done, method)
     latency = done.get("latency")
     return Seed(
-        Run.model_validate(done["run"]),
+        from_mapping(Run, done["run"]),
         rebuilt(plan, seed, folder.weights),
-        np.asarray(done["predictions"], dtype=np.uint16),
-        Figures.model_validate(done.get("figures", {})),
-        Latency.model_validate(latency) if latency else None,
+        folder.predictions(done),
+        from_mapping(Figures, done.get("figures", {})),
+        from_mapping(Latency, latency_as_today(latency)) if latency else None,
     )
 
 
@@ -120,8 +117,8 @@ def _handed_over(
     model = method.finalize(model).eval()
     final = evaluate(model, plan.test)
     figures = figures_of(method, model, plan.test)
-    changed = {"counts": final.counts, "figures": figures.values}
-    run = Run.model_validate(done["run"]).model_copy(update=changed)
+    run = from_mapping(Run, done["run"])
+    run = replace(run, counts=final.counts, figures=figures.values)
     latency = latency_of(method, model, plan.test)
     return Seed(run, model, final.predictions, figures, latency)
 

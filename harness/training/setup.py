@@ -73,7 +73,7 @@ def run_folder(plan: Plan, seed: int) -> RunFolder:
             "settings": {k: str(v) for k, v in settings.items()},
             "recipe": recipe_sha256(recipe),
             "evaluation": evaluation_sha256(plan.evaluation),
-            "data": plan.test.fingerprint,
+            "data": plan.test.identity.fingerprint,
             "limit": plan.options.limit,
             "start": plan.start.facts.sha256 if plan.start else None,
             "speed": asdict(plan.training.speed),

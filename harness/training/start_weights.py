@@ -49,7 +49,7 @@ def start_of(
         return None
     if trained_first(source):
         tensors, facts = read_weights(train(source), "safetensors")
-        here = facts.model_copy(update={"source": f"trained:{source.id}"})
+        here = replace(facts, source=f"trained:{source.id}")
         return Start(f"{source.id}, trained here", tensors, here)
     model, obtained = load_model(source, replace(options, device="cpu"))
     return Start(source.id, model.state_dict(), checkpoint_facts(obtained))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.commands.profile import _layers
-from harness.results.schema import LayerRow
+from harness.results.schema import LayerCost
 from tests.commands.conftest import Bench, document
 from tests.support.results import a_cost
 
@@ -39,7 +41,7 @@ def test_the_summary_names_its_units(bench: Bench) -> None:
 def test_narrow_terminals_drop_columns_and_never_cut_numbers(
     width: int, dropped: tuple[str, ...]
 ) -> None:
-    row = LayerRow(
+    row = LayerCost(
         name="layer4.2.conv3",
         kind="conv",
         shape=(2048, 512, 1, 1),
@@ -48,7 +50,7 @@ def test_narrow_terminals_drop_columns_and_never_cut_numbers(
         macs_dense=51_380_224,
         macs_effective=5_138_042,
     )
-    table = _layers(a_cost().model_copy(update={"layers": (row,)}), width)
+    table = _layers(replace(a_cost(), layers=(row,)), width)
     heads = [str(column.header) for column in table.columns]
     every = ["layer", "shape", "weights", "non-zero", "density %", "MACs", "effective"]
     assert heads == [head for head in every if head not in dropped]

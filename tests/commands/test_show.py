@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness import results
+from harness.registry import plain
 from harness.results import timings as latencies
 from tests.commands.conftest import Bench, document
 from tests.results.test_timings import record
@@ -21,7 +24,7 @@ def test_json_holds_entry_paper_protocol_status_and_results(bench: Bench) -> Non
     assert found["evaluation"]["resize"] == 256
     assert found["published"]["params_millions"]["text"] == "4.47"
     assert found["checkpoint_status"] == "link"
-    assert found["results"] == [stored.model_dump(mode="json")]
+    assert found["results"] == [plain(stored)]
 
 
 def test_a_run_of_ones_own_is_shown_by_its_name_in_the_table(bench: Bench) -> None:
@@ -82,7 +85,7 @@ def test_every_result_is_listed_oldest_first(bench: Bench) -> None:
 def test_square_brackets_are_text_and_not_markup(bench: Bench) -> None:
     stored = made(entry="dense-resnet20-cifar10")
     verdict = stored.verdict.__class__(status="exact", reason="in [bold] letters")
-    results.save(stored.model_copy(update={"verdict": verdict}))
+    results.save(replace(stored, verdict=verdict))
     assert "in [bold] letters" in bench("show", "dense-resnet20-cifar10").stdout
 
 

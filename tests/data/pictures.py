@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from harness.data import folder
+from harness.data import ImageIdentity, folder
 from harness.data.decoders import Transform
 
 if TYPE_CHECKING:
@@ -50,7 +50,16 @@ def picture_tree(root: Path, count: int, side: int = 20) -> PictureSet:
 def picture_set(root: Path) -> PictureSet:
     from harness.data.datasets import PictureSet
 
-    return PictureSet("made-up", "val", folder.scan(root, CLASSES), "made up", None, False)
+    found = folder.scan(root, CLASSES)
+    identity = ImageIdentity(
+        dataset="made-up",
+        split="val",
+        fingerprint=found.fingerprint,
+        copy_name="made up",
+        n_total=len(found.files),
+        approximate_images=None,
+    )
+    return PictureSet(identity, found)
 
 
 def by_torchvision(files: tuple[Path, ...], transform: Transform) -> np.ndarray:

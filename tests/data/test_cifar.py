@@ -170,8 +170,8 @@ def test_load_names_an_unknown_copy_and_fingerprints_it(tmp_path: Path) -> None:
     data, labels = full_size_test_batch(tmp_path)
     got = load("cifar10", "test", tmp_path)
     by_hand = hashlib.sha256(data.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
-    assert got.fingerprint == by_hand
-    assert (got.copy_name, got.approximate_images, got.official) == ("unknown copy", None, False)
+    assert got.identity.fingerprint == by_hand
+    assert (got.identity.copy_name, got.identity.approximate_images) == ("unknown copy", None)
     assert got.images.shape == (10_000, 3, 32, 32)
 
 
@@ -184,7 +184,7 @@ def test_official_md5_sums_make_a_copy_official(
     origin = dataclasses.replace(SETS["cifar10"], md5=md5)
     monkeypatch.setattr(datasets, "SETS", {"cifar10": origin})
     got = load("cifar10", "test", tmp_path)
-    assert (got.copy_name, got.approximate_images, got.official) == ("official", 0, True)
+    assert (got.identity.copy_name, got.identity.approximate_images) == ("official", 0)
 
 
 def test_a_copy_that_differs_only_in_unchecked_rows_is_named_so(
@@ -195,7 +195,7 @@ def test_a_copy_that_differs_only_in_unchecked_rows_is_named_so(
     key = ("cifar10", "test")
     monkeypatch.setitem(CHECKABLE, key, CheckableRows((0, 1), checked))  # type: ignore[misc]
     got = load("cifar10", "test", tmp_path)
-    assert (got.approximate_images, got.official) == (2, False)
-    assert "all but 2 images" in got.copy_name
+    assert got.identity.approximate_images == 2
+    assert "all but 2 images" in got.identity.copy_name
     monkeypatch.setitem(CHECKABLE, key, CheckableRows((0, 2), checked))  # type: ignore[misc]
-    assert load("cifar10", "test", tmp_path).approximate_images is None
+    assert load("cifar10", "test", tmp_path).identity.approximate_images is None

@@ -35,7 +35,7 @@ def test_digits_are_split_by_class_and_lose_nothing() -> None:
     pixels, labels = load_digits(return_X_y=True)
     train, test = load("digits", "train"), load("digits", "test")
     assert (len(train), len(test)) == (1433, 364)
-    assert train.official and test.official and train.fingerprint in COPIES
+    assert train.identity.fingerprint in COPIES and test.identity.fingerprint in COPIES
     for digit in range(10):
         share = int((test.labels == digit).sum()) / int((labels == digit).sum())
         assert abs(share - 0.2) < 0.01
@@ -50,7 +50,7 @@ def test_digits_are_split_by_class_and_lose_nothing() -> None:
 def test_size_resizes_and_keeps_the_fingerprint() -> None:
     plain, large = load("digits", "test"), load("digits", "test", size=32)
     assert plain.images.shape[-2:] == (8, 8) and large.images.shape[-2:] == (32, 32)
-    assert plain.fingerprint == large.fingerprint
+    assert plain.identity == large.identity
 
 
 def test_take_picks_rows_in_order() -> None:
@@ -140,8 +140,8 @@ def test_an_incomplete_imagenet_is_an_unknown_copy(tmp_path: Path) -> None:
         folder_of_class.mkdir(parents=True)
         (folder_of_class / "x.JPEG").write_bytes(b"")
     found = find_pictures("imagenet", "val", tmp_path)
-    assert (found.official, found.approximate_images) == (False, None)
-    assert "1000 pictures, expected 50000" in found.copy_name
+    assert found.identity.approximate_images is None
+    assert "1000 pictures, expected 50000" in found.identity.copy_name
     assert str(tmp_path / "imagenet/val") in describe("imagenet", tmp_path).text
 
 
@@ -163,7 +163,7 @@ def test_official_flowers_follow_their_split_files(tmp_path: Path) -> None:
     levels = got.images.float().mean((1, 2, 3)).tolist()
     assert levels == pytest.approx([180, 20, 100], abs=2)  # JPEG
     assert load("flowers102", "test", tmp_path, size=48).images.shape == (3, 3, 48, 48)
-    assert not got.official and got.approximate_images is None
+    assert got.identity.approximate_images is None
     (tmp_path / "flowers-102/jpg/image_00005.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 3 pictures missing, first image_00005\.jpg"):
         load("flowers102", "train", tmp_path)
@@ -176,6 +176,6 @@ def test_flowers_in_class_folders_have_a_split_of_their_own(tmp_path: Path) -> N
     got = load("flowers102", "test", tmp_path)
     assert got.labels.tolist() == list(range(102))
     assert got.images[:, 0, 0, 0].tolist() == list(range(102))
-    assert got.copy_name == "class folders with a split of their own"
+    assert got.identity.copy_name == "class folders with a split of their own"
     with pytest.raises(DataError, match="no split 'val'"):
         load("flowers102", "val", tmp_path)

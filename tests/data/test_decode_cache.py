@@ -55,7 +55,8 @@ class Follow:
         if self.done > stop_after: os.kill(os.getpid(), signal.SIGKILL)
 
 pictures = folder.scan(Path(sys.argv[1]), 4)
-source = SimpleNamespace(name="made-up", split="val", pictures=pictures)
+identity = SimpleNamespace(dataset="made-up", split="val")
+source = SimpleNamespace(identity=identity, pictures=pictures)
 decode_cache.cached(source, Transform(20, 16), "build", True, Follow())
 """
 

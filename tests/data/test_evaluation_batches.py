@@ -31,7 +31,7 @@ ATOL_NORMALISED = 1e-6  # one multiply-add against a division and two steps
 def test_every_image_comes_once_in_order() -> None:
     batches = evaluation_batches(DIGITS, None, "cpu", batch_size=100)
     whole = load("digits", "test")
-    assert len(batches) == 4 and (batches.n, batches.n_total) == (364, 364)
+    assert len(batches) == 4 and (batches.n, batches.identity.n_total) == (364, 364)
     for _ in range(2):  # iterating again starts over
         parts = list(batches)
         assert [len(labels) for _, labels in parts] == [100, 100, 100, 64]
@@ -39,14 +39,15 @@ def test_every_image_comes_once_in_order() -> None:
         assert torch.equal(torch.cat([labels for _, labels in parts]), whole.labels)
         want = (whole.images.double() / 255 - 0.5) / 0.25
         assert torch.allclose(images.double(), want, rtol=0, atol=ATOL_NORMALISED)
-    facts = (batches.name, batches.split, batches.fingerprint, batches.approximate_images)
-    assert facts == ("digits", "test", whole.fingerprint, 0) and batches.official
+    assert batches.identity == whole.identity
+    assert (whole.identity.dataset, whole.identity.split) == ("digits", "test")
+    assert whole.identity.approximate_images == 0
 
 
 def test_a_limit_is_spread_over_the_split() -> None:
     batches = evaluation_batches(DIGITS, None, "cpu", batch_size=4, limit=7)
     whole = load("digits", "test")
-    assert (batches.n, batches.n_total, len(batches)) == (7, 364, 2)
+    assert (batches.n, batches.identity.n_total, len(batches)) == (7, 364, 2)
     labels = torch.cat([labels for _, labels in batches])
     assert labels.tolist() == whole.labels[[0, 52, 104, 156, 208, 260, 312]].tolist()
     assert evaluation_batches(DIGITS, None, "cpu", 4, limit=999).n == 364
@@ -97,7 +98,7 @@ def test_pictures_are_streamed_as_torchvision_would_show_them(tree: Path) -> Non
             transforms.Normalize(IMAGENET.mean, IMAGENET.std),
         ]
     )
-    assert (batches.n, batches.n_total, len(batches)) == (40, 1000, 3)
+    assert (batches.n, batches.identity.n_total, len(batches)) == (40, 1000, 3)
     got = list(batches)
     assert torch.cat([labels for _, labels in got]).tolist() == list(range(0, 1000, 25))
     for images, labels in got:

@@ -135,5 +135,5 @@ def test_load_downloads_what_is_missing_and_knows_it_is_official(
     with pytest.raises(DataError):
         load("kmnist", "test", tmp_path / "root", download=False)
     got = load("kmnist", "test", tmp_path / "root")
-    assert got.official and got.copy_name == "official" and len(got) == 10_000
+    assert got.identity.copy_name == "official" and len(got) == 10_000
     assert left_behind(tmp_path / "root") == sorted(f"KMNIST/raw/{name}" for name in md5)

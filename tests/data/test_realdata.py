@@ -26,15 +26,15 @@ def test_cifar10_is_recognised_as_the_reassembled_copy(
 ) -> None:
     got = load("cifar10", split, real("cifar-10-batches-py"), download=False)
     assert len(got) == count and got.labels.bincount().tolist() == [count // 10] * 10
-    assert got.approximate_images == approximate and not got.official
-    assert got.copy_name == f"reassembled copy, {approximate} approximate {split} images"
+    assert got.identity.approximate_images == approximate
+    assert got.identity.copy_name == f"reassembled copy, {approximate} approximate {split} images"
 
 
 @pytest.mark.slow
 def test_cifar10_train_is_recognised_as_the_reassembled_copy(real: Real) -> None:
     got = load("cifar10", "train", real("cifar-10-batches-py"), download=False)
     assert got.labels.bincount().tolist() == [5000] * 10
-    assert got.approximate_images == 73 and not got.official
+    assert got.identity.approximate_images == 73
     # The means every CIFAR-10 paper normalises with, to their four digits.
     means = (got.images.sum((0, 2, 3)) / (255 * 50_000 * 1024)).tolist()
     assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=5.1e-5)
@@ -45,7 +45,7 @@ def test_fashion_mnist_is_official(real: Real, split: str, count: int) -> None:
     got = load("fashion-mnist", split, real("FashionMNIST/raw"), download=False)
     assert got.images.shape == (count, 1, 28, 28)
     assert got.labels.bincount().tolist() == [count // 10] * 10
-    assert got.official and got.approximate_images == 0
+    assert got.identity.approximate_images == 0
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_mnist_is_official(real: Real, split: str, counts: list[int]) -> None:
     got = load("mnist", split, real("MNIST/raw"), download=False)
     assert got.images.shape == (sum(counts), 1, 28, 28)
     assert got.labels.bincount().tolist() == counts
-    assert got.official and got.approximate_images == 0 and got.copy_name == "official"
+    assert got.identity.approximate_images == 0 and got.identity.copy_name == "official"
 
 
 def test_snips_constants_are_those_of_the_training_pictures(real: Real) -> None:
@@ -81,8 +81,8 @@ def test_imagenet_sample_has_one_picture_of_each_class(real: Real) -> None:
     found = find_pictures("imagenet-sample", "val", root)
     assert found.pictures.labels == tuple(range(1000))
     assert found.pictures.classes[0] == "n01440764" and found.pictures.classes[999] == "n15075141"
-    assert (found.official, found.approximate_images) == (False, None)
-    assert "not the validation set" in found.copy_name
+    assert found.identity.approximate_images is None
+    assert "not the validation set" in found.identity.copy_name
 
 
 def test_imagenet_sample_is_streamed_normalised(real: Real) -> None:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from harness.data import Augment, FolderTrainBatches, ImageSet, PictureSet, TrainBatches
+from harness.data import (
+    Augment,
+    FolderTrainBatches,
+    ImageIdentity,
+    ImageSet,
+    PictureSet,
+    TrainBatches,
+)
 from harness.data.folder import scan
 from harness.data.training_batches import Share, resized_crop_box
 from harness.errors import ProtocolError
@@ -25,7 +32,18 @@ def image_set(count: int) -> ImageSet:
     """Image i has label i, so labels show the order."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    return ImageSet("toy", "train", images, torch.arange(count), "f", "made up", None, False)
+    return ImageSet(
+        ImageIdentity(
+            dataset="toy",
+            split="train",
+            fingerprint="f",
+            copy_name="made up",
+            n_total=count,
+            approximate_images=None,
+        ),
+        images,
+        torch.arange(count),
+    )
 
 
 def train_batches(count: int = 50, batch_size: int = 8, **options: object) -> TrainBatches:
@@ -135,7 +153,18 @@ def picture_tree(folder: Path, per_class: int = 5) -> PictureSet:
         for i in range(per_class):
             pixels = rng.integers(0, 256, (30 + 3 * i, 40 - 2 * i, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"c{label}/{i}.png")
-    return PictureSet("toy", "train", scan(folder, 3), "made up", None, False)
+    found = scan(folder, 3)
+    return PictureSet(
+        ImageIdentity(
+            dataset="toy",
+            split="train",
+            fingerprint=found.fingerprint,
+            copy_name="made up",
+            n_total=len(found.files),
+            approximate_images=None,
+        ),
+        found,
+    )
 
 
 def folder_batches(source: PictureSet, **options: object) -> FolderTrainBatches:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness import results
-from harness.data import load
+from harness.data import ImageIdentity, load
 from harness.errors import DataError, ProtocolError
 from harness.evaluation.paired_test import Side, compare, find, interval_pp, mcnemar_p, paired
-from harness.results.schema import DataFacts, Protocol
+from harness.results.schema import Protocol
 from harness.results.store import predictions_sha256
 from tests.support.results import counts, made
 
@@ -98,18 +98,18 @@ def stored(
     facts = {
         "dataset": "digits",
         "split": "test",
-        "fingerprint": load("digits", "test").fingerprint,
+        "fingerprint": load("digits", "test").identity.fingerprint,
         "copy_name": "official",
-        "n": 364,
         "n_total": 364,
         **data,
     }
+    n = facts.pop("n", 364)
     result = made(
         name,
         when,
         dataset="digits",
-        data=DataFacts.model_validate(facts),
-        counts=counts(right, int(str(facts["n"]))),
+        data=ImageIdentity(**facts),
+        counts=counts(right, int(str(n))),
         protocol=Protocol(name="digits", version=version, sha256=str(version) * 64),
         predictions_sha256=None if answers is None else predictions_sha256(answers),
     )

@@ -14,6 +14,7 @@ import harness
 from harness import registry
 from harness.errors import CheckpointUnavailable, DataError, ProtocolError, RegistryError
 from harness.evaluation.reproduce import reproduce_entry
+from harness.results import as_json
 from harness.results.schema import Result
 from harness.results.store import load_all, predictions_sha256
 from harness.system.options import Options
@@ -58,7 +59,7 @@ def test_reproduce_returns_the_judged_result_and_saves_it(
     assert isinstance(result, Result)
     assert result.verdict.status == "exact"
     assert list(load_all()) == [result]
-    assert private(json.loads(result.model_dump_json())) == []
+    assert private(json.loads(as_json(result))) == []
     [file] = home.glob("reports/results/acdc-tiny-50/*.npz")
     with np.load(file) as stored:
         assert stored["predictions"].tolist() == [ALWAYS] * 364
@@ -169,9 +170,9 @@ def test_published_resnet20s_get_their_verdicts_on_the_real_test_set(id: str) ->
     status, file = REAL[id]
     root = real_root("cifar-10-batches-py", f"checkpoints/{file}")
     result = harness.reproduce(id, data_root=root)
-    assert result.data.n == result.data.n_total == 10_000
+    assert result.n_images == result.seen[0].n_total == 10_000
     assert result.verdict.status == status, result.verdict.reason
-    assert private(json.loads(result.model_dump_json())) == []
+    assert private(json.loads(as_json(result))) == []
 
 
 @pytest.mark.realdata

@@ -73,8 +73,8 @@ def test_results_are_those_of_one_by_one(known: Registry) -> None:
     for outcome in outcomes:
         assert outcome.result is not None and not outcome.on_record
         alone = reproduce_entry(outcome.entry, known, Options(offline=True))
-        moves = ("result_id", "created", "wall_s")
-        assert outcome.result.model_dump(exclude=set(moves)) == alone.model_dump(exclude=set(moves))
+        moves = {"result_id": "", "created": "", "wall_s": 0.0}
+        assert replace(outcome.result, **moves) == replace(alone, **moves)
 
 
 def test_without_memory_for_all_there_are_more_passes(
@@ -158,7 +158,7 @@ def test_another_condition_is_no_record(known: Registry, monkeypatch: pytest.Mon
         "evaluation": evaluation,
         "checkpoint_sha256": result.checkpoint.sha256,
         "fingerprint": result.data.fingerprint,
-        "n": result.data.n,
+        "n": result.n_images,
         "device": "cpu",
         "fast": False,
     }

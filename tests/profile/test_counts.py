@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.errors import MetricError
 from harness.profile.conventions import acdc_flops, remaining_pct
 from harness.profile.cost import measure_cost
-from harness.profile.macs import dense_macs, layer_profiles, total_macs
+from harness.profile.macs import dense_macs, layer_costs, total_macs
 from harness.profile.zeros import sparsity
 
 
@@ -81,7 +81,7 @@ def test_effective_macs_follow_density_exactly() -> None:
             model[index].weight.fill_(1.0)
         model[0].weight.view(-1)[:54] = 0.0  # a quarter
         model[6].weight.view(-1)[:80] = 0.0  # a half
-    layers = layer_profiles(sparsity(model), dense_macs(model, (3, 8, 8)))
+    layers = layer_costs(sparsity(model), dense_macs(model, (3, 8, 8)))
     assert [layer.macs_effective for layer in layers] == [162 * 64, 144 * 16, 80]
     assert total_macs(layers) == (216 * 64 + 144 * 16 + 160, 162 * 64 + 144 * 16 + 80)
 
@@ -104,7 +104,7 @@ def test_rd_convention_counts_one_bias_per_position() -> None:
         for index in (0, 3, 6):
             model[index].weight.fill_(1.0)
         model[6].weight.zero_()
-    layers = layer_profiles(sparsity(model), dense_macs(model, (3, 8, 8)))
+    layers = layer_costs(sparsity(model), dense_macs(model, (3, 8, 8)))
     bias = 64 + 1
     left = 216 * 64 + 144 * 16 + bias
     whole = 216 * 64 + 144 * 16 + 160 + bias
@@ -117,7 +117,7 @@ def test_acdc_convention_equals_hand_count() -> None:
     with torch.no_grad():
         for index in (0, 3, 6):
             model[index].weight.fill_(1.0)
-    layers = layer_profiles(sparsity(model), dense_macs(model, (3, 8, 8)))
+    layers = layer_costs(sparsity(model), dense_macs(model, (3, 8, 8)))
     expected = 2 * (216 * 64 + 144 * 16 + 160)  # multiply and add
     expected += 8 * 64 + 5  # biases
     expected += 2 * 8 * 64 + 8 * 64  # batch norm, ReLU

@@ -99,7 +99,7 @@ def judged(name: str, text: str, found: Measured, granularity: str = "dynamic"):
 
 
 def with_extra(**extra: float) -> Cost:
-    return a_cost().model_copy(update={"extra": extra})
+    return replace(a_cost(), extra=extra)
 
 
 def test_a_figure_of_several_seeds_is_judged_by_its_mean() -> None:

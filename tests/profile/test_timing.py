@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.profile.timing import compare, interleaved, layer_times, percentiles
+from harness.profile.timing import compare, interleaved, layer_times, times_of
 from harness.reports.latency_sentence import latency_sentence_of
-from harness.results.schema import Latency, LayerTiming, Percentiles
+from harness.results.schema import Latency, LayerTiming, Times
 
 SLEEP_S = 0.004  # far above what anything else here takes
 
@@ -21,7 +21,7 @@ def slow(value: Tensor) -> None:
 
 
 def test_percentiles_of_nought_to_hundred() -> None:
-    found = percentiles([float(i) for i in range(101)])
+    found = times_of([float(i) for i in range(101)])
     assert (found.p50, found.p90, found.iqr) == (50.0, 90.0, 50.0)
 
 
@@ -70,8 +70,8 @@ def test_comparing_networks_leaves_them_alone() -> None:
 
 
 def made(dense: float, skipped: float) -> Latency:
-    def times(ms: float) -> Percentiles:
-        return Percentiles(p50=ms, p90=ms, iqr=0.0)
+    def times(ms: float) -> Times:
+        return Times(n=30, p50=ms, p90=ms)
 
     layers = (
         LayerTiming(name="conv1", ms_p50={"dense": 1.0, "masked": 1.0, "skipped": 0.5}),

@@ -18,8 +18,8 @@ from harness.registry.recipes import (
     Duration,
     LrSchedule,
     PruneRounds,
-    from_mapping,
     learning_rate,
+    recipe_from,
     recipe_sha256,
 )
 
@@ -301,7 +301,7 @@ def test_bad_recipe_names_the_place_and_the_value(
     change: dict[str, object], path: tuple[str, ...], text: str
 ) -> None:
     with pytest.raises(Fault) as caught:
-        from_mapping("r", {**MINIMAL, **change})
+        recipe_from("r", {**MINIMAL, **change})
     assert caught.value.path == path
     assert text in caught.value.problem
 
@@ -311,17 +311,17 @@ def test_recipe_survives_its_plain_form() -> None:
         mapping = plain(recipe)
         assert isinstance(mapping, dict)
         assert mapping.pop("name") == name
-        assert from_mapping(name, json.loads(json.dumps(mapping))) == recipe
+        assert recipe_from(name, json.loads(json.dumps(mapping))) == recipe
 
 
 def test_hash_follows_numbers_and_not_notes() -> None:
-    base = from_mapping("r", MINIMAL)
-    assert recipe_sha256(base) == recipe_sha256(from_mapping("r", {**MINIMAL, "note": "n"}))
-    assert recipe_sha256(base) != recipe_sha256(from_mapping("r", {**MINIMAL, "batch": 9}))
+    base = recipe_from("r", MINIMAL)
+    assert recipe_sha256(base) == recipe_sha256(recipe_from("r", {**MINIMAL, "note": "n"}))
+    assert recipe_sha256(base) != recipe_sha256(recipe_from("r", {**MINIMAL, "batch": 9}))
 
 
 def test_overrides_are_applied_and_recorded() -> None:
-    base = from_mapping("r", MINIMAL)
+    base = recipe_from("r", MINIMAL)
     given = {"epochs": 3, "optimizer.lr": 0.05, "settings.sparsity": 0.9, "batch": 16}
     changed, recorded = with_overrides(base, given)
     assert (str(changed.length), changed.optimizer.lr, changed.batch) == ("3ep", 0.05, 16)
@@ -332,18 +332,18 @@ def test_overrides_are_applied_and_recorded() -> None:
         "settings.sparsity": Override(0.9, None, "command line"),
         "batch": Override(16, 8, "command line"),
     }
-    assert base == from_mapping("r", MINIMAL)
+    assert base == recipe_from("r", MINIMAL)
 
 
 def test_overrides_can_fill_an_absent_part() -> None:
     given = {"prune.count": 2, "prune.amount": 0.5, "prune.finetune": "100it"}
-    changed, _ = with_overrides(from_mapping("r", MINIMAL), given)
+    changed, _ = with_overrides(recipe_from("r", MINIMAL), given)
     assert changed.prune == PruneRounds(2, 0.5, Duration(100, "step"))
 
 
 def test_list_override_is_read_as_a_list() -> None:
     given = {"schedule.kind": "multistep", "schedule.milestones": [3, 6]}
-    changed, _ = with_overrides(from_mapping("r", MINIMAL), given)
+    changed, _ = with_overrides(recipe_from("r", MINIMAL), given)
     assert changed.schedule.milestones == (3, 6)
 
 
@@ -361,7 +361,7 @@ def test_list_override_is_read_as_a_list() -> None:
 )
 def test_bad_override_is_one_clear_line(key: str, value: object, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        with_overrides(from_mapping("r", MINIMAL), {key: value})
+        with_overrides(recipe_from("r", MINIMAL), {key: value})
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -378,7 +378,7 @@ def test_the_inverse_schedule_is_caffes_inv() -> None:
 )
 def test_power_belongs_to_the_inverse_schedule(wrong: dict[str, object]) -> None:
     with pytest.raises(Fault):
-        from_mapping("wrong", {**MINIMAL, "schedule": wrong})
+        recipe_from("wrong", {**MINIMAL, "schedule": wrong})
 
 
 PARTS = {"optimizer": "paper", "length": "assumed", "initialisation": "code", "runs": "assumed"}
@@ -386,10 +386,10 @@ ASSUMED = {**MINIMAL, "specified_by": "assumed", "note": "the length"}
 
 
 def test_parts_say_who_specified_what() -> None:
-    recipe = from_mapping("ours", {**ASSUMED, "parts": PARTS})
+    recipe = recipe_from("ours", {**ASSUMED, "parts": PARTS})
     assert recipe.assumed_parts == ("length", "runs") and recipe.assumed == "length, runs"
-    assert from_mapping("ours", ASSUMED).assumed == "the length"  # one sentence for all of it
-    assert from_mapping("theirs", MINIMAL).assumed == ""
+    assert recipe_from("ours", ASSUMED).assumed == "the length"  # one sentence for all of it
+    assert recipe_from("theirs", MINIMAL).assumed == ""
 
 
 @pytest.mark.parametrize(
@@ -403,25 +403,25 @@ def test_parts_say_who_specified_what() -> None:
 )
 def test_wrong_parts_are_faults(changes: dict[str, object], words: str) -> None:
     with pytest.raises(Fault) as caught:
-        from_mapping("wrong", {**ASSUMED, **changes})
+        recipe_from("wrong", {**ASSUMED, **changes})
     assert words in str(caught.value)
 
 
 def test_fields_that_came_later_and_what_is_only_told_leave_hashes_alone() -> None:
-    plain_one = from_mapping(
+    plain_one = recipe_from(
         "one", {**MINIMAL, "prune": {"count": 1, "amount": 0.5, "finetune": "1ep"}}
     )
     assert "power" not in str(plain(plain_one, hashed=True)) and "power" in str(plain(plain_one))
-    told = from_mapping("one", {**ASSUMED, "specified_by": "assumed", "parts": PARTS})
-    assert recipe_sha256(told) == recipe_sha256(from_mapping("one", ASSUMED))
+    told = recipe_from("one", {**ASSUMED, "specified_by": "assumed", "parts": PARTS})
+    assert recipe_sha256(told) == recipe_sha256(recipe_from("one", ASSUMED))
     base = {"name": "sgd", "lr": 0.1}
-    changed = from_mapping("one", {**MINIMAL, "optimizer": {**base, "bias_lr_factor": 2.0}})
-    assert recipe_sha256(changed) != recipe_sha256(from_mapping("one", MINIMAL))
+    changed = recipe_from("one", {**MINIMAL, "optimizer": {**base, "bias_lr_factor": 2.0}})
+    assert recipe_sha256(changed) != recipe_sha256(recipe_from("one", MINIMAL))
 
 
 def test_rounds_without_an_amount_leave_it_to_the_settings() -> None:
     prune = {"count": 3, "amount": None, "finetune": "1ep", "lr": 0.01}
-    recipe = from_mapping("rounds", {**MINIMAL, "prune": prune})
+    recipe = recipe_from("rounds", {**MINIMAL, "prune": prune})
     assert recipe.prune is not None and recipe.prune.targets == (None, None, None)
     changed, _ = with_overrides(recipe, {"prune.amount": 0.5, "prune.lr": None})
     assert changed.prune is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,8 @@ def test_bars_are_the_densities_and_collapsed_layers_are_named(
     monkeypatch.setattr(plt, "close", drawn.append)
     result = made()
     first, *others = result.cost.layers
-    empty = result.cost.model_copy(
-        update={"layers": (first.model_copy(update={"nnz": 0}), *others)}
-    )
-    result = result.model_copy(update={"cost": empty})
+    empty = replace(result.cost, layers=(replace(first, nnz=0), *others))
+    result = replace(result, cost=empty)
     target = density_plot(result, tmp_path / "deep" / "picture.png")
     assert target.read_bytes().startswith(PNG)
     [axes] = drawn[0].axes

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness.registry import plain
 from harness.reports import mlflow as tracking
 from tests.support.results import made, trained
 
@@ -115,7 +116,7 @@ def test_entry_facts_are_parameters_and_tags(store: Store) -> None:
 
 def test_the_whole_result_and_its_layers_are_artifacts(store: Store) -> None:
     run = store.run("str-a-90")
-    assert json.loads(store.text(run, "result.json")) == EVALUATED.model_dump(mode="json")
+    assert json.loads(store.text(run, "result.json")) == plain(EVALUATED)
     rows = list(csv.DictReader(io.StringIO(store.text(run, "layers.csv"))))
     assert rows[0] == {
         "layer": "conv1",

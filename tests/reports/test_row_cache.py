@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,8 @@ def test_a_result_without_layers_differs_in_nothing_else(files: list[Path]) -> N
     for file in files:
         whole = results.load(file)
         assert whole.cost.layers
-        cost = whole.cost.model_copy(update={"layers": ()})
-        assert results.load(file, layers=False) == whole.model_copy(update={"cost": cost})
+        cost = replace(whole.cost, layers=())
+        assert results.load(file, layers=False) == replace(whole, cost=cost)
 
 
 def test_a_file_in_another_layout_is_read_whole(files: list[Path]) -> None:

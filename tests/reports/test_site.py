@@ -22,6 +22,7 @@ import methods
 from cli import main
 from harness import registry, reports, results
 from harness.errors import ProtocolError
+from harness.registry import from_mapping
 from harness.reports.claims import CONTRADICTED, REPRODUCED
 from harness.reports.site import Built, build_site
 from harness.reports.site.chart_points import AXES, chart_points
@@ -37,10 +38,10 @@ from harness.reports.table.leaderboard import Wanted, leaderboard
 from harness.reports.table.rows import row
 from harness.results import link_answers
 from harness.results.link_answers import Link
-from harness.results.schema import Latency, Percentiles, Protocol
+from harness.results.schema import Latency, Protocol, Times
 from harness.results.timings import LatencyRecord
 from harness.results.verdict import STATUSES
-from tests.support.results import a_cost, made, trained
+from tests.support.results import a_cost, changes, made, trained
 
 REGISTRY = registry.load()
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -59,7 +60,7 @@ RESULTS = (
         entry="local-gmp",
         when="20260103T120000Z-00000003",
         notes=(HOSTILE,),
-        overrides={"settings.sparsity": "0.9 (was None, command line)"},
+        overrides=changes(("settings.sparsity", 0.9, None)),
     ),
     made("dense-resnet20-cifar10", "20251201T120000Z-00000004", method="dense", measured=90.0),
 )
@@ -294,8 +295,8 @@ def test_only_full_measurements_make_the_front() -> None:
 
 
 def test_times_of_different_conditions_never_share_an_axis() -> None:
-    def times(*, p50: float) -> Percentiles:
-        return Percentiles(p50=p50, p90=p50, iqr=0.0)
+    def times(*, p50: float) -> Times:
+        return Times(n=30, p50=p50, p90=p50)
 
     own = Latency(
         ms={"dense": times(p50=9.0), "skipped": times(p50=7.0)},
@@ -340,7 +341,8 @@ def latency_record(entry: str, medians: dict[str, float]) -> LatencyRecord:
         }
         for name, ms in medians.items()
     ]
-    return LatencyRecord.model_validate(
+    return from_mapping(
+        LatencyRecord,
         {
             "record_id": "1",
             "created": "2026-11-21T00:00:00Z",
@@ -353,7 +355,7 @@ def latency_record(entry: str, medians: dict[str, float]) -> LatencyRecord:
             "versions": {},
             "hardware": {},
             "code": {},
-        }
+        },
     )
 
 
@@ -364,7 +366,7 @@ def test_bars_of_the_layer_plot_have_the_height_of_their_density() -> None:
     assert [bar.height for bar in plot.bars] == [HEIGHT / 4, HEIGHT / 4]
     assert plot.line_y == pytest.approx(HEIGHT * 0.75)
     assert plot.bars[-1].x + plot.bars[-1].width < WIDTH
-    assert layer_plot(made(cost=a_cost().model_copy(update={"layers": ()}))) is None
+    assert layer_plot(made(cost=replace(a_cost(), layers=()))) is None
 
 
 def test_a_dynamic_network_shows_executed_macs_or_nothing() -> None:
@@ -390,27 +392,26 @@ def test_every_command_on_a_page_is_accepted_by_the_command_line(tmp_path: Path)
     for entry in list(REGISTRY.entries.values())[::10]:
         for command in of_entry(entry):
             parse(command.line)
-    start = {"start": "dense-resnet20-cifar10 (was None, command line)"}
     pruned = trained(
         entry="local-magnitude",
         mode="pruned",
-        overrides={
-            **start,
-            "length": "0ep (was 0ep, command line)",
-            "prune.count": "3 (was 1, command line)",
-            "prune.amount": "0.5 (was 0.9, command line)",
-            "prune.finetune": "1ep (was 40ep, command line)",
-            "settings.allocation": "lamp (was None, command line)",
-        },
+        overrides=changes(
+            ("start", "dense-resnet20-cifar10", None),
+            ("length", "0ep", "0ep"),
+            ("prune.count", 3, 1),
+            ("prune.amount", 0.5, 0.9),
+            ("prune.finetune", "1ep", "40ep"),
+            ("settings.allocation", "lamp", None),
+        ),
     )
     given = parse(of_result(pruned).line).params
     assert (given["target"], given["rounds"], given["finetune"]) == (0.875, 3, "1ep")
     assert (given["start"], given["seeds"]) == ("dense-resnet20-cifar10", 3)
     assert given["assignments"] == ("settings.allocation=lamp",)
-    own = parse(of_result(trained(overrides={"length": "4ep (was 160ep, command line)"})).line)
+    own = parse(of_result(trained(overrides=changes(("length", "4ep", "160ep")))).line)
     assert own.params["assignments"] == ("length=4ep",)
     assert own.params["run_name" if "run_name" in own.params else "name"] == "local-gmp"
-    published = made(mode="trained", overrides={"length": "1ep (was 2ep, command line)"})
+    published = made(mode="trained", overrides=changes(("length", "1ep", "2ep")))
     assert of_result(published).line == "bench reproduce str-a-90 --mode train --set length=1ep"
     assert of_result(made()).line == "bench reproduce str-a-90"
 

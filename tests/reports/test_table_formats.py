@@ -119,13 +119,12 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_a_verdict_that_is_not_about_accuracy_names_its_metric() -> None:
-    result = made(status="claim contradicted").model_copy(
-        update={
-            "metrics": {
-                "top1_pct": Comparison("exact", published="77.49", measured=77.50, delta=0.01),
-                "sparsity_pct": Comparison("claim contradicted", published="90", measured=0.0),
-            }
-        }
+    result = made(
+        status="claim contradicted",
+        metrics={
+            "top1_pct": Comparison("exact", published="77.49", measured=77.50, delta=0.01),
+            "sparsity_pct": Comparison("claim contradicted", published="90", measured=0.0),
+        },
     )
     assert "claim contradicted (sparsity)" in render_leaderboard([row(result)], "markdown")
 

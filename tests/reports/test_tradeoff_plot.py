@@ -16,7 +16,7 @@ from harness.reports.plots.pareto import front
 from harness.reports.plots.points import Point, best, doubt, plot_points
 from harness.reports.plots.tradeoff import draw_tradeoff
 from tests.results.test_timings import record, timing
-from tests.support.results import a_cost, made, trained
+from tests.support.results import a_cost, changes, made, trained
 
 PNG = b"\x89PNG\r\n\x1a\n"
 # Small integers, so that equal costs and equal scores are common.
@@ -61,10 +61,10 @@ def test_latency_is_the_fastest_backend_of_the_pruned_network() -> None:
 def test_short_schedules_and_subsets_are_no_full_numbers() -> None:
     assert doubt(made()) == ""
     assert doubt(made(smoke="1,000 of 50,000 images")) == "1,000 of 50,000 images"
-    short = trained(overrides={"length": "4ep (was 160ep, command line)"})
+    short = trained(overrides=changes(("length", "4ep", "160ep")))
     assert doubt(short) == "length 4ep instead of 160ep"
-    assert doubt(trained(overrides={"length": "160ep (was 160ep, command line)"})) == ""
-    assert doubt(trained(overrides={"prune.finetune": "1ep (was 40ep, file)"})) != ""
+    assert doubt(trained(overrides=changes(("length", "160ep", "160ep")))) == ""
+    assert doubt(trained(overrides=changes(("prune.finetune", "1ep", "40ep")))) != ""
 
 
 def mark(entry: str, cost: float, top1: float, kind: str = "evaluated", why: str = "") -> Point:

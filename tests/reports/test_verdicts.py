@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -46,7 +47,7 @@ def test_a_verdict_block_shows_published_next_to_measured() -> None:
         "params_millions": Comparison(status="cannot check", published="2.49", reason="no file"),
         "loss": Comparison(status="reported", measured=0.25),
     }
-    lines = blocks(result.model_copy(update={"metrics": metrics}))
+    lines = blocks(replace(result, metrics=metrics))
     assert lines == [
         "str-a-90  exact  n=10,000 images, cifar10 v1, 20 approximate images",
         "                   published  measured      Δ  verdict",

@@ -39,9 +39,7 @@ def by_figure(statuses: tuple[FigureStatus, ...]) -> dict[str, FigureStatus]:
 def test_a_sparsity_is_judged_where_the_accuracy_waits_for_the_images() -> None:
     stored = made(entry=ROW.id, smoke="1,000 sample pictures")
     metrics = {"top1_pct": Comparison("smoke", "75.03", "README", 70.0), **found("exact")}
-    statuses = by_figure(
-        figure_statuses(ROW, [stored.model_copy(update={"metrics": metrics})], HERE)
-    )
+    statuses = by_figure(figure_statuses(ROW, [replace(stored, metrics=metrics)], HERE))
     accuracy, sparsity = statuses["top1_pct"], statuses["sparsity_pct"]
     assert (accuracy.outcome, accuracy.waits_for, accuracy.basis) == ("waits", "data", None)
     assert accuracy.comparison is not None and accuracy.comparison.measured == 70.0
@@ -87,8 +85,8 @@ def test_the_sparsity_of_a_file_that_is_here_waits_for_no_images() -> None:
 
 
 def test_the_published_weights_come_before_a_training_and_both_before_arithmetic() -> None:
-    evaluated = made(entry=ROW.id).model_copy(update={"metrics": found("mismatch")})
-    trained = made(entry=ROW.id, mode="trained").model_copy(update={"metrics": found("consistent")})
+    evaluated = replace(made(entry=ROW.id), metrics=found("mismatch"))
+    trained = replace(made(entry=ROW.id, mode="trained"), metrics=found("consistent"))
     derived = found("exact")
     for stored, basis, outcome in (
         ([trained, evaluated], "evaluated", "contradicted"),
@@ -100,20 +98,20 @@ def test_the_published_weights_come_before_a_training_and_both_before_arithmetic
 
 
 def test_a_judgement_counts_before_a_measurement_that_is_none() -> None:
-    smoke = made(entry=ROW.id, smoke="few").model_copy(update={"metrics": found("cannot check")})
+    smoke = replace(made(entry=ROW.id, smoke="few"), metrics=found("cannot check"))
     status = by_figure(figure_statuses(ROW, [smoke], HERE, found("exact")))["sparsity_pct"]
     assert (status.basis, status.outcome) == ("derived", "reproduced")
 
 
 def test_a_doubtful_cell_is_never_judged() -> None:
     row = replace(ROW, published={"sparsity_pct": number("90", suspect=True, note="a typo")})
-    stored = made(entry=row.id).model_copy(update={"metrics": found("suspect")})
+    stored = replace(made(entry=row.id), metrics=found("suspect"))
     (status,) = figure_statuses(row, [stored], HERE)
     assert (status.outcome, status.reason, status.waits_for) == ("doubtful", "a typo", None)
 
 
 def test_results_of_other_rows_and_of_former_ids() -> None:
-    stored = made(entry="former").model_copy(update={"metrics": found("exact")})
+    stored = replace(made(entry="former"), metrics=found("exact"))
     assert figure_statuses(ROW, [stored], HERE)[1].outcome == "waits"
     renamed = figure_statuses(ROW, [stored], HERE, aliases={"former": ROW.id})[1]
     assert renamed.outcome == "reproduced"

@@ -13,11 +13,11 @@ import torch
 
 from harness import registry
 from harness.models import build
-from harness.profile.macs import DenseMacs, LayerProfile, layer_profiles, total_macs
+from harness.profile.macs import DenseMacs, layer_costs, total_macs
 from harness.profile.zeros import sparsity
 from harness.registry import Entry, Published
 from harness.results.judging import Measured, judge
-from harness.results.schema import Cost, Counts, LayerRow
+from harness.results.schema import Cost, Counts, LayerCost
 from harness.results.verdict import as_printed, judge_count, overall
 from tests.support.results import a_cost, counts
 
@@ -58,7 +58,15 @@ def cost_of(column: str) -> Cost:
     rows = []
     for name, nnz in kept(column).items():
         total, macs, _ = budget(column)[name]
-        layer = LayerProfile(name, "conv", (total,), total, nnz, macs, macs * nnz // total)
+        layer = LayerCost(
+            name=name,
+            kind="conv",
+            shape=(total,),
+            total=total,
+            nnz=nnz,
+            macs_dense=macs,
+            macs_effective=macs * nnz // total,
+        )
         rows.append(layer)
     nnz, total = sum(r.nnz for r in rows), sum(r.total for r in rows)
     effective = sum(r.macs_effective for r in rows)
@@ -98,7 +106,7 @@ def test_the_81_row_shows_what_was_measured_beside_the_contradiction() -> None:
     assert found.delta == pytest.approx(0.306, abs=0.001)  # 4.776 - 4.47
     assert "leaves 4.78 M" in found.reason
     # A file without zeros contradicts its claim; the figure shown must not become the implied one.
-    dense = cost_of("81.27").model_copy(update={"prunable_nnz": 25_502_912})
+    dense = replace(cost_of("81.27"), prunable_nnz=25_502_912)
     shown = judge(registry.get("str-resnet50-81"), measured(dense))["params_millions"]
     assert shown.measured == 25.502912
 
@@ -124,13 +132,13 @@ def test_zeros_counted_in_a_real_resnet50_give_the_same_cost() -> None:
     zeros = sparsity(model)
     by_hand = cost_of("90.23")
     assert zeros.counts() == (by_hand.nnz, by_hand.total)
-    effective = total_macs(layer_profiles(zeros, dense))
+    effective = total_macs(layer_costs(zeros, dense))
     assert effective == (4_089_184_256, by_hand.macs_effective)
 
 
 def test_a_dense_row_counts_every_parameter_and_prints_its_flops_with_an_exponent() -> None:
-    dense = cost_of("81.27").model_copy(
-        update={"prunable_nnz": 25_502_912, "extra": {"flops_millions": 4089.184256}}
+    dense = replace(
+        cost_of("81.27"), prunable_nnz=25_502_912, extra={"flops_millions": 4089.184256}
     )
     found = judge(registry.get("dense-resnet50-str"), measured(dense))
     assert found["params_millions"].status == "exact"  # 25.6: with batch norm and bias
@@ -214,7 +222,7 @@ def test_accuracy_sparsity_and_loss_are_reported_even_if_nobody_published_them()
 
 
 def test_layer_rows_keep_the_counts_they_were_given() -> None:
-    row = LayerRow(
+    row = LayerCost(
         name="a", kind="conv", shape=(1,), total=4, nnz=0, macs_dense=8, macs_effective=0
     )
-    assert a_cost().model_copy(update={"layers": (row,)}).collapsed == ("a",)
+    assert replace(a_cost(), layers=(row,)).collapsed == ("a",)

@@ -37,11 +37,6 @@ def test_overrides_keep_their_type_in_the_file() -> None:
     assert results.load(file).overrides == changes
 
 
-def test_overrides_that_early_results_hold_as_text_are_read() -> None:
-    early = trained(overrides={"batch": "64 (was 256, command line)"})  # as stored until 2026-11
-    assert early.overrides == {"batch": Override(64, 256, "command line")}
-
-
 def test_every_result_on_the_project_s_record_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "home", lambda: Path(__file__).parents[2])
     stored = list(results.load_all())
@@ -110,10 +105,10 @@ def changed(path: Path, **fields: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"schema_version": 2}, "schema 1: schema_version: "),
-        ({"colour": "red"}, "schema 1: colour: Extra inputs"),
-        ({"wall_s": "long"}, "schema 1: wall_s: "),
-        ({"data": {"dataset": "cifar10"}}, "schema 1: data.split: Field required"),
+        ({"schema_version": 3}, "schema 2: schema_version: unknown value 3"),
+        ({"colour": "red"}, "schema 2: colour: unknown key"),
+        ({"wall_s": "long"}, "schema 2: wall_s: expected a number, found 'long'"),
+        ({"data": {"dataset": "cifar10"}}, "schema 2: data: key 'split' is missing"),
     ],
 )
 def test_an_unknown_schema_or_field_is_refused_by_file_and_field(

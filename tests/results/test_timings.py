@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_the_light_list_of_backends_is_the_real_one() -> None:
 
 
 def test_memory_of_an_older_record_still_stands() -> None:
-    slim = timing("pruned", "sparse", 9.0).model_copy(update={"peak_memory_bytes": None})
+    slim = replace(timing("pruned", "sparse", 9.0), peak_memory_bytes=None)
     later = record(when="20261101T130000Z-00000002", timings=(timing("dense", "eager", 40.0), slim))
     found = {(r.timing.network, r.timing.backend): r for r in timing_rows([record(), later])}
     assert found["pruned", "sparse"].timing.ms.p50 == 9.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.data import ImageIdentity
+from harness.registry import Override
 from harness.results.schema import (
     CheckpointFacts,
     Cost,
     Counts,
-    DataFacts,
-    LayerRow,
+    LayerCost,
     Protocol,
     Result,
     Run,
@@ -17,7 +18,7 @@ from harness.results.schema import (
 from harness.results.verdict import Comparison, Verdict
 
 LAYERS = (
-    LayerRow(
+    LayerCost(
         name="conv1",
         kind="conv",
         shape=(16, 3, 3, 3),
@@ -26,7 +27,7 @@ LAYERS = (
         macs_dense=442_368,
         macs_effective=110_592,
     ),
-    LayerRow(
+    LayerCost(
         name="fc",
         kind="linear",
         shape=(10, 16),
@@ -36,6 +37,11 @@ LAYERS = (
         macs_effective=40,
     ),
 )
+
+
+def changes(*given: tuple[str, object, object]) -> dict[str, Override]:
+    """(key, value, what it was before) each, as a user typed them."""
+    return {key: Override(value, was, "command line") for key, value, was in given}
 
 
 def counts(top1: int, n: int = 10_000) -> Counts:
@@ -84,12 +90,11 @@ def made(
             license="MIT",
             stated={"epoch": 7},
         ),
-        "data": DataFacts(
+        "data": ImageIdentity(
             dataset="cifar10",
             split="test",
             fingerprint="f" * 64,
             copy_name="official",
-            n=10_000,
             n_total=10_000,
             approximate_images=approximate_images,
         ),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.data import ImageIdentity
 from harness.data.batches import resident_batches
 from harness.data.datasets import ImageSet
 from harness.data.training_batches import TrainBatches
@@ -42,7 +43,18 @@ def images(count=40, seed=0, classes=4):
     labels = torch.arange(count) % classes
     noise = torch.randint(0, 80, (count, 1, 6, 6), generator=generator)
     pixels = (noise + 40 * labels[:, None, None, None]).to(torch.uint8)
-    return ImageSet("tiny", "train", pixels, labels, "f" * 64, "made up", 0, True)
+    return ImageSet(
+        ImageIdentity(
+            dataset="tiny",
+            split="train",
+            fingerprint="f" * 64,
+            copy_name="made up",
+            n_total=count,
+            approximate_images=0,
+        ),
+        pixels,
+        labels,
+    )
 
 
 def network(seed=0, dropout=0.0):

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -71,17 +72,17 @@ def bad_luck(server: Server, home: Path, protocol_sha256: str) -> None:
     [before] = load_all(entry="night-drifted")
     [record] = (home / "reports" / "results" / "night-drifted").glob("*.json")
     record.unlink()
-    counts = before.counts.model_dump()
+    counts = asdict(before.seen[1])
     counts["top1"] += DRIFT
-    save(before.model_copy(update={"counts": Counts(**counts)}))
+    save(replace(before, counts=Counts(**counts)))
     save(accepted_on_imagenet(protocol_sha256))
 
 
 def accepted_on_imagenet(protocol_sha256: str):  # type: ignore[no-untyped-def]
     """The record of a machine that had ImageNet."""
     result = made(entry="night-homeless", dataset="imagenet", model="convnet_tiny", method="dense")
-    protocol = result.protocol.model_copy(update={"sha256": protocol_sha256})
-    return result.model_copy(update={"protocol": protocol})
+    protocol = replace(result.protocol, sha256=protocol_sha256)
+    return replace(result, protocol=protocol)
 
 
 def plain(report: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,6 +110,6 @@ def test_an_unfinished_twin_is_not_taken_over(tmp_path: Path) -> None:
     twin.save_state({"model": {}})
     assert wanted.or_finished_twin() is wanted
 
-    twin.finish({}, {})
+    twin.finish({}, np.zeros(0, np.uint16), {})
     assert wanted.or_finished_twin().path == twin.path
     assert RunFolder(wanted.path, "other").or_finished_twin().path == wanted.path

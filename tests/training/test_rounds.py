@@ -219,7 +219,7 @@ def test_the_early_epoch_is_the_one_of_the_lowest_validation_loss(tmp_path):
     def validate(net):
         measured = evaluate(net, resident_batches(images(8), EVALUATION, "cpu", batch_size=8))
         told = {"loss_sum": 8 * next(losses)}
-        return replace(measured, counts=measured.counts.model_copy(update=told))
+        return replace(measured, counts=replace(measured.counts, **told))
 
     recipe = rounds(1, 0.4, "0ep", "4ep")
     (dense, _) = prune(

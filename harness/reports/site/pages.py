@@ -215,8 +215,6 @@ def _facts(result: Result, registry: Registry) -> list[tuple[str, str]]:
         ("measured", result.created),
         ("evaluation", f"{_protocol(result.protocol)}{newer}"),
         ("recipe", _protocol(result.recipe) if result.recipe else ""),
-        ("images", f"{data.n:,} of {data.n_total:,}, {data.dataset} {data.split}"),
-        ("copy of the data", f"{data.copy_name}, fingerprint {data.fingerprint}"),
         ("precision", f"{result.precision}, batches of {result.batch_size}"),
         ("code", f"commit {code.get('commit')}" + (" with changes" if code.get("dirty") else "")),
         ("versions", _pairs(result.versions)),
@@ -224,6 +222,10 @@ def _facts(result: Result, registry: Registry) -> list[tuple[str, str]]:
         ("time", f"{result.wall_s:,.1f} s"),
         ("predictions", f"sha256 {result.predictions_sha256}" * bool(result.predictions_sha256)),
     ]
+    if data is not None:
+        images = f"{result.n_images:,} of {data.n_total:,}, {data.dataset} {data.split}"
+        copy = f"{data.copy_name}, fingerprint {data.fingerprint}"
+        found[4:4] = [("images", images), ("copy of the data", copy)]
     if result.checkpoint:
         file = result.checkpoint
         found[3:3] = [

@@ -90,7 +90,7 @@ def row(result: Result) -> Row:
         strict_reduction_pct=_figure(result, "strict_reduction_pct"),
         dense_ms_p50=dense_ms,
         fastest_ms_p50=fastest_ms,
-        n_images=result.data.n,
+        n_images=result.n_images,
         verdict=result.verdict.status,
         about=_about(result),
         reason=result.verdict.reason,
@@ -106,7 +106,7 @@ def row(result: Result) -> Row:
 def note(result: Result) -> str:
     """What a reader must know about a result, or ""."""
     parts = [result.smoke] if result.smoke else []
-    if result.data.approximate_images:
+    if result.data is not None and result.data.approximate_images:
         parts.append(f"{result.data.approximate_images} approximate images")
     return "; ".join([*parts, *result.notes])
 
