@@ -141,7 +141,7 @@ def test_a_limit_is_a_smoke_run_and_never_a_verdict(
         "reason": "20 of 364 images, evenly spread",
     }
     assert result["metrics"]["top1_pct"]["status"] == "smoke"
-    assert result["data"]["n"] == 20
+    assert result["counts"]["n"] == 20
 
 
 def test_a_failing_entry_does_not_stop_the_others(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -48,7 +49,7 @@ def finished(entry: str, method_name: str, settings: dict[str, Any]) -> Path:
         "settings": {**settings, "network": "full"},
         "input_shape": SHAPE,
     }
-    folder.finish({}, {"origin": origin})
+    folder.finish({}, np.zeros(0, np.uint16), {"origin": origin})
     return folder.path
 
 

@@ -486,15 +486,6 @@ def test_what_is_typed_for_a_value_is_read_as_that_value(value: object) -> None:
     assert read == value and type(read) is type(value), text
 
 
-@given(
-    st.floats(0, 1) | st.integers(0, 10**6) | st.booleans() | st.none() | st.just("160ep"),
-    st.none() | st.sampled_from(["40ep", "epoch", 5, 0.9, True]),
-)
-def test_overrides_of_early_results_are_read_from_their_text(value: object, was: object) -> None:
-    told = f"{value} (was {was}, command line)"  # as it was written
-    assert Override.from_text(told) == Override(value, was, "command line")
-
-
 @pytest.mark.parametrize("text", ["epochs", "=3", "batch=[1", "x: {", "lr=&a 1"])
 def test_what_is_no_assignment_is_one_clear_line(text: str) -> None:
     with pytest.raises(SettingsError, match="--set") as caught:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import results
 from harness.errors import MetricError
@@ -88,6 +90,15 @@ def test_changes_of_a_recipe_are_values_again(tmp_path: Path) -> None:
         ("optimizer.lr", 0.05, 0.1),
     ]
     assert found["schedule.milestones"].source == "file"
+
+
+@given(
+    st.floats(0, 1) | st.integers(0, 10**6) | st.booleans() | st.none() | st.just("160ep"),
+    st.none() | st.sampled_from(["40ep", "epoch", 5, 0.9, True]),
+)
+def test_any_value_is_read_from_its_text(value: object, was: object) -> None:
+    new = upgraded(document(overrides={"key": f"{value} (was {was}, command line)"}))
+    assert new["overrides"] == {"key": {"value": value, "was": was, "source": "command line"}}
 
 
 def test_times_keep_their_medians_and_have_no_quartiles(tmp_path: Path) -> None:

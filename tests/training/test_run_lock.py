@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 
 from harness.errors import ProtocolError
@@ -53,7 +54,7 @@ def test_a_run_is_free_again_after_an_error_and_other_runs_always_are(tmp_path):
 
 def test_a_fresh_run_finds_an_empty_folder_and_any_other_a_finished_twin(tmp_path):
     twin = RunFolder(tmp_path / "other" / "seed0", "key")
-    twin.finish({}, {})
+    twin.finish({}, np.zeros(0, np.uint16), {})
     folder = RunFolder(tmp_path / "entry" / "seed0", "key")
     with opened(folder, fresh=False) as found:
         assert found.path == twin.path
