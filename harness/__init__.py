@@ -70,10 +70,11 @@ def reproduce(
     Raises RegistryError, CheckpointError, DataError or MetricError.
     """
     import warnings
+    from functools import partial
 
     from harness import registry
     from harness.evaluation import reproduce_entry
-    from harness.reports import mirror
+    from harness.reports import publisher
     from harness.system import Options
 
     entries = registry.load(extra=map(Path, registries))
@@ -81,13 +82,8 @@ def reproduce(
         device=device, data_root=_path(data_root), from_file=_path(from_file), limit=limit
     )
 
-    def mirrored(result: Result) -> None:
-        problem = mirror(result)
-        if problem:
-            warnings.warn(problem, stacklevel=3)
-
-    entry = entries.get(entry_id)
-    return reproduce_entry(entry, entries, options, on_result=mirrored if track else None)
+    listener = publisher(partial(warnings.warn, stacklevel=3), mirrored=track)
+    return reproduce_entry(entries.get(entry_id), entries, options, on_result=listener)
 
 
 def _path(given: str | Path | None) -> Path | None:

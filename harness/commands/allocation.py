@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.output import console, print_json, progress
+from harness.commands.output import console, print_json
+from harness.commands.run_options import RunOptions, measuring
 from harness.reports import MISSING
 
 if TYPE_CHECKING:
@@ -99,10 +100,7 @@ def chosen_settings(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoint file downloaded by hand.",
 )
-@options.device
-@options.data_root
-@options.extra_registries
-@options.as_json
+@measuring
 def command(
     entry_id: str,
     target: float | None,
@@ -113,10 +111,7 @@ def command(
     run_id: str | None,
     plot: Path | None,
     from_file: Path | None,
-    device: str,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Layer rates chosen by rate-distortion and four other rules.
 
@@ -125,29 +120,22 @@ def command(
     """
     from harness.registry import assigned
 
-    registry = options.load_registry(registries)
+    registry = run.registry()
     entry = registry.get(entry_id)
-    run = _finished(run_id) if run_id else None
-    if target is None and run is None:
+    finished = _finished(run_id) if run_id else None
+    if target is None and finished is None:
         raise click.UsageError("say how much to remove: --target 0.9")
     settings = {**chosen_settings(budget, calibration, solver), **assigned(assignments)}
-    from harness.system import Options
     from harness.training import allocate
 
-    share = target if target is not None else run.cost.sparsity_pct / 100  # type: ignore[union-attr]
-    with progress() as bars:
-        chosen = Options(
-            device=options.pick_device(device),
-            data_root=data_root,
-            from_file=from_file,
-            progress=bars,
-        )
-        comparison = allocate(entry, registry, chosen, share, settings, run)
+    share = target if target is not None else finished.cost.sparsity_pct / 100  # type: ignore[union-attr]
+    with run.begun(from_file=from_file) as (chosen, _):
+        comparison = allocate(entry, registry, chosen, share, settings, finished)
     if plot is not None:
         from harness.reports import allocation_plot
 
         allocation_plot(comparison, plot)
-    if as_json:
+    if run.as_json:
         print_json(_document(comparison))
         return
     console().print(_table(comparison))

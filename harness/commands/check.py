@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.output import print_json, progress
+from harness.commands.output import print_json
+from harness.commands.run_options import RunOptions, recording
 
 if TYPE_CHECKING:
     from harness.maintenance import NightlyRun
@@ -28,10 +29,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--offline", is_flag=True, help="Ask no host: links are not looked at.")
 @click.option("--refetch", is_flag=True, help="Fetch large published files again, too.")
 @click.option("--fresh", is_flag=True, help="Do not continue an interrupted check.")
-@options.device
-@options.data_root
-@options.extra_registries
-@options.as_json
+@recording
 def command(
     entry_ids: tuple[str, ...],
     suite: str | None,
@@ -43,10 +41,7 @@ def command(
     offline: bool,
     refetch: bool,
     fresh: bool,
-    device: str,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Measure again, and compare with what was accepted.
 
@@ -56,11 +51,11 @@ def command(
     evaluation is the standard until --accept names another, with a reason that is kept in
     reports/accepted.jsonl. An interrupted check is continued.
     """
-    registry = options.load_registry(registries)
+    registry = run.registry()
     if accepted is not None:
         if entry_ids or suite:
             raise click.UsageError("--accept names its entry itself; leave ID and --suite out")
-        _accept(registry.get(accepted).id, reason, result_id, as_json)
+        _accept(registry.get(accepted).id, reason, result_id, run.as_json)
         return
     if reason or result_id:
         raise click.UsageError("--reason and --result belong to --accept ID")
@@ -68,19 +63,17 @@ def command(
     from harness.maintenance import nightly_check
     from harness.maintenance import nightly_report as report
     from harness.maintenance import published_files as published
-    from harness.system import Options
 
     policy = published.LinkPolicy(offline=offline, refetch_all=refetch)
-    torch_device = options.pick_device(device)
-    with progress() as bars:
-        chosen = Options(device=torch_device, data_root=data_root, offline=offline, progress=bars)
-        run = nightly_check(suite or "chosen entries", entries, registry, chosen, policy, fresh)
-    _write(run, junit, summary)
-    if as_json:
-        print_json(report.document(run))
+    name = suite or "chosen entries"
+    with run.begun(offline=offline) as (chosen, listener):
+        checked = nightly_check(name, entries, registry, chosen, policy, fresh, listener)
+    _write(checked, junit, summary)
+    if run.as_json:
+        print_json(report.document(checked))
     else:
-        click.echo(report.text(run))
-    raise SystemExit(report.exit_code(run))
+        click.echo(report.text(checked))
+    raise SystemExit(report.exit_code(checked))
 
 
 def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
@@ -106,13 +99,13 @@ def _accept(entry_id: str, reason: str | None, result_id: str | None, as_json: b
         click.echo("Commit reports/accepted.jsonl and the result together.")
 
 
-def _write(run: NightlyRun, junit: Path | None, summary: Path | None) -> None:
+def _write(checked: NightlyRun, junit: Path | None, summary: Path | None) -> None:
     from harness.maintenance import nightly_report as report
 
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_text(report.junit(run), encoding="utf-8")
+        junit.write_text(report.junit(checked), encoding="utf-8")
     if summary is not None:
         summary.parent.mkdir(parents=True, exist_ok=True)
         with summary.open("a", encoding="utf-8") as page:
-            page.write(report.markdown(run))
+            page.write(report.markdown(checked))

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from harness.commands import network_options
-from harness.commands import shared_options as options
-from harness.commands.output import print_json, print_rich, progress
+from harness.commands.output import print_json, print_rich
+from harness.commands.run_options import RunOptions, measuring
 
 DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
 
@@ -50,10 +50,7 @@ DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
     metavar="KEY=VALUE",
     help="Another setting of the method, e.g. ground_truth=uniform (repeatable).",
 )
-@options.device
-@options.data_root
-@options.extra_registries
-@options.as_json
+@measuring
 def command(
     method: str,
     model: str,
@@ -64,10 +61,7 @@ def command(
     images: int,
     evaluation: str | None,
     assignments: tuple[str, ...],
-    device: str,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Savings to expect before any training.
 
@@ -77,10 +71,9 @@ def command(
     if (start is None) == (weights is None):
         raise click.UsageError("say what to look at: either --start ID or --weights FILE")
     values = _numbers(listed)
-    registry = options.load_registry(registries)
+    registry = run.registry()
     from harness.models import fitted_entry
     from harness.registry import local_entry
-    from harness.system import Options
     from harness.training import estimate
 
     if start is not None and evaluation is None:
@@ -95,16 +88,9 @@ def command(
         baseline=start,
     )
     entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
-    with progress() as bars:
-        chosen = Options(
-            device=options.pick_device(device),
-            data_root=data_root,
-            from_file=weights,
-            limit=images,
-            progress=bars,
-        )
+    with run.begun(from_file=weights, limit=images) as (chosen, _):
         rows = estimate(entry, registry, _settings(assignments), values, chosen)
-    if as_json:
+    if run.as_json:
         print_json(rows)
         return
     from rich.table import Table

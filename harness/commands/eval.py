@@ -8,9 +8,9 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
-from harness.commands.mirror import Tracking, mirror_all, tracking_options
 from harness.commands.outcomes import print_results
-from harness.commands.output import print_json, progress
+from harness.commands.output import print_json
+from harness.commands.run_options import RunOptions, recording
 
 
 @click.command(
@@ -32,11 +32,7 @@ from harness.commands.output import print_json, progress
 @click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
 @options.recalibrate
 @options.evaluation
-@options.device
-@options.data_root
-@tracking_options
-@options.extra_registries
-@options.as_json
+@recording
 def command(
     model: str,
     dataset: str,
@@ -48,22 +44,17 @@ def command(
     recalibrate: int | None,
     cache: bool | None,
     fast: bool,
-    device: str,
-    data_root: Path | None,
-    tracking: Tracking,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Evaluate weights of your own by a published protocol.
 
     The result stands in the same table as every published row.
     """
-    registry = options.load_registry(registries)
+    registry = run.registry()
     from harness.checkpoints import build_model, load_into, read_weights
     from harness.evaluation import evaluate_model
     from harness.models import fitted_entry
     from harness.registry import local_entry
-    from harness.system import Options
 
     entry = local_entry(
         registry,
@@ -77,19 +68,12 @@ def command(
     tensors, facts = read_weights(weights, weights_format)
     network = build_model(entry)
     load_into(network, tensors, entry.id)
-    with progress() as bars:
-        chosen = Options(
-            device=options.pick_device(device),
-            data_root=data_root,
-            limit=limit,
-            cache=options.cache_policy(cache),
-            fast=fast,
-            progress=bars,
+    with run.begun(limit=limit, cache=options.cache_policy(cache), fast=fast) as (chosen, listener):
+        result = evaluate_model(
+            entry, registry, network.to(chosen.device), facts, chosen, recalibrate
         )
-        network = network.to(chosen.device)
-        result = evaluate_model(entry, registry, network, facts, chosen, recalibrate)
-        mirror_all([result], tracking, bars)
-    if as_json:
+        listener(result)
+    if run.as_json:
         print_json(result)
     else:
         print_results([result])

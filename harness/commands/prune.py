@@ -10,7 +10,7 @@ import methods
 from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
-from harness.commands.mirror import Tracking, tracking_options
+from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, run_training, training_options
 
 
@@ -48,11 +48,7 @@ from harness.commands.schedule import TrainingChoices, run_training, training_op
 @click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
 @click.option("--name", help="Name under which the result is stored.")
 @training_options
-@options.device
-@options.data_root
-@tracking_options
-@options.extra_registries
-@options.as_json
+@recording
 def command(
     method: str,
     model: str,
@@ -71,11 +67,7 @@ def command(
     evaluation: str | None,
     name: str | None,
     schedule: TrainingChoices,
-    device: str,
-    data_root: Path | None,
-    tracking: Tracking,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Prune a dense network, at once or in rounds.
 
@@ -87,7 +79,7 @@ def command(
     settings = _known_settings(method, chosen_settings(budget, calibration, solver))
     from harness.registry import local_pruning
 
-    registry = options.load_registry(registries)
+    registry = run.registry()
     planned = local_pruning(
         registry,
         method=method,
@@ -104,16 +96,7 @@ def command(
         name=name,
         overrides={**settings, **schedule.overrides},
     )
-    run_training(
-        planned,
-        registry,
-        schedule,
-        tracking,
-        device=device,
-        data_root=data_root,
-        from_file=weights,
-        as_json=as_json,
-    )
+    run_training(planned, registry, schedule, run, from_file=weights)
 
 
 def _known_settings(method: str, settings: dict[str, object]) -> dict[str, object]:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.mirror import Tracking, mirror_all, tracking_options
 from harness.commands.outcomes import exit_status, report
-from harness.commands.output import Bars, Lines, progress
+from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, announce, chosen_training, training_options
 
 if TYPE_CHECKING:
-    from harness.evaluation import Outcome
+    from harness.evaluation import Listener, Outcome
     from harness.registry import Entry, Registry
-    from harness.system import Options
+    from harness.system import Options, Progress
 
 
 @click.command(
@@ -51,11 +50,7 @@ if TYPE_CHECKING:
     "(default: a suite resumes, IDs are measured).",
 )
 @options.evaluation
-@options.device
-@options.data_root
-@tracking_options
-@options.extra_registries
-@options.as_json
+@recording
 def command(
     entry_ids: tuple[str, ...],
     suite: str | None,
@@ -68,11 +63,7 @@ def command(
     resume: bool | None,
     cache: bool | None,
     fast: bool,
-    device: str,
-    data_root: Path | None,
-    tracking: Tracking,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Published against measured, with a verdict and its reason.
 
@@ -83,37 +74,26 @@ def command(
     Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
     missing.
     """
-    registry = options.load_registry(registries)
+    registry = run.registry()
     entries = _entries(registry, entry_ids, suite)
     _refuse_contradictions(entries, from_file, mode, schedule)
     if schedule.dry_run:
         for entry in entries:
             _announce(entry, registry, mode, schedule)
         return
-    from harness.evaluation import reproduce_together
-    from harness.system import Options
-
-    torch_device = options.pick_device(device)
-    with progress() as bars:
-        chosen = Options(
-            device=torch_device,
-            data_root=data_root,
-            from_file=from_file,
-            limit=limit,
-            offline=offline,
-            dataset=stand_in,
-            cache=options.cache_policy(cache),
-            fast=fast,
-            progress=bars,
-        )
+    given = {"from_file": from_file, "limit": limit, "offline": offline, "dataset": stand_in}
+    with run.begun(**given, cache=options.cache_policy(cache), fast=fast) as (chosen, listener):
         if mode == "train":
-            coming = _retrained(entries, registry, chosen, schedule)
+            coming = _retrained(entries, registry, chosen, schedule, listener)
         else:
-            again = suite is None if resume is None else not resume
-            coming = reproduce_together(entries, registry, chosen, resume=not again)
-        outcomes = _followed(coming, entries, bars)
-        mirror_all([each.result for each in outcomes if each.result], tracking, bars)
-    report(outcomes, as_json)
+            from harness.evaluation import reproduce_together
+
+            resumed = suite is not None if resume is None else resume
+            coming = reproduce_together(
+                entries, registry, chosen, resume=resumed, on_result=listener
+            )
+        outcomes = _followed(coming, entries, chosen.progress)
+    report(outcomes, run.as_json)
     raise SystemExit(exit_status(outcomes))
 
 
@@ -134,9 +114,7 @@ def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> lis
     return list({entry.id: entry for entry in chosen}.values())
 
 
-def _followed(
-    coming: Iterable[Outcome], entries: Sequence[Entry], bars: Bars | Lines
-) -> list[Outcome]:
+def _followed(coming: Iterable[Outcome], entries: Sequence[Entry], bars: Progress) -> list[Outcome]:
     """All outcomes in the order of `entries`; each is printed as it comes if there are several."""
     done: dict[str, Outcome] = {}
     for outcome in coming:
@@ -159,14 +137,17 @@ def _in_a_word(outcome: Outcome) -> str:
 
 
 def _retrained(
-    entries: Sequence[Entry], registry: Registry, chosen: Options, schedule: TrainingChoices
+    entries: Sequence[Entry],
+    registry: Registry,
+    chosen: Options,
+    schedule: TrainingChoices,
+    listener: Listener,
 ) -> Iterator[Outcome]:
-    from harness.reports import density_beside
     from harness.training import retrain_together
 
     training = chosen_training(schedule)
     return retrain_together(
-        entries, registry, chosen, training, schedule.overrides, on_saved=density_beside
+        entries, registry, chosen, training, schedule.overrides, on_result=listener
     )
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands.mirror import Tracking, mirror_all
-from harness.commands.output import print_json, print_rich, progress
-from harness.commands.shared_options import gathered, pick_device
+from harness.commands.output import print_json, print_rich
+from harness.commands.run_options import RunOptions
+from harness.commands.shared_options import gathered
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Overrides, Recipe, Registry
@@ -84,12 +84,9 @@ def run_training(
     planned: tuple[Entry, Recipe, Overrides],
     registry: Registry,
     schedule: TrainingChoices,
-    tracking: Tracking,
+    run: RunOptions,
     *,
-    device: str,
-    data_root: Path | None,
     from_file: Path | None = None,
-    as_json: bool,
 ) -> None:
     """Train what was `planned` and print its result; with --dry-run only say what would run."""
     from harness.models import fitted_entry
@@ -99,20 +96,15 @@ def run_training(
     if schedule.dry_run:
         announce(entry, recipe, changed, schedule.seeds, registry)
         return
-    from harness.reports import density_beside, verdict_blocks
-    from harness.system import Options
+    from harness.reports import verdict_blocks
     from harness.training import reproduce_by_training
 
-    with progress() as bars:
-        chosen = Options(
-            device=pick_device(device), data_root=data_root, from_file=from_file, progress=bars
-        )
+    with run.begun(from_file=from_file) as (chosen, listener):
         training = chosen_training(schedule, changed)
         result = reproduce_by_training(
-            entry, registry, recipe, chosen, training, on_saved=density_beside
+            entry, registry, recipe, chosen, training, on_result=listener
         )
-        mirror_all([result], tracking, bars)
-    if as_json:
+    if run.as_json:
         print_json(result)
     else:
         print_rich(verdict_blocks([result]))

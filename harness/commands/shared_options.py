@@ -18,12 +18,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def gathered(name: str, kind: type, *given: Callable[[F], F]) -> Callable[[F], F]:
-    """Options that reach the command as one argument `name`: a `kind` with a field for each."""
+    """Options that reach the command as one argument `name`: a `kind` with a field for each.
+
+    Fields without an option keep their defaults.
+    """
 
     def decorate(command: F) -> F:
         @wraps(command)
         def called(**values: Any) -> Any:
-            chosen = {field.name: values.pop(field.name) for field in fields(kind)}
+            names = [field.name for field in fields(kind) if field.name in values]
+            chosen = {name: values.pop(name) for name in names}
             return command(**values, **{name: kind(**chosen)})
 
         for option in reversed(given):

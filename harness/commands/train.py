@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 import methods
 from harness.commands import network_options
-from harness.commands import shared_options as options
-from harness.commands.mirror import Tracking, tracking_options
+from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, run_training, training_options
 
 METHODS = ", ".join(methods.BUILT_IN)
@@ -30,11 +27,7 @@ METHODS = ", ".join(methods.BUILT_IN)
 @click.option("--start", help="Registry id whose weights the run starts from.")
 @click.option("--name", help="Name under which the result is stored.")
 @training_options
-@options.device
-@options.data_root
-@tracking_options
-@options.extra_registries
-@options.as_json
+@recording
 def command(
     method: str,
     model: str,
@@ -44,11 +37,7 @@ def command(
     start: str | None,
     name: str | None,
     schedule: TrainingChoices,
-    device: str,
-    data_root: Path | None,
-    tracking: Tracking,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Train with any method under a standardized protocol.
 
@@ -57,7 +46,7 @@ def command(
     """
     from harness.registry import local_training
 
-    registry = options.load_registry(registries)
+    registry = run.registry()
     planned = local_training(
         registry,
         method=method,
@@ -69,12 +58,4 @@ def command(
         name=name,
         overrides=schedule.overrides,
     )
-    run_training(
-        planned,
-        registry,
-        schedule,
-        tracking,
-        device=device,
-        data_root=data_root,
-        as_json=as_json,
-    )
+    run_training(planned, registry, schedule, run)

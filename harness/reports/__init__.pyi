@@ -18,10 +18,10 @@ from .mlflow import (
     sync_mlflow,
     without_password,
 )
-from .plots.density import density_beside
 from .plots.layer_shares import allocation_plot
 from .plots.points import AXES, Axis, plot_points
 from .plots.tradeoff import draw_tradeoff
+from .publishing import publisher
 from .readme import update_readme
 from .site import build_site
 from .table.cells import MISSING, folded, status_style
@@ -53,7 +53,6 @@ __all__ = [
     "chosen_columns",
     "count_claims",
     "default_tracking_uri",
-    "density_beside",
     "draw_tradeoff",
     "folded",
     "leaderboard",
@@ -62,6 +61,7 @@ __all__ = [
     "mirror",
     "network_lines",
     "plot_points",
+    "publisher",
     "render_leaderboard",
     "timing_table",
     "timing_rows",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from harness.data import evaluation_batches
 from harness.errors import BenchError, Preempted, ProtocolError
 from harness.evaluation import (
+    Listener,
     Outcome,
     Procedure,
     make_result,
@@ -39,8 +40,6 @@ from harness.training.setup import Plan, Training, run_folder
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
 
-OnSaved = Callable[[Result, Path], object]  # hears of every stored result and its file
-
 
 def retrain_together(
     entries: Iterable[Entry],
@@ -49,7 +48,7 @@ def retrain_together(
     training: Training,
     overrides: Mapping[str, object],
     *,
-    on_saved: OnSaved | None = None,
+    on_result: Listener | None = None,
 ) -> Iterator[Outcome]:
     """Train `entries` by their recipes, one after the other; one outcome each, as it is known.
 
@@ -61,7 +60,7 @@ def retrain_together(
             recipe, changed = recipe_for(entry, registry, overrides)
             chosen = replace(training, overrides=changed)
             result = reproduce_by_training(
-                entry, registry, recipe, options, chosen, on_saved=on_saved
+                entry, registry, recipe, options, chosen, on_result=on_result
             )
         except Preempted:
             raise
@@ -88,12 +87,12 @@ def reproduce_by_training(
     options: Options,
     training: Training,
     *,
-    on_saved: OnSaved | None = None,
+    on_result: Listener | None = None,
 ) -> Result:
     """Train every seed of `entry` by `recipe`, judge the mean, save and return the result.
 
     Finished seeds are reused, interrupted ones continue. Under torchrun all processes train one
-    model together and process 0 reports and saves. on_saved: called after each save, also of a
+    model together and process 0 reports and saves. on_result: called after each save, also of a
     baseline that had to be trained first; whoever draws or mirrors is handed in here.
     Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
     """
@@ -102,13 +101,13 @@ def reproduce_by_training(
     with processes(options.device) as device, obeyed():
         progress = Silent() if rank() else options.progress
         options = replace(options, device=device, progress=progress)
-        plan = _plan(entry, registry, recipe, options, training, on_saved)
+        plan = _plan(entry, registry, recipe, options, training, on_result)
         seeds = [one_seed(plan, seed) for seed in training.seeds]
         result = _result(plan, seeds, time.perf_counter() - started)
         if rank() == 0:
-            file = save(result, seeds[0].predictions)
-            if on_saved is not None:
-                on_saved(result, file)
+            save(result, seeds[0].predictions)
+            if on_result is not None:
+                on_result(result)
     return result
 
 
@@ -118,13 +117,13 @@ def _plan(
     recipe: Recipe,
     options: Options,
     training: Training,
-    on_saved: OnSaved | None,
+    on_result: Listener | None,
 ) -> Plan:
     """Start weights, trained first where that is needed, and the evaluation images."""
     evaluation = registry.evaluations[entry.evaluation]
 
     def train_first(source: Entry) -> Path:
-        return _weights_of(source, registry, options, training, on_saved)
+        return _weights_of(source, registry, options, training, on_result)
 
     start = start_of(entry, recipe, registry, options, train_first)
     test = evaluation_batches(
@@ -139,7 +138,7 @@ def _weights_of(
     registry: Registry,
     options: Options,
     training: Training,
-    on_saved: OnSaved | None,
+    on_result: Listener | None,
 ) -> Path:
     """Weights of `entry` trained by its own recipe with seed 0: a run and a result of its own.
 
@@ -149,10 +148,10 @@ def _weights_of(
     recipe = registry.recipes[entry.recipe]
     alone = replace(training, seeds=(0,), overrides={}, fresh=False)
     options.progress.note(f"{entry.id} comes first: {recipe.length} with {recipe.name}")
-    plan = _plan(entry, registry, recipe, options, alone, on_saved)
+    plan = _plan(entry, registry, recipe, options, alone, on_result)
     folder = run_folder(plan, 0).or_finished_twin()
     if folder.finished() is None or not _on_record(plan):
-        reproduce_by_training(entry, registry, recipe, options, alone, on_saved=on_saved)
+        reproduce_by_training(entry, registry, recipe, options, alone, on_result=on_result)
         wait_for_all()  # the first process has written by then
     return folder.best if recipe.selects == "best" else folder.weights
 

@@ -42,7 +42,7 @@ def good(bench: Bench, server: Server, tmp_path: Path) -> Path:
 
 
 def check(bench: Bench, file: Path, *words: object) -> Any:
-    return bench("check", "--registry", file, "--device", "cpu", *words)
+    return bench("check", "--registry", file, "--device", "cpu", "--no-tracking", *words)
 
 
 def told(night: dict[str, Any]) -> dict[str, set[tuple[str, str]]]:

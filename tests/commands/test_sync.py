@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import results
+from harness import paths, results
 from harness.reports import mlflow as tracking
 from tests.commands.conftest import Bench, document
 from tests.support.results import made
@@ -48,3 +48,21 @@ def test_a_damaged_result_is_not_blamed_on_mlflow(bench: Bench) -> None:
     done = bench("sync")
     assert done.exit_code == 1
     assert done.stderr.startswith("bench: a-1/20261101T120000Z-00000001.json: not a result")
+
+
+def test_whatever_measures_mirrors_its_results(bench: Bench) -> None:
+    entry = "dense-convnet-tiny-digits"
+    weights = paths.shipped_checkpoints() / f"{entry}.safetensors"
+    own = ("--model", "convnet_tiny", "--dataset", "digits")
+    short = ("--set", "epochs=1", "--name", "local-short")
+    for command in (
+        ("reproduce", entry),
+        ("check", entry, "--offline"),
+        ("eval", *own, "--weights", weights),
+        ("train", "--method", "dense", *own, *short),
+    ):
+        before = len(list(results.load_all()))
+        done = bench(*command)
+        assert done.exit_code == 0, done.output
+        assert len(list(results.load_all())) == before + 1
+        assert document(bench("sync", "--json"))["mirrored"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness import paths
 from harness.results import Result
 
 DENSE, PRUNED, EMPTY = "#c9ced6", "#2f6f9f", "#b03a2e"
@@ -48,6 +49,7 @@ def density_plot(result: Result, target: Path) -> Path:
     return target
 
 
-def density_beside(result: Result, file: Path) -> Path:
-    """The picture of `density_plot` beside the result's own file."""
-    return density_plot(result, file.with_suffix(".png"))
+def density_beside(result: Result) -> Path:
+    """The picture of `density_plot` beside the stored result's own file."""
+    folder = paths.results_folder() / result.entry
+    return density_plot(result, folder / f"{result.result_id}.png")

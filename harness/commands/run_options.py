@@ -1,0 +1,65 @@
+"""Options of every verb that measures: where it runs, what it reads, who hears of its results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.commands import shared_options as options
+from harness.commands.output import progress
+
+if TYPE_CHECKING:
+    from harness.evaluation import Listener
+    from harness.registry import Registry
+    from harness.system import Options
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the user says about the surroundings of a run."""
+
+    device: str
+    data_root: Path | None
+    registries: tuple[Path, ...]
+    as_json: bool
+    tracking_uri: str | None = None
+    no_tracking: bool = True
+
+    def registry(self) -> Registry:
+        """The shipped registry plus the user's files."""
+        return options.load_registry(self.registries)
+
+    @contextmanager
+    def begun(self, **chosen: Any) -> Iterator[tuple[Options, Listener]]:
+        """Options of the harness with progress on stderr, and the listener of its results.
+
+        chosen: further options, by name. Under torchrun only the first process mirrors.
+        """
+        from harness.reports import publisher
+        from harness.system import Options
+
+        mirrored = not self.no_tracking and os.environ.get("RANK", "0") == "0"
+        device = options.pick_device(self.device)
+        with progress() as bars:
+            given = Options(device=device, data_root=self.data_root, progress=bars, **chosen)
+            yield given, publisher(bars.note, self.tracking_uri, mirrored=mirrored)
+
+
+_PLACE = (options.device, options.data_root)
+_REST = (options.extra_registries, options.as_json)
+# Verbs that store no result, and verbs whose results are mirrored into MLflow.
+measuring = options.gathered("run", RunOptions, *_PLACE, *_REST)
+recording = options.gathered(
+    "run",
+    RunOptions,
+    *_PLACE,
+    click.option("--tracking-uri", help="MLflow store (default: sqlite file in the home folder)."),
+    click.option("--no-tracking", is_flag=True, help="Do not mirror into MLflow."),
+    *_REST,
+)
