@@ -48,6 +48,8 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
                 "  ms per image", MISSING, f"{latency.best_ms:.2f}", MISSING, latency.sentence
             )
         blocks.append(table)
+        if note(result):
+            blocks.append(Text(f"  {note(result)}", "dim"))
     return Group(*blocks)
 
 
@@ -68,7 +70,6 @@ def _headline(result: Result) -> Text:
     style = f"bold {status_style(result.verdict.status)}".strip()
     facts = [f"n={result.n_images:,} images", f"{result.protocol.name} v{result.protocol.version}"]
     facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
-    facts += [text for text in (note(result),) if text]
     return Text.assemble(
         (result.entry, "bold"),
         "  ",

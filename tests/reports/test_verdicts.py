@@ -49,11 +49,12 @@ def test_a_verdict_block_shows_published_next_to_measured() -> None:
     }
     lines = blocks(replace(result, metrics=metrics))
     assert lines == [
-        "str-a-90  exact  n=10,000 images, cifar10 v1, 20 approximate images",
+        "str-a-90  exact  n=10,000 images, cifar10 v1",
         "                   published  measured      Δ  verdict",
         "  top1_pct             91.73     91.74  +0.01  exact: |Δ| <= 0.015 pp",
         "  flops_millions      4.09e3    4.09e3  -0.82  exact: as printed",
         "  params_millions       2.49         –      –  cannot check: no file",
+        "  20 approximate images",
     ]
 
 
