@@ -1,12 +1,13 @@
-"""Rate-distortion pruning against LAMP, ERK, uniform+ and global magnitude, without fine-tuning.
+"""Rate-distortion pruning against LAMP, ERK, uniform, uniform+ and global magnitude, one-shot.
 
 Each network is pruned once to each target by each rule. On record are its test accuracy and what
 the rules did to the logits of one calibration set, the same for all: the squared change, mean over
 classes, as mean and as maximum over images. `sum` is what the single-layer curves add up to at the
-rule's rates: the quantity that rate-distortion pruning minimises.
+rule's rates: the quantity that rate-distortion pruning minimises. With --recalibrate N every
+network is evaluated once more after its batch norms took the statistics of N training images.
 
     python -m benchmarks.rd_against_baselines dense-resnet20-cifar10 [ID ...]
-        [--targets 50 70 80 90] [--calibration 1024] [--points 100] [--limit N]
+        [--targets 50 70 80 90] [--calibration 1024] [--points 100] [--recalibrate N] [--limit N]
 
 Rows are written one by one to reports/rd/<id>-<configuration>.json, curves layer by layer to the
 cache: kill it at any moment and repeat the command. The table and the picture are made from all
@@ -16,6 +17,7 @@ files there, with --report alone, too.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import time
@@ -31,19 +33,21 @@ from harness import paths
 from harness.checkpoints import load_model
 from harness.commands import progress
 from harness.data import EvaluationBatches, evaluation_batches
-from harness.evaluation import evaluate
+from harness.evaluation import evaluate, recalibrate_
 from harness.profile import measure_cost
 from harness.registry import EVALUATION_BATCH, Entry, Evaluation, Registry, input_shape, load
 from harness.system import Options, Progress, sha256_json, verdict_precision, versions
 from harness.training import BASELINES, CurveCache, calibration_images, kept_counts, pruned
 from methods.magnitude import Magnitude, MagnitudeSettings
-from methods.masked import MaskedMethod
+from methods.masked import AllocationName, MaskedMethod
 from methods.rate_distortion import Measurement, RateDistortion, RateDistortionSettings
 from methods.rate_distortion.distortion import BATCH_SIZE, evaluating
 
 RD = "RD"
-RULES = (RD, *BASELINES)
-COLOURS = dict(zip(RULES, ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195"), strict=True))
+MAGNITUDE: dict[str, AllocationName] = {**BASELINES, "uniform": "uniform"}
+RULES = (RD, *MAGNITUDE)
+_SHADES = ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195", "#8a8f98")
+COLOURS = dict(zip(RULES, _SHADES, strict=True))
 Row = dict[str, Any]
 
 
@@ -103,7 +107,7 @@ def sum_of_curves(measurement: Measurement, kept: tuple[int, ...]) -> float:
 def method_for(rule: str, settings: RateDistortionSettings, bars: Progress) -> MaskedMethod:
     """The rule as a method."""
     if rule != RD:
-        return Magnitude(MagnitudeSettings(allocation=BASELINES[rule]))
+        return Magnitude(MagnitudeSettings(allocation=MAGNITUDE[rule]))
     method = RateDistortion(settings)
     method.store = CurveCache(bars)
     return method
@@ -129,6 +133,8 @@ def configuration_of(
         "channels_last": chosen.channels_last,
         "device": chosen.device,
         "torch": versions()["torch"],
+        # Records of before do not have it.
+        **({} if chosen.recalibrate is None else {"recalibrate": chosen.recalibrate}),
     }
 
 
@@ -159,7 +165,8 @@ def run(entry: Entry, registry: Registry, chosen: argparse.Namespace, bars: Prog
     assert method.allocation is not None
     measurement, dense = method.allocation.measurement, logits_of(model, images)
     if not record.has("dense", 0.0):
-        record.add(row_of("dense", 0.0, model, dense, dense, entry, registry, test))
+        row = row_of("dense", 0.0, model, dense, dense, entry, registry, test)
+        record.add(row | recalibrated(copy.deepcopy(model), evaluation, test, chosen))
     for target_pct, rule in wanted:
         bars.stage(f"{entry.id}: {rule} at {target_pct:g} %")
         started = time.perf_counter()
@@ -172,12 +179,24 @@ def run(entry: Entry, registry: Registry, chosen: argparse.Namespace, bars: Prog
             rule, target_pct, changed, dense, logits_of(changed, images), entry, registry, test
         )
         row["sum"] = sum_of_curves(measurement, kept_counts(changed))
+        row |= recalibrated(changed, evaluation, test, chosen)
         row["seconds"] = time.perf_counter() - started
         record.add(row)
         bars.note(
             f"{entry.id} {rule} {target_pct:g} %: top-1 {row['top1_pct']:.2f} %, "
             f"distortion worst {row['distortion_worst']:.4g}, mean {row['distortion_mean']:.4g}"
         )
+
+
+def recalibrated(
+    model: nn.Module, evaluation: Evaluation, test: EvaluationBatches, chosen: argparse.Namespace
+) -> Row:
+    """Accuracy after recalibration, which changes `model`; {} if it was not asked for."""
+    if chosen.recalibrate is None:
+        return {}
+    recalibrate_(model, chosen.recalibrate, evaluation, chosen.data_root, chosen.device)
+    counts = evaluate(model, test).counts
+    return {"top1_recalibrated": counts.top1, "top1_recalibrated_pct": counts.top1_pct}
 
 
 def row_of(
@@ -245,32 +264,51 @@ def markdown(records: list[Row]) -> str:
             f"{how['calibration']:,} calibration images, K = {how['points']}, {how['reduction']} "
             f"curves, batch {how['batch']}, {how['device']}\n"
         )
-        head = ("target %", "rule", "top-1 %", "worst", "mean", "sum", "sparsity %", "MACs left %")
-        parts += ["| " + " | ".join(head) + " |", "| ---: | --- " + "| ---: " * 6 + "|"]
-        for row in sorted(content["rows"], key=lambda r: r["target_pct"]):
-            parts.append(_line(row))
-        parts.append("")
+        parts += _table(content)
         measure = f"distortion_{how['reduction']}"
         for target in sorted({r["target_pct"] for r in content["rows"]} - {0.0}):
             parts.append(f"- {target:g} %: {finding(content['rows'], target, measure)}.")
+            if "recalibrate" in how:
+                parts.append(f"- {target:g} %: {won(content['rows'], target, how['recalibrate'])}.")
         parts.append("")
     return "\n".join(parts)
 
 
-def _line(row: Row) -> str:
-    if "cannot" in row:
-        return f"| {row['target_pct']:g} | {row['rule']} | {row['cannot']} |" + " |" * 5
-    cells = (
-        f"{row['target_pct']:g}",
-        row["rule"],
+def won(rows: list[Row], target_pct: float, count: int) -> str:
+    """What recalibration gave each rule at this target, the most accurate first."""
+    found = [r for r in rows if r["target_pct"] == target_pct and "cannot" not in r]
+    found.sort(key=lambda row: -row["top1_recalibrated_pct"])
+    each = [
+        f"{row['rule']} {row['top1_pct']:.2f} -> {row['top1_recalibrated_pct']:.2f} %"
+        for row in found
+    ]
+    return f"batch norms recalibrated on {count:,} training images: {', '.join(each)}"
+
+
+def _table(content: Row) -> list[str]:
+    more = ("recalibrated %",) if "recalibrate" in content["configuration"] else ()
+    numbers = ("top-1 %", *more, "worst", "mean", "sum", "sparsity %", "MACs left %")
+    lines = [
+        "| " + " | ".join(("target %", "rule", *numbers)) + " |",
+        "| ---: | --- " + "| ---: " * len(numbers) + "|",
+    ]
+    for row in sorted(content["rows"], key=lambda r: r["target_pct"]):
+        cells = _cells(row) if "cannot" not in row else [row["cannot"], *[""] * (len(numbers) - 1)]
+        lines.append("| " + " | ".join((f"{row['target_pct']:g}", row["rule"], *cells)) + " |")
+    return [*lines, ""]
+
+
+def _cells(row: Row) -> list[str]:
+    again = row.get("top1_recalibrated_pct")
+    return [
         f"{row['top1_pct']:.2f}",
+        *([] if again is None else [f"{again:.2f}"]),
         f"{row['distortion_worst']:.4g}",
         f"{row['distortion_mean']:.4g}",
         f"{row.get('sum', 0.0):.4g}",
         f"{row['sparsity_pct']:.2f}",
         f"{100 * row['macs_effective'] / row['macs_dense']:.2f}",
-    )
-    return "| " + " | ".join(cells) + " |"
+    ]
 
 
 def accuracy_plot(records: list[Row], target: Path) -> None:
@@ -328,12 +366,14 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--calibration", type=int, default=1024, help="training images")
     parser.add_argument("--points", type=int, default=100, help="K: rates 0, 1/K, ..., 1")
     parser.add_argument("--reduction", choices=("worst", "mean"), default="worst")
+    parser.add_argument("--recalibrate", type=int, metavar="N", help="training images")
     parser.add_argument("--limit", type=int, help="test images, evenly spread")
     parser.add_argument("--channels-last", action="store_true", help="faster on most CPUs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--report", action="store_true", help="only table and picture")
     small = {"calibration": 16, "points": 5, "targets": [50.0], "limit": 50}
+    small |= {"recalibrate": 32}
     return parsed(parser, words, ids=["dense-convnet-tiny-digits"], **small)
 
 
