@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from methods.additions import Addition
 from methods.ftwt.layers import GatedLayer, activate
+from methods.processes import world_size
 
 GroundTruth = Literal["mass", "uniform"]
 TOLERANCE = 1e-5  # the official code's slack in every comparison of the ground truth
@@ -224,6 +225,16 @@ class Gates(nn.ModuleList, Addition):
         ]
         return torch.stack(losses).mean()
 
+    def tie(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        """`output`, through which training in several processes finds the heads; a forward hook.
+
+        Decisions have no gradient, so only the mask loss leads to the heads, and that comes after
+        the forward pass, at whose end DistributedDataParallel looks for what takes part.
+        """
+        if not self.training or world_size() == 1 or not self.enabled:
+            return None
+        return output + 0.0 * sum(_seen(gate.logits).sum() for gate in self)
+
     def accuracy_pct(self) -> Tensor:
         """Share of mask bits that agree with the ground truth, mean over gates, a scalar."""
         hits = [(_seen(g.keep) == _seen(g.truth)).float().mean() for g in self]
@@ -278,6 +289,7 @@ def attach_gates(
     for gate in made:
         gates.handles.append(named[gate.layer.conv].register_forward_pre_hook(gate.look))
         gates.handles.append(named[gate.layer.output].register_forward_hook(gate.mask))
+    gates.handles.append(model.register_forward_hook(gates.tie))
     gates.train(model.training)
     model.add_module(CHILD, gates)
     return gates

@@ -74,10 +74,22 @@ def test_every_rank_searches_the_same_filters(runs, name):
     assert first["searches"][name] == second["searches"][name]
 
 
-def test_candidates_are_judged_by_the_whole_batch(runs):
+@pytest.mark.parametrize("name", together.GATED)
+def test_gates_learn_from_both_halves_of_a_batch(runs, name):
+    alone, (first, second), base = runs
+    assert first["gated"][name] == second["gated"][name]
+    one, two = (load_file(base / run / f"{name}.safetensors") for run in ("one", "two"))
+    assert one.keys() == two.keys() and any(key.startswith("ftwt.") for key in one)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=0, atol=ATOL)
+    assert first["gated"][name]["losses"] == pytest.approx(alone["gated"][name]["losses"], abs=ATOL)
+
+
+@pytest.mark.parametrize("name", ["edropout", "ipruning-plain"])
+def test_candidates_are_judged_by_the_whole_batch(runs, name):
     """Without batch norm, whose statistics are each process's own, two find what one finds."""
     alone, (first, _), _ = runs
-    one, two = alone["searches"]["edropout"], first["searches"]["edropout"]
+    one, two = alone["searches"][name], first["searches"][name]
     assert two["population"] == one["population"]
     assert two["counters"] == one["counters"]
     assert two["losses"] == pytest.approx(one["losses"], abs=ATOL)

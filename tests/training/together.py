@@ -18,6 +18,7 @@ from harness.training.loop import Job, train
 from harness.training.resume import RunFolder
 from harness.training.rounds import prune
 from methods.acdc import ACDC
+from methods.ftwt import FTWT
 from methods.ipruning import EDropout, IPruning
 from methods.magnitude import Magnitude
 from tests.support.runs import EVALUATION, images, network
@@ -77,6 +78,7 @@ SEARCHES = {
     "edropout-part": (EDropout, {"evaluate_images": 4}, True),
     "edropout-released": (EDropout, {"variant": "released", "layout": "ip"}, True),
     "ipruning": (IPruning, {}, True),
+    "ipruning-plain": (IPruning, {}, False),
     "ipruning-released": (IPruning, {"variant": "released", "early_epoch": 3}, True),
 }
 
@@ -92,6 +94,26 @@ def search(folder, name):
         "counters": [method.generations, method.converged, int(method.unchanged)],
         "weights": digest(trained.model.state_dict().values()),
         "losses": [row["train_loss"] for row in trained.history],
+    }
+
+
+GATED = {
+    "ftwt": {},
+    "ftwt-joint": {"mode": "joint"},
+    "ftwt-cooled": {"cooldown": 0.4},  # the mask loss weighs nothing in the last epochs
+}
+
+
+def gated(folder, name):
+    """Facts of one training with gates, which batch norm would make each rank's own."""
+    method = FTWT(FTWT.Settings(**GATED[name]))
+    trained = train(job(folder / name, method, convolutions(norm=False)))
+    if rank() == 0:
+        save_file(dict(trained.model.state_dict()), folder / f"{name}.safetensors")
+    return {
+        "weights": digest(trained.model.state_dict().values()),
+        "losses": [row["train_loss"] for row in trained.history],
+        "predictions": trained.last.predictions.tolist(),
     }
 
 
@@ -131,6 +153,7 @@ def main(out):
         second = prune(job(folder / "prune", magnitude, network(), rounds))  # with batch norm
         found = {"acdc": facts(acdc, first), "prune": facts(magnitude, second)}
         found["refusal"] = refusal()
+        found["gated"] = {name: gated(folder, name) for name in GATED}
         found["searches"] = {name: search(folder, name) for name in SEARCHES}
         if rank() == 0:
             save_file(dict(first.model.state_dict()), folder / "acdc.safetensors")
