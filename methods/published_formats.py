@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -103,27 +103,42 @@ def ftwt_heads(raw: Any) -> dict[str, Tensor]:
     }
 
 
+def pruned(state: Mapping[str, Tensor], own: Container[str] = ()) -> dict[str, Tensor]:
+    """`state` with each pair of `torch.nn.utils.prune` multiplied: X_orig times X_mask is X.
+
+    X: weight, bias, in_proj_weight, any parameter. own: names to be left alone, which are those of
+    the network itself. A mask beside an X that is multiplied already is dropped. Raises
+    PublishedFormatError for half a pair or a mask of other values than 0 and 1, ShapesDiffer.
+    """
+    plain: dict[str, Tensor] = {}
+    for name, value in state.items():
+        bare = name.removesuffix("_orig")
+        if name == bare or name in own:
+            plain[name] = value
+        elif f"{bare}_mask" not in state:
+            raise PublishedFormatError(f"{name} has no mask beside it")
+        else:
+            plain[bare] = _masked(value, state[f"{bare}_mask"], bare)
+    for name in [n for n in plain if n.endswith("_mask") and n not in own]:
+        bare = name.removesuffix("_mask")
+        if f"{bare}_orig" in state:
+            del plain[name]
+        elif bare in plain:  # multiplied before it was saved
+            if not torch.equal(_masked(plain[bare], plain[name], bare), plain[bare]):
+                raise PublishedFormatError(f"{bare} is not zero where {name} is")
+            del plain[name]
+        elif bare.endswith(("weight", "bias")):
+            raise PublishedFormatError(f"{name} has no weight beside it")
+    return plain
+
+
 def rd(raw: Any) -> dict[str, Tensor]:
     """Plain state dict of an RD_PRUNE (or LAMP) checkpoint: weight_orig times weight_mask.
 
     Convolutional classifiers (ResNet-50's fc, VGG's classifier) become linear layers; the CIFAR
     ResNet-18's `shortcut` and `linear` take torchvision's names `downsample` and `fc`.
     """
-    state = unwrap(raw)
-    plain: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if name.endswith(".weight_mask"):
-            continue
-        if name.endswith(".weight_orig"):
-            name = name.removesuffix("_orig")
-            mask = state.get(f"{name}_mask")
-            if mask is None:
-                raise PublishedFormatError(f"{name}_orig has no mask beside it")
-            value = _masked(value, mask, name)
-        plain[name] = value
-    orphans = [n for n in state if n.endswith("_mask") and n.removesuffix("_mask") not in plain]
-    if orphans:
-        raise PublishedFormatError(f"{orphans[0]} has no weight beside it")
+    plain = pruned(unwrap(raw))
     heads = {n: v.flatten(1) for n, v in plain.items() if v.ndim == 4 and n.split(".")[0] in HEADS}
     return _torchvision_names(plain | heads)
 

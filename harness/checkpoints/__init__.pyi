@@ -1,7 +1,8 @@
 from . import pins
+from .conversion import convert
 from .downloading import Policy, download, download_from_drive
-from .file_formats import HEADS_PREFIX, check_container, convert
-from .local_copies import Obtained, Status, obtain, status
+from .file_formats import check_container
+from .local_copies import Status, obtain, status
 from .narrowed import DESCRIPTION, EXTRA, LAYOUT, Origin, is_shrunk, load_shrunk, save_narrowed
 from .network import (
     build_model,
@@ -13,12 +14,12 @@ from .network import (
 )
 from .sniffing import sniff
 from .sources import digest, label
+from .stored import Obtained
 from .strict_load import load_into
 
 __all__ = [
     "DESCRIPTION",
     "EXTRA",
-    "HEADS_PREFIX",
     "LAYOUT",
     "Obtained",
     "Origin",

@@ -1,10 +1,9 @@
-"""Checkpoint formats by id: how a file is read, and how its content becomes a plain state dict."""
+"""Checkpoint formats by id: the containers of each, and how its names become the network's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,25 @@ from torch import Tensor
 
 from harness.checkpoints import efficientnet_lite, keras_h5, load, squeezenet_net
 from harness.checkpoints.sniffing import Kind, require
-from harness.errors import KeyMismatch, NotACheckpoint, RegistryError
+from harness.errors import RegistryError
 from methods import published_formats as published
 
-HEADS_PREFIX = "heads."  # gates of dynamic methods, beside the backbone in the converted file
+FTWT = "ftwt"
+HEADS_PREFIX = "heads."  # of FTWT's gates, beside the backbone in a converted file of that format
 
-_TORCH = (Kind.TORCH_ZIP, Kind.TORCH_LEGACY)
+_STATE_DICTS = (Kind.TORCH_ZIP, Kind.TORCH_LEGACY, Kind.SAFETENSORS, Kind.SHARDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """read: file -> content, executing nothing. convert: content -> plain names, pure."""
+    """convert: names and tensors as the file has them -> those of the network, pure.
+
+    also: globals that its files name beside the harmless ones.
+    """
 
     kinds: tuple[Kind, ...]
-    read: Callable[[Path], Any]
     convert: Callable[[Any], dict[str, Tensor]]
+    also: frozenset[str] = frozenset()
 
 
 def _arrays(raw: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -41,17 +44,18 @@ def _ftwt(raw: Any) -> dict[str, Tensor]:
 
 
 FORMATS: dict[str, Format] = {
-    "plain": Format(_TORCH, load.read_torch, published.unwrap),
-    "safetensors": Format((Kind.SAFETENSORS,), load.read_safetensors, published.unwrap),
-    "acdc": Format(_TORCH, partial(load.read_torch, allowed=load.ACDC_GLOBALS), published.acdc),
-    "str": Format(_TORCH, partial(load.read_torch, allowed=load.NUMPY_SCALARS), published.str_),
-    "ftwt": Format(_TORCH, load.read_torch, _ftwt),
-    "rd": Format(_TORCH, load.read_torch, published.rd),
-    "keras-npz": Format((Kind.NPZ,), load.read_npz, _arrays),
-    "keras-h5": Format((Kind.HDF5,), load.read_h5, keras_h5.resnet),
-    "squeezenet-net": Format((Kind.BINARY,), load.read_bytes, squeezenet_net.decode),
-    "efficientnet-lite0": Format(_TORCH, load.read_torch, efficientnet_lite.lite0),
+    "plain": Format(_STATE_DICTS, dict),
+    "safetensors": Format(_STATE_DICTS, dict),
+    "acdc": Format(_STATE_DICTS, published.acdc, load.ACDC_GLOBALS),
+    "str": Format(_STATE_DICTS, published.str_),
+    FTWT: Format(_STATE_DICTS, _ftwt),
+    "rd": Format(_STATE_DICTS, published.rd),
+    "keras-npz": Format((Kind.NPZ,), _arrays),
+    "keras-h5": Format((Kind.HDF5,), keras_h5.resnet),
+    "squeezenet-net": Format((Kind.BINARY,), squeezenet_net.decode),
+    "efficientnet-lite0": Format(_STATE_DICTS, efficientnet_lite.lite0),
 }
+PLAIN = ("plain", "safetensors")  # names are the network's own
 
 
 def get(format_id: str) -> Format:
@@ -65,27 +69,24 @@ def get(format_id: str) -> Format:
     return FORMATS[format_id]
 
 
-def check_container(path: Path, format_id: str) -> None:
-    """Raise NotACheckpoint unless the file looks like one of format `format_id`."""
-    require(path, get(format_id).kinds, format_id)
+def check_container(path: Path, format_id: str) -> Kind:
+    """What the file looks like. Raises NotACheckpoint unless that is one of format `format_id`."""
+    return require(path, get(format_id).kinds, format_id)
 
 
-def convert(path: Path, format_id: str) -> tuple[dict[str, Tensor], dict[str, int | float | str]]:
-    """(plain state dict, what the file says about itself) of a checkpoint file.
+def without_heads(tensors: Mapping[str, Tensor], format_id: str) -> dict[str, Tensor]:
+    """The network's own tensors: all but the gates in a file of FTWT's format."""
+    if format_id != FTWT:
+        return dict(tensors)
+    return {name: value for name, value in tensors.items() if not name.startswith(HEADS_PREFIX)}
 
-    Tensors own their memory and are contiguous. Raises UnsafePickle, NotACheckpoint, KeyMismatch.
-    """
-    form = get(format_id)
-    raw = form.read(path)
-    try:
-        tensors = form.convert(raw)
-    except published.ShapesDiffer as error:
-        raise KeyMismatch(f"{error}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"file does not hold format {format_id!r}: {error}."
-        raise NotACheckpoint(msg) from error
-    owned = {
-        name: value.detach().clone(memory_format=torch.contiguous_format)
+
+def heads(tensors: Mapping[str, Tensor], format_id: str) -> dict[str, Tensor]:
+    """FTWT's gates: `<gated layer>.{weight,bias}`; empty for all other formats."""
+    if format_id != FTWT:
+        return {}
+    return {
+        name.removeprefix(HEADS_PREFIX): value
         for name, value in tensors.items()
+        if name.startswith(HEADS_PREFIX)
     }
-    return owned, load.published_inside(raw)

@@ -1,99 +1,155 @@
-"""Readers that turn an untrusted file into containers and arrays and execute nothing."""
+"""Readers that turn an untrusted file into containers, claims and arrays, and execute nothing."""
 
 from __future__ import annotations
 
+import io
 import json
-import pickle
+import mmap
 import re
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.lib import format as npy
-from torch import Tensor
 
-from harness.checkpoints.sniffing import MAX_UNPACKED_BYTES, Kind, sniff
-from harness.errors import CheckpointUnavailable, NotACheckpoint, UnsafePickle
-from methods.published_formats import WRAPPERS
+from harness.checkpoints import pickles
+from harness.checkpoints.archive import Archive, unpacked_limit
+from harness.checkpoints.claims import Bytes, Storage
+from harness.checkpoints.wording import damaged
+from harness.errors import CheckpointUnavailable, NotACheckpoint
 
-Allowed = tuple[tuple[Any, str], ...]  # (what a global becomes, its dotted name in the file)
+# Optimizers and schedulers whose state AC/DC's files hold beside the weights.
+ACDC_GLOBALS = frozenset(
+    {"optimization.sgd.SGD", "optimization.lr_schedulers.CosineLR"}
+    | {"torch.optim.lr_scheduler.ExponentialLR"}
+)
+_H5_FILTERS = frozenset({1, 2, 3, 32000})  # deflate, shuffle, fletcher32, lzf
+LEGACY_PARTS = 3  # pickles before the content: magic number, version, facts about the machine
 
-
-class _Placeholder:
-    """Stands in for an optimizer or scheduler class a file names; never has behaviour."""
-
-
-def _numpy_scalars() -> Allowed:
-    scalar = np.float64(0).__reduce__()[0]  # the private function every NumPy scalar names
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")  # NumPy 1, NumPy 2
-    float64 = type(np.dtype("float64"))
-    dtypes = ((np.dtype, "numpy.dtype"), (float64, f"{float64.__module__}.{float64.__name__}"))
-    return (*((scalar, name) for name in names), *dtypes)
-
-
-# Learning rates were saved as NumPy float64, so both papers' files name these globals.
-NUMPY_SCALARS: Allowed = _numpy_scalars()
-ACDC_GLOBALS: Allowed = (
-    *NUMPY_SCALARS,
-    (type("SGD", (_Placeholder,), {}), "optimization.sgd.SGD"),
-    (type("CosineLR", (_Placeholder,), {}), "optimization.lr_schedulers.CosineLR"),
-    (type("ExponentialLR", (_Placeholder,), {}), "torch.optim.lr_scheduler.ExponentialLR"),
+_NPY = re.compile(
+    r"\{'descr': '(?P<descr>[<>|=][biuf][1248])', 'fortran_order': (?P<order>True|False), "
+    r"'shape': \((?P<shape>(?:\d{1,20}, )*(?:\d{1,20})?,?)\), \} *\n?"
 )
 
 
-def read_torch(path: Path, allowed: Allowed = ()) -> Any:
-    """What torch.save wrote, zip or legacy container: tensors on the CPU, containers, numbers.
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: containers with claims in them, and where the numbers lie."""
 
-    allowed: the only globals accepted beside torch's own tensor types.
+    value: Any
+    data: Bytes
+
+
+def read_torch_zip(path: Path, also: frozenset[str] = frozenset()) -> Content:
+    """What torch.save wrote since 1.6. also: globals that the format adds to the common ones.
+
     Raises UnsafePickle naming the first other global, NotACheckpoint if the file is damaged.
     """
-    mapped = sniff(path) is Kind.TORCH_ZIP  # legacy containers cannot be memory-mapped
-    try:
-        with torch.serialization.safe_globals([*allowed]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        raise _refused(str(error)) from None
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise NotACheckpoint(_damaged(error)) from error
+    archive = Archive(path)
+    [described, *others] = [name for name in archive.members if name.endswith("data.pkl")]
+    if others:
+        raise NotACheckpoint(f"file is a zip archive with {len(others) + 1} pickles.")
+    root = described.removesuffix("data.pkl")
+    if f"{root}byteorder" in archive.members and archive.read(f"{root}byteorder") != b"little":
+        raise NotACheckpoint("file was written on a big-endian machine; save it again on another.")
+    value, _ = pickles.read(io.BytesIO(archive.read(described)), also)
+    return Content(value, lambda held: _part(archive.read(f"{root}data/{held.key}"), held))
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Arrays of an npz archive by name. Object arrays are refused, sizes are checked first."""
-    arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                with archive.open(member) as file:
-                    arrays[member.filename.removesuffix(".npy")] = _read_npy(file, member)
-    except (zipfile.BadZipFile, ValueError, EOFError, SyntaxError) as error:
-        raise NotACheckpoint(_damaged(error)) from error
-    return arrays
+def read_torch_legacy(path: Path, also: frozenset[str] = frozenset()) -> Content:
+    """What torch.save wrote before 1.6: pickles, then each storage after its length."""
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    for _ in range(LEGACY_PARTS):
+        facts, _ = pickles.read(data, also)  # type: ignore[arg-type]  # mmap reads like a file
+    if isinstance(facts, dict) and facts.get("little_endian") is False:
+        raise NotACheckpoint("file was written on a big-endian machine; save it again on another.")
+    value, storages = pickles.read(data, also)  # type: ignore[arg-type]
+    keys, _ = pickles.read(data, also)  # type: ignore[arg-type]
+    places = dict(_legacy_places(data, keys, storages))
+    return Content(value, lambda held: _part(places.get(held.key, memoryview(b"")), held))
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, on the CPU."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _legacy_places(
+    data: mmap.mmap, keys: Any, storages: dict[str, Storage]
+) -> Iterator[tuple[str, memoryview]]:
+    at, view = data.tell(), memoryview(data)
+    for key in keys if isinstance(keys, list) else ():
+        held = storages.get(str(key))
+        if held is None or held.dtype is None:
+            raise NotACheckpoint("file is damaged: it holds numbers that no tensor names.")
+        size = int.from_bytes(view[at : at + 8], "little") * held.dtype.itemsize
+        if at + 8 + size > len(view):
+            raise NotACheckpoint("file is damaged or cut off: it ends inside its numbers.")
+        yield str(key), view[at + 8 : at + 8 + size]
+        at += 8 + size
 
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise NotACheckpoint(_damaged(error)) from error
+
+def _part(whole: memoryview, held: Storage) -> memoryview:
+    """The bytes of `held` in those of the run that it is a view of."""
+    if not held.start or held.dtype is None:
+        return whole
+    width = held.dtype.itemsize
+    return whole[held.start * width : (held.start + held.count) * width]
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file as it is."""
+def read_npz(path: Path, limit_bytes: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Arrays of an npz archive by name, at most `limit_bytes` of them; none that hold objects.
+
+    Raises NotACheckpoint if the file is damaged or holds more.
+    """
+    archive = Archive(path)
+    _require_room(sum(member.size for member in archive.members.values()), limit_bytes)
+    return {
+        pickles.text(name.removesuffix(".npy")): _read_npy(archive.read(name), name)
+        for name in archive.members
+    }
+
+
+def _read_npy(data: memoryview, name: str) -> np.ndarray[Any, Any]:
+    """One array, read by hand: NumPy evaluates the header, and allocates whatever it claims."""
+    version, wide = bytes(data[6:8]), 2 if data[6:7] == b"\x01" else 4
+    end = 8 + wide + int.from_bytes(data[8 : 8 + wide], "little")
+    if data[:6] != b"\x93NUMPY" or version not in (b"\x01\0", b"\x02\0") or end > 10_000:
+        raise NotACheckpoint(f"file is damaged: array {name} has no header.")
+    text = bytes(data[8 + wide : end]).decode("latin-1")
+    if re.match(r"\{'descr': '\|O'", text):
+        msg = f"array {name} holds Python objects (a pickle); not opened"
+        raise NotACheckpoint(f"file is no checkpoint: {msg}.")
+    header = _NPY.fullmatch(text)
+    if header is None:
+        raise NotACheckpoint(f"file is damaged: array {name} has a header that says no shape.")
+    shape = tuple(int(size) for size in re.findall(r"\d+", header["shape"]))
+    dtype = np.dtype(header["descr"])
+    body = data[end:]
+    if len(body) != dtype.itemsize * np.prod(shape, dtype=object):
+        values = len(body) // dtype.itemsize
+        msg = f"file is damaged: array {name} has {values} values for shape {shape}."
+        raise NotACheckpoint(msg)
+    flat = np.frombuffer(body, dtype).astype(dtype.newbyteorder("="))
+    if header["order"] == "True":
+        return np.ascontiguousarray(flat.reshape(shape[::-1]).T)
+    return flat.reshape(shape)
+
+
+def read_bytes(path: Path, limit_bytes: int) -> bytes:
+    """The file as it is. Raises NotACheckpoint if it is larger than `limit_bytes`."""
+    _require_room(path.stat().st_size, limit_bytes)
     return path.read_bytes()
 
 
-def read_h5(path: Path) -> dict[str, Any]:
+def _require_room(size: int, limit_bytes: int) -> None:
+    if size > limit_bytes:
+        msg = f"file claims {size:,} bytes of numbers, at most {limit_bytes:,} are accepted here"
+        raise NotACheckpoint(f"{msg}; none of them was read.")
+
+
+def read_h5(path: Path, limit_bytes: int) -> dict[str, Any]:
     """{"config": Keras' model_config, "weights": layer -> weight name -> array} of an HDF5 model.
 
     Raises CheckpointUnavailable if h5py is not installed, NotACheckpoint if the file is damaged,
-    is no Keras model, or refers to data outside itself.
+    is no Keras model, refers to data outside itself, or claims more than `limit_bytes` of numbers.
     """
     try:
         import h5py
@@ -101,69 +157,40 @@ def read_h5(path: Path) -> dict[str, Any]:
         msg = "reading HDF5 needs h5py: pip install 'reprune[keras]'."
         raise CheckpointUnavailable(msg) from error
     weights: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
+    left = min(limit_bytes, unpacked_limit(path.stat().st_size))
 
     def keep(name: str, node: Any) -> None:  # visititems follows no link that leaves the file
+        nonlocal left
         if not isinstance(node, h5py.Dataset):
             return
-        if node.external or node.is_virtual or node.nbytes > MAX_UNPACKED_BYTES:
-            raise ValueError(f"dataset {name} lies outside the file or is too large")
+        if node.external or node.is_virtual:
+            raise ValueError(f"dataset {pickles.text(name)} lies outside the file")
+        left -= node.nbytes
+        if left < 0:
+            raise ValueError(f"dataset {pickles.text(name)} claims more numbers than there may be")
+        if node.dtype.kind != "f" or not _filters(node) <= _H5_FILTERS:
+            raise ValueError(f"dataset {pickles.text(name)} is no plain array of floating point")
         layer, _, rest = name.partition("/")
         weights.setdefault(layer, {})[rest.rpartition("/")[2].partition(":")[0]] = node[()]
 
     try:
         with h5py.File(path, "r") as file:
-            config = json.loads(file.attrs["model_config"])
+            config = json.loads(_text_of(file.attrs["model_config"]))
             file["model_weights"].visititems(keep)
-    except (KeyError, OSError, ValueError, RuntimeError) as error:
-        raise NotACheckpoint(_damaged(error)) from error
+    except (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise NotACheckpoint(damaged(error)) from error
     return {"config": config, "weights": weights}
 
 
-def published_inside(raw: Any) -> dict[str, int | float | str]:
-    """What the file says about itself beside weights: epoch, best accuracy, architecture."""
-    if not isinstance(raw, Mapping) or not any(isinstance(raw.get(k), Mapping) for k in WRAPPERS):
-        return {}  # a bare state dict says nothing
-    facts: dict[str, int | float | str] = {}
-    for key, value in raw.items():
-        if isinstance(value, np.generic) or (isinstance(value, Tensor) and value.ndim == 0):
-            value = value.item()
-        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 100):
-            facts[str(key)] = value
-        elif isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
-            facts |= {f"{key}.{k}": v for k, v in value.items()}
-    return facts
+def _filters(dataset: Any) -> set[int]:
+    """Ids of what a dataset is packed with; unknown ones would be looked for as plug-ins."""
+    created = dataset.id.get_create_plist()
+    return {created.get_filter(i)[0] for i in range(created.get_nfilters())}
 
 
-def _read_npy(file: Any, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
-    """One array, read by hand: np.load would allocate whatever the header claims."""
-    version = npy.read_magic(file)
-    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-    if header is None:
-        raise ValueError(f"array {member.filename}: npy version {version} is not known")
-    shape, fortran, dtype = header(file)
-    if dtype.hasobject:
-        raise ValueError(f"array {member.filename} holds Python objects (a pickle); not opened")
-    data = file.read()
-    array = np.frombuffer(data, dtype=dtype)
-    if array.size != np.prod(shape, dtype=object):
-        raise ValueError(f"array {member.filename}: {array.size} values for shape {shape}")
-    return array.reshape(shape, order="F" if fortran else "C").copy()
-
-
-def _refused(message: str) -> UnsafePickle | NotACheckpoint:
-    named = re.search(r"GLOBAL (\S+)", message) or re.search(
-        r"function (.+?)(?: which|\.?$)", message
-    )
-    if named is None:
-        first = message.partition("WeightsUnpickler error:")[2].strip() or message
-        return NotACheckpoint(f"file is a damaged pickle: {first.splitlines()[0][:200]}.")
-    msg = (
-        f"file asks for {named[1]!r}, which is outside the allow-list of its format. "
-        "A checkpoint needs no code of its own; this one was not opened and nothing was executed."
-    )
-    return UnsafePickle(msg)
-
-
-def _damaged(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0][:200]
-    return f"file is damaged or cut off ({type(error).__name__}: {first})."
+def _text_of(attribute: Any) -> str:
+    if isinstance(attribute, bytes):
+        return attribute.decode()
+    if not isinstance(attribute, str):
+        raise ValueError("model_config is no text")
+    return attribute

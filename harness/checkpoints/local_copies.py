@@ -1,97 +1,37 @@
-"""The local store: every published checkpoint once, converted, with its provenance.
-
-<store>/<id>/<first 16 digits of the file's sha256>.safetensors holds plain names, .json beside it
-tells where the bytes came from. The original file is not kept: with its optimizer state it is up to
-twice as large, and its pinned sha256 proves any later copy to be the same.
-"""
+"""An entry's checkpoint, once and for all: stored already, or fetched, verified and converted."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness import paths
-from harness.checkpoints import pins, sources
-from harness.errors import (
-    CheckpointError,
-    CheckpointUnavailable,
-    HashMismatch,
-    KeyMismatch,
-    NotACheckpoint,
-    UnsafePickle,
-)
+from harness.checkpoints import copies, pins, sources, stored
+from harness.checkpoints.advice import advising
+from harness.checkpoints.stored import Obtained
+from harness.errors import CheckpointUnavailable, HashMismatch, NotACheckpoint
 from harness.registry import Checkpoint, Entry
-from harness.system import locked
+from harness.system import Reading, Silent, locked
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from harness.checkpoints.downloading import Policy
     from harness.system import Progress
 
-CONVERTER_VERSION = 1  # raise it when a converter's output changes: stored files are made anew
-
 Status = Literal["stored", "shipped", "local", "link", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Obtained:
-    """A verified, converted checkpoint and where it comes from; facts hold no absolute path."""
-
-    path: Path  # safetensors, below the store
-    reused: bool  # True: it was in the store already
-    id: str
-    source: str  # as the registry spells it, or file:NAME for a user's file
-    format: str
-    sha256: str  # of the original bytes
-    size_bytes: int  # of the original file
-    obtained_at: str  # ISO 8601, UTC
-    last_modified: str | None  # as the host stated it
-    license: str
-    converted_sha256: str  # of the safetensors file
-    converted_size_bytes: int
-    tensor_count: int  # in the converted file
-    stated: dict[str, int | float | str]  # what the file says of itself: epoch, best accuracy, ...
-    converter_version: int = CONVERTER_VERSION
-
-    def provenance(self) -> dict[str, Any]:
-        """Everything but where the file lies here, ready for JSON."""
-        facts = asdict(self)
-        return {name: facts[name] for name in facts if name not in ("path", "reused")}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Plain state dict of the model, on the CPU."""
-        return _of_the_network(dict(self._read()))
-
-    def heads(self) -> dict[str, Tensor]:
-        """Gate heads of a dynamic method: `<gated layer>.{weight,bias}`; empty for all others."""
-        return {
-            name.removeprefix("heads."): value
-            for name, value in self._read()
-            if name.startswith("heads.")
-        }
-
-    def _read(self) -> Iterator[tuple[str, Tensor]]:
-        from harness.checkpoints.load import read_safetensors
-
-        yield from read_safetensors(self.path).items()
-
-
-def _of_the_network(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All but the gate heads of a dynamic method."""
-    return {name: value for name, value in tensors.items() if not name.startswith("heads.")}
 
 
 def obtain(
     entry: Entry,
     *,
     from_file: Path | None = None,
+    reading: Reading | None = None,
     data_root: Path | None = None,
     offline: bool = False,
     progress: Progress | None = None,
@@ -100,37 +40,32 @@ def obtain(
 ) -> Obtained:
     """The entry's checkpoint: stored already, or fetched, verified, converted and stored.
 
-    Where nothing is published, the user's file is all there is: from_file, or the last one given.
-    from_file replaces the entry's sources. offline asks no host. progress sees one stage per
-    download, in bytes. model: makes the entry's network; a file that does not fit it is neither
-    stored nor pinned. Raises CheckpointUnavailable, HashMismatch, NotACheckpoint,
-    UnsafePickle or KeyMismatch, each naming the entry and the next command; RegistryError if the
-    entry itself is wrong. A failure leaves nothing but a download that can be continued.
+    Where nothing is published, a file given by hand is all there is: from_file, or the last one
+    given. from_file replaces the entry's sources, is labelled so and pinned nowhere; reading: of
+    from_file. offline asks no host. progress sees one stage per download, in bytes. model: makes
+    the entry's network; a file that does not fit it is neither stored nor pinned. Raises
+    CheckpointUnavailable, HashMismatch, NotACheckpoint, UnsafePickle or KeyMismatch, each naming
+    the entry and the next command; RegistryError if the entry itself is wrong. A failure leaves
+    nothing but a download that can be continued.
     """
-    with _advising(entry):
-        entry = _with_users_file(entry, from_file)
-        checkpoint = entry.checkpoint
-        if checkpoint is None:
-            raise CheckpointUnavailable("the registry knows no published checkpoint.")
+    folder = paths.checkpoint_store() / entry.id
+    storing = _Storing(entry, folder, reading or Reading(), progress or Silent(), model)
+    with advising(entry):
         if from_file is None:
-            stored = _stored(entry)
-            if stored is not None:
-                return stored
-        folder = paths.checkpoint_store() / entry.id
+            found = stored.intact(_record(entry))
+            if found is not None:
+                return found
+            if entry.checkpoint is None:
+                raise CheckpointUnavailable("the registry knows no published checkpoint.")
         with locked(folder.with_name(f".{entry.id}.lock")), _tidy(folder):
-            stored = _stored(entry)  # another process may have been faster
-            if stored is not None and from_file is None:
-                return stored
-            accept = _acceptance(entry, checkpoint)
             if from_file is not None:
-                file = sources.from_user(from_file, accept)
-            else:
-                request = _request(checkpoint, folder, data_root, offline, policy, progress, accept)
-                file = sources.deliver(request)
-            if stored is not None and stored.sha256 == file.sha256:
-                return stored
-            with _used_up(folder):
-                return _keep(entry, checkpoint, folder, file, model)
+                return storing.keep(sources.from_user(from_file, folder))
+            found = stored.intact(_record(entry))  # another process may have been faster
+            if found is not None:
+                return found
+            assert entry.checkpoint is not None, "checked above"
+            request = _request(entry.checkpoint, folder, data_root, offline, policy, progress)
+            return sources.deliver(request, storing.keep)
 
 
 def status(entry: Entry, data_root: Path | None = None) -> Status:
@@ -148,34 +83,87 @@ def status(entry: Entry, data_root: Path | None = None) -> Status:
     return "link" if any(path is None for _, path in local) else "none"
 
 
-def _with_users_file(entry: Entry, from_file: Path | None) -> Entry:
-    """`entry` with a user's file as its checkpoint, if none is published and there is one.
+@dataclass(frozen=True, slots=True)
+class _Storing:
+    """How a delivered file becomes a stored one."""
 
-    Its format is that of the method's paper. It is verified against itself and pinned nowhere: a
-    better trained one may replace it.
-    """
-    from harness.checkpoints.file_formats import FORMATS
+    entry: Entry
+    folder: Path
+    reading: Reading
+    progress: Progress
+    model: Callable[[], nn.Module] | None
 
-    if entry.checkpoint is not None:
-        return entry
-    if from_file is not None:
-        if not from_file.is_file():
-            raise CheckpointUnavailable(f"there is no file {str(from_file)!r}.")
-        name, sha256 = from_file.name, sources.digest(from_file)
-    else:
-        records = (paths.checkpoint_store() / entry.id).glob("*.json")
-        newest = max(records, key=lambda path: path.stat().st_mtime_ns, default=None)
-        if newest is None:
-            return entry
-        facts = json.loads(newest.read_text(encoding="utf-8"))
-        name, sha256 = str(facts["source"]).removeprefix("file:"), str(facts["sha256"])
-    held = Checkpoint(
-        sources=(f"data:{name}",),
-        format=entry.method if entry.method in FORMATS else "plain",
-        sha256=sha256,
-        license="the user's own",
-    )
-    return replace(entry, checkpoint=held)
+    def keep(self, file: sources.Delivered) -> Obtained:
+        """Verify, convert, store, and pin at last. Raises CheckpointError; nothing is kept then."""
+        wanted_sha256, who = _expected(self.entry)
+        format_id = _format(self.entry)
+        if file.by_hand and self.reading.weights_format is not None:
+            format_id = self.reading.weights_format
+        self._accept(file, format_id, wanted_sha256, who)
+        obtained = self._same(file, format_id)
+        if obtained is None:
+            obtained = self._converted(file, format_id, who)
+            stored.write_record(obtained)
+        if wanted_sha256 is None and not file.by_hand:
+            try:
+                pins.pin(self.entry.id, file.sha256, file.source)
+            except HashMismatch:  # another home's process was faster, and had other bytes
+                stored.discard(obtained)
+                raise
+        return obtained
+
+    def _same(self, file: sources.Delivered, format_id: str) -> Obtained | None:
+        """What is stored of these very bytes, unless they have become better known since."""
+        found = stored.intact(stored.record(self.folder, file.sha256))
+        if found is None or found.format != format_id or found.by_hand > file.by_hand:
+            return None
+        return found if self.reading.weights_key is None else None
+
+    def _accept(
+        self, file: sources.Delivered, format_id: str, wanted_sha256: str | None, who: str
+    ) -> None:
+        """The test every file passes before it is opened: container, size, hash."""
+        from harness.checkpoints.file_formats import check_container
+
+        check_container(file.path, format_id)
+        checkpoint = self.entry.checkpoint
+        whole = checkpoint.size_bytes if checkpoint is not None else None
+        if whole is not None and file.size_bytes < whole:
+            raise NotACheckpoint(f"file is truncated: {file.size_bytes} of {whole} bytes.")
+        if wanted_sha256 not in (None, file.sha256):
+            raise HashMismatch(f"{who} expects sha256 {wanted_sha256}, got {file.sha256}.")
+
+    def _converted(self, file: sources.Delivered, format_id: str, proof: str) -> Obtained:
+        """The file's tensors in the store. proof: who knows the hash of a file given by hand."""
+        from harness.checkpoints.conversion import convert
+
+        key = self.reading.weights_key if file.by_hand else None
+        wanted = self.model().state_dict() if self.model is not None else None
+        made = convert(file.path, wanted, Reading(format_id, key))
+        notes = list(made.notes)
+        if file.by_hand:
+            notes.insert(0, f"given by hand, {f'the file of {proof}' if proof else 'unproven'}")
+        for note in notes:
+            self.progress.note(f"{self.entry.id}: {note}")
+        path = stored.place(self.folder, file.sha256)
+        checkpoint = self.entry.checkpoint
+        return Obtained(
+            path=path,
+            reused=False,
+            id=self.entry.id,
+            source=file.source,
+            format=format_id,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            obtained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            last_modified=file.last_modified,
+            license=checkpoint.license if checkpoint is not None else "the user's own",
+            converted_sha256=stored.write_tensors(made.tensors, path),
+            converted_size_bytes=path.stat().st_size,
+            tensor_count=len(made.tensors),
+            stated=made.stated,
+            notes=notes,
+        )
 
 
 def _request(
@@ -185,120 +173,45 @@ def _request(
     offline: bool,
     policy: Policy | None,
     progress: Progress | None,
-    accept: Callable[[Path], tuple[str, int]],
 ) -> sources.Request:
     from harness.checkpoints.downloading import Policy
 
     root = data_root or paths.data_root()
-    return sources.Request(checkpoint, folder, root, offline, policy or Policy(), progress, accept)
+    return sources.Request(checkpoint, folder, root, offline, policy or Policy(), progress)
+
+
+def _format(entry: Entry) -> str:
+    """The entry's format; that of the method's paper where nothing is published."""
+    from harness.checkpoints.file_formats import FORMATS
+
+    if entry.checkpoint is not None:
+        return entry.checkpoint.format
+    return entry.method if entry.method in FORMATS else "plain"
 
 
 def _expected(entry: Entry) -> tuple[str | None, str]:
     """(sha256 the bytes must have or None, who says so)."""
-    if entry.checkpoint is not None and entry.checkpoint.sha256 is not None:
+    if entry.checkpoint is None:
+        return None, ""
+    if entry.checkpoint.sha256 is not None:
         return entry.checkpoint.sha256, "the registry"
     pin = pins.pinned(entry.id)
     return (pin.sha256, f"registry.lock (first seen at {pin.source})") if pin else (None, "")
 
 
-def _acceptance(entry: Entry, checkpoint: Checkpoint) -> Callable[[Path], tuple[str, int]]:
-    """The test every file passes before it is opened: container, size, hash."""
-    from harness.checkpoints.file_formats import check_container
-
-    expected, who = _expected(entry)
-
-    def accept(path: Path) -> tuple[str, int]:
-        check_container(path, checkpoint.format)
-        size = path.stat().st_size
-        if checkpoint.size_bytes is not None and size < checkpoint.size_bytes:
-            msg = f"file is truncated: {size} of {checkpoint.size_bytes} bytes."
-            raise NotACheckpoint(msg)
-        sha256 = sources.digest(path)
-        if expected is not None and sha256 != expected:
-            raise HashMismatch(f"{who} expects sha256 {expected}, got {sha256}.")
-        return sha256, size
-
-    return accept
-
-
-def _keep(
-    entry: Entry,
-    checkpoint: Checkpoint,
-    folder: Path,
-    file: sources.Delivered,
-    model: Callable[[], nn.Module] | None,
-) -> Obtained:
-    from harness.checkpoints.file_formats import convert
-    from harness.checkpoints.strict_load import misfit
-
-    tensors, stated = convert(file.path, checkpoint.format)
-    told = misfit(model(), _of_the_network(tensors)) if model is not None else ""
-    if told:
-        raise KeyMismatch(told)
-    if checkpoint.sha256 is None:
-        pins.pin(entry.id, file.sha256, file.source)
-    path = folder / f"{file.sha256[:16]}.safetensors"
-    converted_sha256 = _write_tensors(tensors, path)
-    obtained = Obtained(
-        path=path,
-        reused=False,
-        id=entry.id,
-        source=file.source,
-        format=checkpoint.format,
-        sha256=file.sha256,
-        size_bytes=file.size_bytes,
-        obtained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        last_modified=file.last_modified,
-        license=checkpoint.license,
-        converted_sha256=converted_sha256,
-        converted_size_bytes=path.stat().st_size,
-        tensor_count=len(tensors),
-        stated=stated,
-    )
-    # last: a safetensors file without its record counts as absent
-    _write(path.with_suffix(".json"), json.dumps(obtained.provenance(), indent=2) + "\n")
-    return obtained
-
-
-def _write_tensors(tensors: dict[str, Tensor], path: Path) -> str:
-    from safetensors.torch import save_file
-
-    new = path.with_suffix(".new")
-    save_file(tensors, new)
-    sha256 = sources.digest(new)
-    os.replace(new, path)
-    return sha256
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
-
-
 def _record(entry: Entry) -> Obtained | None:
-    """What the store says it has for the entry, not yet verified."""
-    expected, _ = _expected(entry)
-    if expected is None or entry.checkpoint is None:
-        return None
-    path = paths.checkpoint_store() / entry.id / f"{expected[:16]}.safetensors"
-    try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        found = Obtained(path=path, reused=True, **facts)
-    except (FileNotFoundError, ValueError, TypeError):  # absent, cut off, or of another version
-        return None
-    made_so = (found.sha256, found.format, found.converter_version)
-    if made_so != (expected, entry.checkpoint.format, CONVERTER_VERSION) or not path.is_file():
-        return None
-    return found
+    """What the store says it has for the entry, not yet verified.
 
-
-def _stored(entry: Entry) -> Obtained | None:
-    """The stored checkpoint if its bytes are still those that were written."""
-    found = _record(entry)
-    if found is None or sources.digest(found.path) != found.converted_sha256:
-        return None
-    return found
+    Where no hash is known, that is the last file given by hand.
+    """
+    folder = paths.checkpoint_store() / entry.id
+    sha256, _ = _expected(entry)
+    if sha256 is None:
+        return stored.given(folder)
+    found = stored.record(folder, sha256)
+    if found is None or found.by_hand:
+        return found
+    return found if entry.checkpoint and found.format == entry.checkpoint.format else None
 
 
 @contextmanager
@@ -313,51 +226,7 @@ def _tidy(folder: Path) -> Iterator[None]:
     finally:
         for path in folder.glob("*.new"):
             path.unlink()
+        for path in folder.glob(f"{copies.PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
         if not any(folder.iterdir()):
             folder.rmdir()
-
-
-@contextmanager
-def _used_up(folder: Path) -> Iterator[None]:
-    """Remove all downloads afterwards: they are converted, or cannot be."""
-    try:
-        yield
-    finally:
-        for path in folder.glob("*.part*"):
-            path.unlink()
-
-
-@contextmanager
-def _advising(entry: Entry) -> Iterator[None]:
-    """Put the entry's id before, and the next command after, every checkpoint error."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise type(error)(f"{entry.id}: {error} {_advice(error, entry)}") from error
-
-
-def _advice(error: CheckpointError, entry: Entry) -> str:
-    pull = f"bench pull {entry.id} --from FILE"
-    where = f"links: bench show {entry.id}"
-    if isinstance(error, HashMismatch):
-        pinned = entry.checkpoint is not None and entry.checkpoint.sha256 is None
-        where = f"delete the line of {entry.id} in registry.lock" if pinned else "correct the hash"
-        return (
-            f"Get the original file and run: {pull} - or, if its publisher replaced it and you "
-            f"trust the new one, {where} and run: bench pull {entry.id}"
-        )
-    if isinstance(error, UnsafePickle):
-        return f"Save its tensors alone where you trust it, then run: {pull}"
-    if isinstance(error, KeyMismatch):
-        return (
-            f"Is it the file of another entry? What belongs here: bench show {entry.id} - "
-            f"then run: {pull}"
-        )
-    if isinstance(error, NotACheckpoint):
-        return f"Download it in a browser ({where}) and run: {pull}"
-    train = f"bench reproduce {entry.id} --mode train"
-    if entry.checkpoint is None:
-        return f"Train it: {train}" if entry.recipe else f"See: bench show {entry.id}"
-    return f"Get the file by hand ({where}) and run: {pull}" + (
-        f" - or train it: {train}" if entry.recipe else ""
-    )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.checkpoints import Obtained, load_into, obtain
-from harness.errors import CheckpointUnavailable, KeyMismatch
+from harness.errors import CheckpointError, CheckpointUnavailable, KeyMismatch
 from harness.models import build, require_size
 from harness.registry import Entry, Evaluation, facts, input_shape, make_method
 from harness.results import CheckpointFacts
-from harness.system import Options, sha256_file
+from harness.system import Options, Progress, Reading, Silent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,28 +19,42 @@ if TYPE_CHECKING:
     from methods.base import Method
 
 
-def read_weights(path: Path, format_id: str) -> tuple[dict[str, Tensor], CheckpointFacts]:
+def read_weights(
+    path: Path,
+    reading: Reading | None = None,
+    network: nn.Module | None = None,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Tensor], CheckpointFacts]:
     """Tensors of a user's file, read as safely as a published one, and the facts about it.
 
-    Raises CheckpointError: not there, not a checkpoint, unsafe.
+    network: what the tensors must fit. progress: is told what was chosen, left out or cast.
+    Raises CheckpointError: not there, not a checkpoint,
+    unsafe, of another network.
     """
-    from harness.checkpoints.file_formats import check_container, convert
+    from harness.checkpoints.conversion import convert
+    from harness.checkpoints.copies import copied
+    from harness.checkpoints.wording import shown
 
     if not path.is_file():
         raise CheckpointUnavailable(f"{path}: no such file. Give a state dict: --weights FILE")
-    if path.suffix == ".safetensors":
-        format_id = "safetensors"
-    check_container(path, format_id)
-    tensors, stated = convert(path, format_id)
+    name = shown(path.name)
+    try:
+        with copied(path) as copy:
+            made = convert(copy.path, None if network is None else network.state_dict(), reading)
+    except CheckpointError as error:
+        raise type(error)(f"{name}: {error}") from error
+    for note in made.notes:
+        (progress or Silent()).note(f"{name}: {note}")
     facts = CheckpointFacts(
-        sha256=sha256_file(path),
-        source=f"file:{path.name}",
-        format=format_id,
-        size_bytes=path.stat().st_size,
+        sha256=copy.sha256,
+        source=f"file:{name}",
+        format=made.format,
+        size_bytes=copy.size_bytes,
         license="local",
-        stated=dict(stated),
+        stated=dict(made.stated),
+        notes=made.notes,
     )
-    return tensors, facts
+    return made.tensors, facts
 
 
 def measuring_method(entry: Entry) -> Method | None:
@@ -81,6 +95,7 @@ def obtain_checkpoint(entry: Entry, options: Options) -> Obtained:
         data_root=options.data_root,
         offline=options.offline,
         progress=options.progress,
+        reading=options.reading,
         model=partial(build_model, entry),
     )
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import tarfile
-import zipfile
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
+from harness.checkpoints.archive import Archive
+from harness.checkpoints.wording import in_kb
 from harness.errors import NotACheckpoint
 
-MAX_UNPACKED_BYTES = 2 * 1024**3  # an archive may not unfold into more
-MAX_RATIO = 200  # zeros of a pruned net shrink about 30-fold; a bomb 1000-fold
-SMALL_BYTES = 16 * 1024**2  # below this the ratio does not matter
 _HEAD_BYTES = 64 * 1024
 
 # torch.save before 1.6: protocol byte, then the magic number as a ten-byte LONG1.
@@ -21,6 +19,7 @@ _LEGACY = re.compile(
     rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", re.DOTALL
 )
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_INDEX = re.compile(rb"\A\s*\{.*\"weight_map\"\s*:\s*\{", re.DOTALL)
 _TITLE = re.compile(rb"<title[^>]*>\s*(.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
 _PAGES = (  # (what the text says, what it means)
     (rb"quota|too many users|exceeded", "a download-quota page"),
@@ -37,6 +36,7 @@ class Kind(StrEnum):
     TORCH_LEGACY = "torch legacy pickle"
     NPZ = "npz archive"
     SAFETENSORS = "safetensors"
+    SHARDED = "index of sharded safetensors"
     HDF5 = "HDF5"
     BINARY = "binary data without a known signature"
 
@@ -52,9 +52,11 @@ def sniff(path: Path) -> Kind:
         raise NotACheckpoint("file is empty (0 bytes). The host sent nothing.")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if _INDEX.search(head):
+        return Kind.SHARDED
     _refuse_text(head, size)
     if head.startswith(b"PK\x03\x04"):
-        return _zip_kind(path, size)
+        return _zip_kind(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return Kind.HDF5
     _refuse_archives(path, head, size)
@@ -62,15 +64,21 @@ def sniff(path: Path) -> Kind:
         return Kind.TORCH_LEGACY
     if _PICKLE.match(head):
         msg = (
-            f"file is a Python pickle ({_kb(size)}) that torch.save did not write, not a "
+            f"file is a Python pickle ({in_kb(size)}) that torch.save did not write, not a "
             "checkpoint. It could run code, so it was not opened."
         )
         raise NotACheckpoint(msg)
     return _safetensors_or_binary(head, size)
 
 
-def require(path: Path, wanted: Iterable[Kind], format_id: str) -> None:
-    """Raise NotACheckpoint unless the file's container is one of `wanted`."""
+def is_index(path: Path) -> bool:
+    """Whether the file is an index of sharded safetensors."""
+    with path.open("rb") as file:
+        return _INDEX.search(file.read(_HEAD_BYTES)) is not None
+
+
+def require(path: Path, wanted: Iterable[Kind], format_id: str) -> Kind:
+    """The file's container. Raises NotACheckpoint unless it is one of `wanted`."""
     wanted = tuple(wanted)
     kind = sniff(path)
     if kind not in wanted:
@@ -79,6 +87,7 @@ def require(path: Path, wanted: Iterable[Kind], format_id: str) -> None:
             f"which comes as {' or '.join(wanted)}. It is another file, or a damaged one."
         )
         raise NotACheckpoint(msg)
+    return kind
 
 
 def _refuse_text(head: bytes, size: int) -> None:
@@ -90,11 +99,11 @@ def _refuse_text(head: bytes, size: int) -> None:
         raise NotACheckpoint(msg)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:512].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<script")) or b"<html" in start:
-        raise NotACheckpoint(f"file is HTML ({_kb(size)}), not a checkpoint. {_page(head)}")
+        raise NotACheckpoint(f"file is HTML ({in_kb(size)}), not a checkpoint. {_page(head)}")
     if b"\0" not in head and _is_text(head):
         shown = head[:60].decode("utf-8", "replace").strip()
         msg = (
-            f"file is plain text ({_kb(size)}), not a checkpoint; it begins {shown!r}. "
+            f"file is plain text ({in_kb(size)}), not a checkpoint; it begins {shown!r}. "
             "The host probably returned an error message."
         )
         raise NotACheckpoint(msg)
@@ -122,30 +131,20 @@ def _refuse_archives(path: Path, head: bytes, size: int) -> None:
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
             msg = (
-                f"file is {name}-compressed ({_kb(size)}), not a checkpoint. "
+                f"file is {name}-compressed ({in_kb(size)}), not a checkpoint. "
                 "Unpack it and hand over the file inside."
             )
             raise NotACheckpoint(msg)
     if head[257:262] == b"ustar" or tarfile.is_tarfile(path):
         msg = (
-            f"file is a tar archive ({_kb(size)}), not a checkpoint. "
+            f"file is a tar archive ({in_kb(size)}), not a checkpoint. "
             "Unpack it and hand over the file inside."
         )
         raise NotACheckpoint(msg)
 
 
-def _zip_kind(path: Path, size: int) -> Kind:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile as error:
-        msg = (
-            f"file is a truncated zip archive ({_kb(size)}, no central directory): "
-            "the download ended early."
-        )
-        raise NotACheckpoint(msg) from error
-    _refuse_bomb(members, size)
-    names = [member.filename for member in members]
+def _zip_kind(path: Path) -> Kind:
+    names = list(Archive(path).members)
     if any(name.endswith("/constants.pkl") for name in names):
         msg = "file is a TorchScript program, not a checkpoint; it holds code and was not opened."
         raise NotACheckpoint(msg)
@@ -153,31 +152,15 @@ def _zip_kind(path: Path, size: int) -> Kind:
         return Kind.TORCH_ZIP
     if names and all(name.endswith(".npy") for name in names):
         return Kind.NPZ
-    shown = ", ".join(names[:3]) or "nothing"
+    shown = ", ".join(map(repr, names[:3])) or "nothing"
     raise NotACheckpoint(f"file is a zip archive of something else ({shown}), not a checkpoint.")
-
-
-def _refuse_bomb(members: list[zipfile.ZipInfo], size: int) -> None:
-    """Compare the sizes the archive declares with what a checkpoint can need."""
-    unpacked = sum(member.file_size for member in members)
-    limit = min(MAX_UNPACKED_BYTES, max(MAX_RATIO * size, SMALL_BYTES))
-    if unpacked > limit:
-        msg = (
-            f"file is a zip archive of {_kb(size)} that unfolds into {_kb(unpacked)} "
-            f"(limit {_kb(limit)}), not a checkpoint; it was not opened."
-        )
-        raise NotACheckpoint(msg)
 
 
 def _safetensors_or_binary(head: bytes, size: int) -> Kind:
     header = int.from_bytes(head[:8], "little")
     if len(head) > 8 and head[8:9] == b"{" and header < 100 * 1024**2:
         if 8 + header > size:
-            msg = f"file is a truncated safetensors file ({_kb(size)}): the download ended early."
+            msg = f"file is a truncated safetensors file ({in_kb(size)}): the download ended early."
             raise NotACheckpoint(msg)
         return Kind.SAFETENSORS
     return Kind.BINARY
-
-
-def _kb(size: int) -> str:
-    return f"{size} bytes" if size < 1000 else f"{size / 1000:.0f} kB"

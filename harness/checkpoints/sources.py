@@ -6,16 +6,20 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from harness import paths
+from harness.checkpoints.copies import copy_into
+from harness.checkpoints.wording import shown
 from harness.errors import (
     CheckpointError,
     CheckpointUnavailable,
     HashMismatch,
+    KeyMismatch,
     NotACheckpoint,
     RegistryError,
+    UnsafePickle,
 )
 from harness.registry import Checkpoint
 
@@ -23,12 +27,14 @@ if TYPE_CHECKING:
     from harness.checkpoints.downloading import Policy, Report
     from harness.system import Progress
 
+T = TypeVar("T")
+
 ERROR_PAGE_BYTES = 1024 * 1024  # room for a host's error page where the file itself is smaller
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Bytes that are what they should be, not yet opened."""
+    """Bytes in a file of ours, hashed and not yet opened."""
 
     path: Path
     source: str  # as the registry spells it, or file:NAME
@@ -36,34 +42,39 @@ class Delivered:
     size_bytes: int
     last_modified: str | None = None  # as the host stated it
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody gave the file, instead of a source of the registry."""
+        return self.source.startswith("file:")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to fetch and under which terms."""
 
     checkpoint: Checkpoint
-    folder: Path  # for downloads; exists
+    folder: Path  # for downloads and copies; exists
     data_root: Path
     offline: bool
     policy: Policy
     progress: Progress | None
-    accept: Callable[[Path], tuple[str, int]]  # sniffed, measured, hashed; raises if wrong
 
 
-def deliver(request: Request) -> Delivered:
-    """The first source's file that passes `request.accept`.
+def deliver(request: Request, keep: Callable[[Delivered], T]) -> T:
+    """What `keep` makes of the first source's file that it accepts.
 
-    One source: its own error is raised. Several: HashMismatch or NotACheckpoint if one of them sent
-    wrong bytes, else CheckpointUnavailable; the message tells what each answered.
+    A source whose file is refused, for whatever reason, leaves the next one its chance. When all
+    fail, the message tells what each answered; its kind is that of wrong bytes if one sent some,
+    else CheckpointUnavailable.
     """
     failures: list[tuple[str, CheckpointError]] = []
     for source in request.checkpoint.sources:
         try:
-            return _fetch(source, request)
+            return _fetched(source, request, keep)
         except CheckpointError as error:
             failures.append((label(source), error))
     answers = "; ".join(f"{name}: {str(error).rstrip('.')}" for name, error in failures)
-    for kind in (HashMismatch, NotACheckpoint):
+    for kind in (HashMismatch, UnsafePickle, KeyMismatch, NotACheckpoint):
         if any(isinstance(error, kind) for _, error in failures):
             raise kind(f"{answers}.")
     wanted = f"a file of format {request.checkpoint.format!r}"
@@ -72,12 +83,12 @@ def deliver(request: Request) -> Delivered:
     raise CheckpointUnavailable(f"{wanted} is missing. {answers}.")
 
 
-def from_user(path: Path, accept: Callable[[Path], tuple[str, int]]) -> Delivered:
-    """A file the user hands over, held to the same rules."""
+def from_user(path: Path, folder: Path) -> Delivered:
+    """A copy below `folder` of a file that the user hands over."""
     if not path.is_file():
         raise CheckpointUnavailable(f"there is no file {str(path)!r}.")
-    sha256, size = accept(path)
-    return Delivered(path, f"file:{path.name}", sha256, size)
+    copy = copy_into(folder, path)
+    return Delivered(copy.path, f"file:{shown(path.name)}", copy.sha256, copy.size_bytes)
 
 
 def local_path(source: str, data_root: Path) -> Path | None:
@@ -107,7 +118,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(source: str, request: Request) -> Delivered:
+def _fetched(source: str, request: Request, keep: Callable[[Delivered], T]) -> T:
     local = local_path(source, request.data_root)
     if local is not None:
         if not local.is_file():
@@ -115,19 +126,18 @@ def _fetch(source: str, request: Request) -> Delivered:
                 "set --data-root or BENCH_DATA_ROOT" if source.startswith("data:") else "reinstall"
             )
             raise CheckpointUnavailable(f"no such file; {hint}")
-        sha256, size = request.accept(local)
-        return Delivered(local, source, sha256, size)
+        copy = copy_into(request.folder, local)
+        return keep(Delivered(copy.path, source, copy.sha256, copy.size_bytes))
     if request.offline:
         raise CheckpointUnavailable("not asked (offline)")
     part = request.folder / f"{hashlib.sha256(source.encode()).hexdigest()[:8]}.part"
     last_modified = _receive(source, part, request)
     try:
-        sha256, size = request.accept(part)
-    except CheckpointError:
+        size = part.stat().st_size
+        return keep(Delivered(part, source, digest(part), size, last_modified))
+    finally:  # it is converted, or cannot be
         part.unlink()
         part.with_name(part.name + ".json").unlink(missing_ok=True)
-        raise
-    return Delivered(part, source, sha256, size, last_modified)
 
 
 def _receive(source: str, part: Path, request: Request) -> str | None:

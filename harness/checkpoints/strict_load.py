@@ -1,46 +1,87 @@
-"""Strict loading of a plain state dict into a model."""
+"""Whether tensors are those of a network: names, shapes, kinds of numbers; strict loading."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
+from harness.checkpoints.wording import counted, shown, spelled
 from harness.errors import KeyMismatch
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 SHOWN = 3  # names per kind of difference in a message
+COUNTER = "num_batches_tracked"  # absent from files older than torch 0.4.1, which fills it in
 
 
-def load_into(model: nn.Module, tensors: Mapping[str, Tensor], entry_id: str) -> None:
-    """Copy `tensors` into `model`, all of them and nothing else.
+class Shaped(Protocol):
+    """A tensor, or what a file says of one."""
 
-    Batch-norm counters may be absent: files from before torch 0.4.1 lack them, and torch fills
-    them in. Raises KeyMismatch, with the model untouched, if any name or shape differs.
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Copy `tensors` into `model`, all of them and nothing else; floating-point types are cast.
+
+    Batch-norm counters may be absent. name: what the message calls the tensors.
+    Raises KeyMismatch, with the model untouched, if any name, shape or kind of number differs.
     """
-    told = misfit(model, tensors)
+    told = misfit(model.state_dict(), tensors)
     if told:
-        msg = f"{entry_id}: {told} Compare model and checkpoint format of the entry: bench show "
-        raise KeyMismatch(f"{msg}{entry_id}")
+        raise KeyMismatch(f"{name}: {told}")
     model.load_state_dict(dict(tensors), strict=True)
 
 
-def misfit(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """One sentence on the names and shapes in which the two differ; "" if they fit."""
-    wanted = model.state_dict()
-    missing = [n for n in wanted if n not in tensors and not n.endswith(".num_batches_tracked")]
-    unexpected = [name for name in tensors if name not in wanted]
+def misfit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Shaped]) -> str:
+    """One sentence on names, shapes and kinds of numbers in which the two differ; "" if they fit.
+
+    wanted: the network's state dict, which may be on the meta device.
+    """
+    missing = [n for n in wanted if n not in tensors and not n.endswith(f".{COUNTER}")]
+    unexpected = [shown(name) for name in tensors if name not in wanted]
+    both = [(name, tensors[name], value) for name, value in wanted.items() if name in tensors]
     shapes = [
-        f"{name} is {tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
+        f"{name} is {tuple(held.shape)}, the model has {tuple(value.shape)}"
+        for name, held, value in both
+        if tuple(held.shape) != tuple(value.shape)
     ]
-    kinds = {"missing": missing, "unexpected": unexpected, "shapes": shapes}
-    told = "; ".join(_some(kind, names) for kind, names in kinds.items() if names)
-    return f"checkpoint and model do not fit: {told}." if told else ""
+    kinds = [
+        f"{name} is {spelled(held.dtype)}, the model has {spelled(value.dtype)}"
+        for name, held, value in both
+        if not _castable(name, held.dtype, value.dtype)
+    ]
+    told = [
+        *_some("missing", missing),
+        *_some("unexpected", unexpected),
+        *_some("shapes", shapes),
+        *_some("kinds of numbers", kinds),
+    ]
+    return f"checkpoint and model do not fit: {'; '.join(told)}." if told else ""
 
 
-def _some(kind: str, names: list[str]) -> str:
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{more})"
+def casts(wanted: Mapping[str, Tensor], tensors: Mapping[str, Shaped]) -> list[str]:
+    """What loading converts, one note per pair of types."""
+    pairs: dict[str, int] = {}
+    for name, held in tensors.items():
+        if name in wanted and held.dtype != wanted[name].dtype:
+            pair = f"{spelled(held.dtype)} read as {spelled(wanted[name].dtype)}"
+            pairs[pair] = pairs.get(pair, 0) + 1
+    return [f"{pair}: {counted(count, 'tensor')}" for pair, count in pairs.items()]
+
+
+def _castable(name: str, held: torch.dtype, wanted: torch.dtype) -> bool:
+    """Whether numbers of type `held` mean the same as `wanted`: only their precision differs."""
+    if held == wanted or name.endswith(COUNTER):
+        return True
+    return held.is_floating_point and wanted.is_floating_point
+
+
+def _some(kind: str, names: list[str]) -> Iterable[str]:
+    if names:
+        more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{more})"

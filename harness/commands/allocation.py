@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.results import Result
+    from harness.system import Reading
     from harness.training import Comparison
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,6 +101,7 @@ def chosen_settings(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoint file downloaded by hand.",
 )
+@options.reading
 @measuring
 def command(
     entry_id: str,
@@ -111,6 +113,7 @@ def command(
     run_id: str | None,
     plot: Path | None,
     from_file: Path | None,
+    reading: Reading,
     run: RunOptions,
 ) -> None:
     """Layer rates chosen by rate-distortion and four other rules.
@@ -129,7 +132,7 @@ def command(
     from harness.training import allocate
 
     share = target if target is not None else finished.cost.sparsity_pct / 100  # type: ignore[union-attr]
-    with run.begun(from_file=from_file) as (chosen, _):
+    with run.begun(from_file=from_file, reading=reading) as (chosen, _):
         comparison = allocate(entry, registry, chosen, share, settings, finished)
     if plot is not None:
         from harness.reports import allocation_plot

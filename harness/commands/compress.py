@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.profile import SizeTable
+    from harness.system import Reading
 
 
 def _layer_bits(
@@ -33,7 +34,7 @@ def _layer_bits(
 
 @click.command("compress", epilog="Example:  bench compress dense-convnet-tiny-digits --share")
 @click.argument("what", metavar="ID|FILE", shell_complete=options.complete_ids)
-@click.option("--weights-format", default="plain", show_default=True, help="Format id of FILE.")
+@options.reading
 @click.option(
     "--bits",
     type=click.IntRange(1, 16),
@@ -66,7 +67,7 @@ def _layer_bits(
 @options.as_json
 def command(
     what: str,
-    weights_format: str,
+    reading: Reading,
     bits: int,
     layer_bits: dict[str, int],
     index_bits: int,
@@ -86,7 +87,7 @@ def command(
     from harness.profile import Widths, find, size_table
 
     with progress() as bars:
-        given = find(what, weights_format, registry, data_root, bars)
+        given = find(what, reading, registry, data_root, bars)
         bars.stage(f"{what}: sizes")
         sizes = size_table(given, Widths(bits, layer_bits, index_bits), sparsity, share)
     if as_json:

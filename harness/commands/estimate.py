@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.commands import network_options
+from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich
 from harness.commands.run_options import RunOptions, measuring
 
 DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
+
+if TYPE_CHECKING:
+    from harness.system import Reading
 
 
 @click.command(
@@ -27,6 +32,7 @@ DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of the dense network, instead of --start.",
 )
+@options.reading
 @click.option(
     "--values",
     "--masses",
@@ -57,6 +63,7 @@ def command(
     dataset: str,
     start: str | None,
     weights: Path | None,
+    reading: Reading,
     listed: str,
     images: int,
     evaluation: str | None,
@@ -88,7 +95,7 @@ def command(
         baseline=start,
     )
     entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
-    with run.begun(from_file=weights, limit=images) as (chosen, _):
+    with run.begun(from_file=weights, reading=reading, limit=images) as (chosen, _):
         rows = estimate(entry, registry, _settings(assignments), values, chosen)
     if run.as_json:
         print_json(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from harness.commands import shared_options as options
 from harness.commands.outcomes import print_results
 from harness.commands.output import print_json
 from harness.commands.run_options import RunOptions, recording
+
+if TYPE_CHECKING:
+    from harness.system import Reading
 
 
 @click.command(
@@ -26,7 +30,7 @@ from harness.commands.run_options import RunOptions, recording
     type=click.Path(path_type=Path, dir_okay=False),
     help="State dict (.pt, .pth, .safetensors, ...).",
 )
-@click.option("--weights-format", default="plain", show_default=True, help="File format id.")
+@options.reading
 @click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--name", help="Name under which the result is stored.")
 @click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
@@ -37,7 +41,7 @@ def command(
     model: str,
     dataset: str,
     weights: Path,
-    weights_format: str,
+    reading: Reading,
     evaluation: str | None,
     name: str | None,
     limit: int | None,
@@ -65,10 +69,11 @@ def command(
         name=name or "-".join(["local", model, dataset, weights.stem, *_variant(recalibrate)]),
     )
     entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
-    tensors, facts = read_weights(weights, weights_format)
     network = build_model(entry)
-    load_into(network, tensors, entry.id)
-    with run.begun(limit=limit, cache=options.cache_policy(cache), fast=fast) as (chosen, listener):
+    chosen_pass = {"limit": limit, "cache": options.cache_policy(cache), "fast": fast}
+    with run.begun(**chosen_pass) as (chosen, listener):
+        tensors, facts = read_weights(weights, reading, network, chosen.progress)
+        load_into(network, tensors, weights.name)
         result = evaluate_model(
             entry, registry, network.to(chosen.device), facts, chosen, recalibrate
         )

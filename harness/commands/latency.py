@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.profile import Request, Subjects
     from harness.results import LatencyRecord
+    from harness.system import Reading
 
 
 @click.command(
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="With --model: time this file too, a checkpoint or a file of `bench shrink` (repeatable).",
 )
+@options.reading
 @click.option(
     "--budget",
     "budgets",
@@ -72,6 +74,7 @@ def command(
     ids: tuple[str, ...],
     model: str | None,
     weights: tuple[Path, ...],
+    reading: Reading,
     budgets: tuple[str, ...],
     dataset: str | None,
     name: str | None,
@@ -109,12 +112,12 @@ def command(
             memory=not no_memory,
             progress=bars,
         )
-        chosen = Options(data_root=data_root, progress=bars)
+        chosen = Options(data_root=data_root, progress=bars, reading=reading)
         made: list[Callable[[], Subjects]] = [
             partial(of_entry, entry, registry, chosen) for entry in entries
         ]
         if model is not None:
-            made.append(partial(of_model, model, weights, budgets, dataset, name))
+            made.append(partial(of_model, model, weights, budgets, dataset, name, chosen))
         records = list(_measured(made, request))
     if as_json:
         print_json(records)

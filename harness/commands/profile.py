@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.results import Cost
+    from harness.system import Reading
 
 
 @click.command("profile", epilog="Example:  bench profile dense-resnet20-cifar10")
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoint file downloaded by hand.",
 )
+@options.reading
 @options.data_root
 @options.extra_registries
 @options.as_json
@@ -33,6 +35,7 @@ def command(
     entry_id: str,
     dense: bool,
     from_file: Path | None,
+    reading: Reading,
     data_root: Path | None,
     registries: tuple[Path, ...],
     as_json: bool,
@@ -51,7 +54,7 @@ def command(
     from harness.system import Options
 
     with progress() as bars:
-        chosen = Options(data_root=data_root, from_file=from_file, progress=bars)
+        chosen = Options(data_root=data_root, from_file=from_file, reading=reading, progress=bars)
         model = build_model(entry) if dense else load_model(entry, chosen)[0]
         cost = measure_cost(
             model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, run_training, training_options
+
+if TYPE_CHECKING:
+    from harness.system import Reading
 
 
 @click.command(
@@ -28,6 +32,7 @@ from harness.commands.schedule import TrainingChoices, run_training, training_op
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of the dense network to prune, instead of --start.",
 )
+@options.reading
 @click.option(
     "--dense",
     metavar="LENGTH",
@@ -56,6 +61,7 @@ def command(
     start: str | None,
     weights: Path | None,
     dense: str | None,
+    reading: Reading,
     target: float,
     budget: str | None,
     calibration: dict[str, object] | None,
@@ -96,7 +102,7 @@ def command(
         name=name,
         overrides={**settings, **schedule.overrides},
     )
-    run_training(planned, registry, schedule, run, from_file=weights)
+    run_training(planned, registry, schedule, run, from_file=weights, reading=reading)
 
 
 def _known_settings(method: str, settings: dict[str, object]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, progress
 from harness.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from harness.system import Reading
 
 
 @click.command(
@@ -25,12 +29,14 @@ from harness.errors import CheckpointError
     type=click.Path(path_type=Path, dir_okay=False),
     help="Use this file, downloaded by hand, instead of the links.",
 )
+@options.reading
 @options.data_root
 @options.extra_registries
 @options.as_json
 def command(
     entry_ids: tuple[str, ...],
     from_file: Path | None,
+    reading: Reading,
     data_root: Path | None,
     registries: tuple[Path, ...],
     as_json: bool,
@@ -54,6 +60,7 @@ def command(
                 obtained = obtain(
                     entry,
                     from_file=from_file,
+                    reading=reading,
                     data_root=data_root,
                     progress=bars,
                     model=partial(build_model, entry),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from harness.commands.schedule import TrainingChoices, announce, chosen_training
 if TYPE_CHECKING:
     from harness.evaluation import Listener, Outcome
     from harness.registry import Entry, Registry
-    from harness.system import Options, Progress
+    from harness.system import Options, Progress, Reading
 
 
 @click.command(
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoint file downloaded by hand (one ID only).",
 )
+@options.reading
 @click.option(
     "--mode",
     type=click.Choice(["auto", "eval", "train"]),
@@ -55,6 +56,7 @@ def command(
     entry_ids: tuple[str, ...],
     suite: str | None,
     from_file: Path | None,
+    reading: Reading,
     mode: str,
     schedule: TrainingChoices,
     limit: int | None,
@@ -81,7 +83,13 @@ def command(
         for entry in entries:
             _announce(entry, registry, mode, schedule)
         return
-    given = {"from_file": from_file, "limit": limit, "offline": offline, "dataset": stand_in}
+    given: dict[str, Any] = {
+        "from_file": from_file,
+        "reading": reading,
+        "limit": limit,
+        "offline": offline,
+    }
+    given |= {"dataset": stand_in}
     with run.begun(**given, cache=options.cache_policy(cache), fast=fast) as (chosen, listener):
         if mode == "train":
             coming = _retrained(entries, registry, chosen, schedule, listener)

@@ -14,6 +14,7 @@ from harness.commands.shared_options import gathered
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Overrides, Recipe, Registry
+    from harness.system import Reading
     from harness.training import Training
 
 
@@ -87,6 +88,7 @@ def run_training(
     run: RunOptions,
     *,
     from_file: Path | None = None,
+    reading: Reading | None = None,
 ) -> None:
     """Train what was `planned` and print its result; with --dry-run only say what would run."""
     from harness.models import fitted_entry
@@ -97,9 +99,10 @@ def run_training(
         announce(entry, recipe, changed, schedule.seeds, registry)
         return
     from harness.reports import verdict_blocks
+    from harness.system import Reading
     from harness.training import reproduce_by_training
 
-    with run.begun(from_file=from_file) as (chosen, listener):
+    with run.begun(from_file=from_file, reading=reading or Reading()) as (chosen, listener):
         training = chosen_training(schedule, changed)
         result = reproduce_by_training(
             entry, registry, recipe, chosen, training, on_result=listener

@@ -95,6 +95,25 @@ def evaluation(command: F) -> F:
     )(command)
 
 
+def reading(command: F) -> F:
+    """--weights-format and --weights-key, as one argument `reading`."""
+    from harness.system import Reading
+
+    return gathered(
+        "reading",
+        Reading,
+        click.option(
+            "--weights-format", metavar="ID", help="File format (default: told from the content)."
+        ),
+        click.option(
+            "--weights-key",
+            metavar="KEY",
+            help="Part of the file that holds the weights, such as state_dict_ema "
+            "(default: the first that fits; the output names the others).",
+        ),
+    )(command)
+
+
 def cache_policy(cache: bool | None) -> CachePolicy:
     """What --cache, --no-cache or neither asks for."""
     if cache is None:

@@ -15,6 +15,7 @@ from harness.commands.printed_timings import show_timings
 
 if TYPE_CHECKING:
     from harness.export import Shrunk
+    from harness.system import Reading
 
 
 @click.command(
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="With --model: file of the network to cut (default: random weights).",
 )
+@options.reading
 @options.data_root
 @options.extra_registries
 @options.as_json
@@ -47,6 +49,7 @@ def command(
     channels: float | None,
     model: str | None,
     weights: Path | None,
+    reading: Reading,
     data_root: Path | None,
     registries: tuple[Path, ...],
     as_json: bool,
@@ -66,13 +69,14 @@ def command(
             raise click.UsageError("--model goes with --channels")
         _search(what, out, as_json)
     else:
-        _cut(what, model, weights, channels, out, data_root, registries, as_json)
+        _cut(what, model, weights, reading, channels, out, data_root, registries, as_json)
 
 
 def _cut(
     what: str | None,
     model: str | None,
     weights: Path | None,
+    reading: Reading,
     channels: float,
     out: Path,
     data_root: Path | None,
@@ -87,12 +91,12 @@ def _cut(
     from harness.system import Options
 
     with progress() as bars:
+        chosen = Options(data_root=data_root, progress=bars, reading=reading)
         if entry is not None:
-            chosen = Options(data_root=data_root, progress=bars)
             subjects = narrowed_entry(entry, registry, chosen, channels, out)
         else:
             assert model is not None, "checked above"
-            subjects = narrowed_model(model, weights, channels, out)
+            subjects = narrowed_model(model, weights, channels, out, chosen)
         request = Request(backends=("eager",), batches=(1,), memory=False, progress=bars)
         record = measure(subjects, request)
         save_timings(record)

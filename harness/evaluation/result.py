@@ -122,4 +122,5 @@ def checkpoint_facts(obtained: Obtained) -> CheckpointFacts:
         size_bytes=obtained.size_bytes,
         license=obtained.license,
         stated=dict(obtained.stated),
+        notes=tuple(obtained.notes),
     )

@@ -203,13 +203,15 @@ def narrowed_entry(
     return _narrow(entry.id, whole, origin, shape, share, out)
 
 
-def narrowed_model(model: str, weights: Path | None, share: float, out: Path) -> Subjects:
+def narrowed_model(
+    model: str, weights: Path | None, share: float, out: Path, options: Options
+) -> Subjects:
     """A model whole, and without `share` of its channels, which is written to `out`."""
     shape = input_shape_of(model, None)
     if weights is None:
         whole = Subject(DENSE, model, f"random, seed {SEED}", fresh_network(model, None, shape))
     else:
-        whole = replace(network_from_file(model, weights, None), name=DENSE)
+        whole = replace(network_from_file(model, weights, None, options), name=DENSE)
     return _narrow(model, whole, Origin(model), shape, share, out)
 
 

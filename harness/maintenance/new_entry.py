@@ -57,12 +57,11 @@ def file_facts(path: Path, format: str) -> tuple[str, int]:
 
 def _require_fit(entry: Entry, path: Path) -> None:
     """Raises CheckpointError unless the file's tensors are those of the entry's network."""
-    from harness.checkpoints import HEADS_PREFIX, build_model, convert, load_into
+    from harness.checkpoints import build_model, convert
+    from harness.system import Reading
 
     assert entry.checkpoint is not None
-    tensors, _ = convert(path, entry.checkpoint.format)
-    plain = {name: value for name, value in tensors.items() if not name.startswith(HEADS_PREFIX)}
-    load_into(build_model(entry), plain, entry.id)
+    convert(path, build_model(entry).state_dict(), Reading(entry.checkpoint.format))
 
 
 def save(

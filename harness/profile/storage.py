@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.checkpoints import obtain_checkpoint, read_weights
 from harness.errors import ProtocolError
 from harness.registry import Registry
-from harness.system import Options, Progress
+from harness.system import Options, Progress, Reading
 from methods.deep_compression import (
     LayerSize,
     Widths,
@@ -43,14 +43,14 @@ class SizeTable:
 
 
 def find(
-    what: str, format_id: str, registry: Registry, data_root: Path | None, progress: Progress
+    what: str, reading: Reading, registry: Registry, data_root: Path | None, progress: Progress
 ) -> Given:
     """The weights of registry entry `what`, or of the file of that name.
 
     Raises CheckpointError if they cannot be had or read, RegistryError for neither id nor file.
     """
     if Path(what).is_file():
-        tensors, facts = read_weights(Path(what), format_id)
+        tensors, facts = read_weights(Path(what), reading, progress=progress)
         return Given(tensors, facts.size_bytes)
     options = Options(data_root=data_root, progress=progress)
     obtained = obtain_checkpoint(registry.get(what), options)

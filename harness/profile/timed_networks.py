@@ -85,6 +85,7 @@ def of_model(
     budgets: Iterable[str] = (),
     dataset: str | None = None,
     name: str | None = None,
+    options: Options | None = None,
 ) -> Subjects:
     """A model with random weights; then with those of each file, and pruned to each budget.
 
@@ -96,7 +97,7 @@ def of_model(
     shape = input_shape_of(model, dataset)
     made = [Subject(DENSE, model, f"random, seed {SEED}", fresh_network(model, dataset, shape))]
     for file in weights:
-        made.append(network_from_file(model, file, dataset))
+        made.append(network_from_file(model, file, dataset, options or Options()))
     for source in budgets:
         made.append(_at_budget(model, source, dataset, shape))
     chosen = name or "-".join([model, *(s.name for s in made[1:])])
@@ -125,11 +126,11 @@ def input_shape_of(model: str, dataset: str | None) -> tuple[int, int, int]:
     return first.in_channels, side, side
 
 
-def network_from_file(model: str, file: Path, dataset: str | None) -> Subject:
+def network_from_file(model: str, file: Path, dataset: str | None, options: Options) -> Subject:
     if is_shrunk(file):
         return Subject(file.stem, model, f"file {file.name}, shrunk", load_shrunk(file))
     network = _build(model, dataset)
-    tensors, about = read_weights(file, "plain")
+    tensors, about = read_weights(file, options.reading, network, options.progress)
     load_into(network, tensors, file.name)
     return Subject(
         file.stem, model, f"file {file.name}, sha256 {about.sha256[:12]}", network.eval()

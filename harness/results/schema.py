@@ -29,6 +29,7 @@ class CheckpointFacts:
     size_bytes: int
     license: str
     stated: Mapping[str, Any] = field(default_factory=dict)  # what the file says about itself
+    notes: tuple[str, ...] = ()  # how the file was read: part chosen, dropped, cast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

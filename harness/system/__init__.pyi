@@ -14,7 +14,7 @@ from .distributed import (
 from .files import publish
 from .hashes import sha256_file
 from .locks import held, locked
-from .options import CachePolicy, Options
+from .options import CachePolicy, Options, Reading
 from .precision import fast_precision, verdict_precision
 from .progress import Progress, Silent
 from .provenance import broken_pair, sha256_json, versions
@@ -23,6 +23,7 @@ __all__ = [
     "CachePolicy",
     "Options",
     "Progress",
+    "Reading",
     "Silent",
     "agreed",
     "broken_pair",

@@ -12,6 +12,14 @@ CachePolicy = Literal["build", "require", "read", "off"]  # of decoded pictures
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a user's file is read where its content does not decide."""
+
+    weights_format: str | None = None  # id of a checkpoint format; None = told from the content
+    weights_key: str | None = None  # which part of the file; None = the first that fits
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What the caller may choose about a run; none of it moves the number of a full run."""
 
@@ -24,3 +32,4 @@ class Options:
     cache: CachePolicy = "read"  # of decoded pictures
     fast: bool = False  # measure bfloat16, channels last, compiled too
     progress: Progress = field(default_factory=Silent)
+    reading: Reading = Reading()  # of from_file

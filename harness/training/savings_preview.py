@@ -50,7 +50,7 @@ def _dense(entry: Entry, registry: Registry, options: Options) -> nn.Module:
     if options.from_file is None:
         assert entry.baseline is not None  # one of the two is given
         return load_model(registry.get(entry.baseline), options)[0]
-    tensors, _ = read_weights(options.from_file, "plain")
     model = build_model(entry)
-    load_into(model, tensors, entry.id)
+    tensors, _ = read_weights(options.from_file, options.reading, model, options.progress)
+    load_into(model, tensors, options.from_file.name)
     return model

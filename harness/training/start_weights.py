@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from harness.checkpoints import load_model, read_weights
+from harness.checkpoints import build_model, load_model, read_weights
 from harness.errors import ProtocolError
 from harness.evaluation import checkpoint_facts
 from harness.registry import START_BASELINE, Entry, Recipe, Registry
@@ -42,13 +42,14 @@ def start_of(
     Raises CheckpointError when they cannot be had, ProtocolError when the entry names none.
     """
     if options.from_file is not None:
-        tensors, facts = read_weights(options.from_file, "plain")
+        network = build_model(entry)
+        tensors, facts = read_weights(options.from_file, options.reading, network, options.progress)
         return Start(f"file {options.from_file.name}", tensors, facts)
     source = start_entry(entry, recipe, registry)
     if source is None:
         return None
     if trained_first(source):
-        tensors, facts = read_weights(train(source), "safetensors")
+        tensors, facts = read_weights(train(source))
         here = replace(facts, source=f"trained:{source.id}")
         return Start(f"{source.id}, trained here", tensors, here)
     model, obtained = load_model(source, replace(options, device="cpu"))

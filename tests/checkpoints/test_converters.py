@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.checkpoints import keras_h5, obtain, squeezenet_net
-from harness.checkpoints.file_formats import convert
+from harness.checkpoints.conversion import convert
 from harness.errors import KeyMismatch, NotACheckpoint
+from harness.system import Reading
 from methods import published_formats as published
 from tests.checkpoints.conftest import files_below, make_entry, saved
 
@@ -102,13 +103,14 @@ def test_str_native_and_converted_files_give_the_same_net(home: Path, tmp_path: 
     native = {"epoch": 99, "state_dict": str_fixture("str__"), "optimizer": {"lr": lr}}
     for content, legacy in ((native, True), ({"state_dict": str_fixture("dense__")}, False)):
         (tmp_path / "f").write_bytes(saved(content, legacy))
-        tensors, _ = convert(tmp_path / "f", "str")
+        tensors = convert(tmp_path / "f", None, Reading("str")).tensors
         assert_same(tensors, str_wanted())
 
 
 def test_bare_state_dict_states_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(saved({"bn.num_batches_tracked": torch.tensor(5)}))
-    tensors, stated = convert(tmp_path / "f", "plain")
+    made = convert(tmp_path / "f", None, Reading("plain"))
+    tensors, stated = made.tensors, made.stated
     assert (list(tensors), stated) == (["bn.num_batches_tracked"], {})
 
 

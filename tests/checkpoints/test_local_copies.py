@@ -14,11 +14,11 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save
+import torch
+from safetensors.torch import save, save_file
 
 from harness import paths
-from harness.checkpoints import Obtained, obtain, pins, status
-from harness.checkpoints import local_copies as store
+from harness.checkpoints import Obtained, copies, obtain, pins, sources, status, stored
 from harness.checkpoints.downloading import Policy
 from harness.checkpoints.sources import local_path
 from harness.errors import CheckpointUnavailable, HashMismatch, RegistryError
@@ -102,11 +102,103 @@ def test_entry_without_checkpoint_says_how_to_train(home: Path) -> None:
         obtain(bare)
 
 
-def test_user_file_is_pinned_by_name_only(home: Path, tmp_path: Path) -> None:
+def test_a_file_given_by_hand_is_labelled_kept_and_never_pinned(
+    home: Path, tmp_path: Path, server: Server
+) -> None:
     (tmp_path / "mine.pth").write_bytes(SMALL)
-    got = obtain(make_entry("https://example.invalid/f"), from_file=tmp_path / "mine.pth")
-    assert got.source == "file:mine.pth"
-    assert str(tmp_path) not in (home / "registry.lock").read_text()
+    entry = make_entry(server.url("/f", reply(BIG)))
+    got = obtain(entry, from_file=tmp_path / "mine.pth")
+    assert (got.source, got.notes) == ("file:mine.pth", ["given by hand, unproven"])
+    assert str(tmp_path) not in str(got.provenance())
+    assert not (home / "registry.lock").exists()
+    assert obtain(entry).sha256 == got.sha256  # it is what there is, and no host is asked
+    assert server.seen == []
+    (tmp_path / "mine.pth").write_bytes(saved(tiny_state(5)))  # another one may take its place
+    better = obtain(entry, from_file=tmp_path / "mine.pth")
+    assert obtain(entry).sha256 == better.sha256 != got.sha256
+
+
+def test_the_published_bytes_replace_what_was_given_by_hand(
+    home: Path, tmp_path: Path, server: Server
+) -> None:
+    sha256 = hashlib.sha256(SMALL).hexdigest()
+    (tmp_path / "mine.pth").write_bytes(SMALL)
+    url = server.url("/f", reply(SMALL))
+    got = obtain(make_entry(url, sha256=sha256), from_file=tmp_path / "mine.pth")
+    assert got.notes == ["given by hand, the file of the registry"]
+    (tmp_path / "mine.pth").unlink()
+    got.path.unlink()
+    again = obtain(make_entry(url), policy=FAST)
+    assert (again.source, again.notes) == (url, [])
+    assert pins.pinned("dense-tiny") == pins.Pin(sha256, url)
+
+
+def test_a_file_exchanged_after_its_copy_changes_nothing(
+    local: Entry, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, copy_into = tmp_path / "data/sub/a.pth", copies.copy_into
+
+    def exchanged(folder: Path, path: Path) -> copies.Copy:
+        made = copy_into(folder, path)
+        original.write_bytes(saved(tiny_state(9)))
+        return made
+
+    monkeypatch.setattr(sources, "copy_into", exchanged)
+    got = obtain(local)
+    assert got.sha256 == hashlib.sha256(SMALL).hexdigest()
+    assert got.tensors()["fc.weight"].shape == (4, 4)
+
+
+def test_a_pin_comes_last_and_alone_is_made_up_for(
+    local: Entry, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(pins, "pin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            obtain(local)
+    assert pins.pinned("dense-tiny") is None
+    got = obtain(local)
+    assert pins.pinned("dense-tiny") == pins.Pin(got.sha256, "data:sub/a.pth")
+
+
+def test_a_converted_file_that_reads_back_otherwise_is_not_kept(
+    local: Entry, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flipped(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        save_file({**tensors, "fc.bias": tensors["fc.bias"] + 1}, path)
+
+    monkeypatch.setattr("safetensors.torch.save_file", flipped)
+    with pytest.raises(CheckpointUnavailable, match="does not read back"):
+        obtain(local)
+    assert files_below(home) == []
+
+
+class Stranger:
+    """A class that no allow-list knows."""
+
+
+BAD_MIRRORS = {
+    "html": b"<!doctype html><p>hello",
+    "cut off": BIG[: len(BIG) // 2],
+    "of another network": saved({"conv.weight": torch.ones(3)}),
+    "infinite": saved({**tiny_state(), "fc.bias": torch.full((4,), float("inf"))}),
+    "code": saved({"state_dict": tiny_state(), "x": Stranger()}),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MIRRORS)
+def test_a_bad_mirror_leaves_the_next_one_a_chance(
+    home: Path, server: Server, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "bad").write_bytes(BAD_MIRRORS[kind])
+    bad = server.url("/bad", reply(BAD_MIRRORS[kind]))
+    good = server.url("/good", reply(SMALL))
+    network = torch.nn.ModuleDict({"fc": torch.nn.Linear(4, 4)})
+    got = obtain(make_entry("data:bad", bad, good), policy=FAST, model=lambda: network)
+    assert got.source == good
+    assert pins.pinned("dense-tiny") == pins.Pin(hashlib.sha256(SMALL).hexdigest(), good)
+    assert [f for f in files_below(home) if "part" in f or "copy" in f or ".new" in f] == []
 
 
 def test_user_file_with_other_bytes_than_pinned_is_refused(local: Entry, tmp_path: Path) -> None:
@@ -165,7 +257,7 @@ def test_newer_converter_makes_stored_files_anew(
     local: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     obtain(local)
-    monkeypatch.setattr(store, "CONVERTER_VERSION", store.CONVERTER_VERSION + 1)
+    monkeypatch.setattr(stored, "CONVERTER_VERSION", stored.CONVERTER_VERSION + 1)
     assert status(local) == "local"
 
 

@@ -52,7 +52,7 @@ REFUSED = {
     "text pickle": (b"cposix\nsystem\n(S'true'\ntR.", "plain text"),
     "pickle": (pickle.dumps({"a": [1, 2]}), "Python pickle"),
     "truncated torch zip": (SMALL[:-100], "truncated zip"),
-    "zip of something else": (zip_of(**{"readme.txt": b"hi"}), r"something else \(readme.txt\)"),
+    "zip of something else": (zip_of(**{"readme.txt": b"hi"}), r"something else \('readme.txt'\)"),
     "torchscript": (
         zip_of(**{"m/data.pkl": b"x", "m/constants.pkl": b"x", "m/code/a.py": b"x"}),
         "TorchScript",

@@ -61,7 +61,7 @@ def test_the_name_is_mine_and_the_block_is_printed(bench: Bench, weights: Path) 
         (("--model", "resnet2O"), 2, "resnet2O"),
         (("--dataset", "cifar1O"), 2, "no data set is called 'cifar1O'; nearest: cifar10"),
         (("--model", "resnet20"), 2, "cannot take pictures of 8x8 with 1 channels"),
-        (("--model", "mobilenet_v2"), 4, "local-mobilenet-v2-digits-mine"),  # another net's file
+        (("--model", "mobilenet_v2"), 4, "mine.pt: checkpoint and model do not fit"),
         (("--weights", "gone.pt"), 4, "gone.pt: no such file"),
         (("--evaluation", "imagenet-224"), 2, "no evaluation 'imagenet-224' on digits; known: "),
         (("--weights-format", "zip"), 2, "zip"),
