@@ -1,54 +1,49 @@
 """The same network in the units each paper printed. Published figures are converted to ours never;
 ours are converted to theirs, and compared there.
 
-Convention ids (field `flops_convention` of a paper):
-  macs                  conv + linear multiply-accumulates x density (STR, DNW, GMP, dense)
-  2x-macs-bn-relu-pool  2 per multiply-accumulate, plus biases, batch norm, ReLU and pooling (AC/DC)
-  rd-macs-ratio         percent of dense multiply-accumulates, one bias term per position (RD_PRUNE)
-  ftwt-reported         percent of dense, per-sample active filters (FTWT; measured while running)
-  ip-kept-ratio         share of parameters in kept rows (IPruning; from the method's state)
-  macs-times-activations  percent of dense multiply-accumulates, zero weights and zero inputs both
-                        skipped (Han et al. 2015; measured on images)
+`FIGURES` is the table: convention id (`flops_convention` of a paper, one of the registry's
+FLOPS_CONVENTIONS) -> the figures that a paper of that convention prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import MetricError
-from harness.profile.macs import total_macs
 from harness.results import LayerCost
 
 if TYPE_CHECKING:
     from torch import nn
 
-CONVENTIONS = (
-    "macs",
-    "2x-macs-bn-relu-pool",
-    "rd-macs-ratio",
-    "ftwt-reported",
-    "ip-kept-ratio",
-    "macs-times-activations",
-)
+
+@dataclass(frozen=True, slots=True)
+class CountedNetwork:
+    """A network whose weights and multiply-accumulates are counted, for one (C,H,W) input."""
+
+    model: nn.Module
+    layers: tuple[LayerCost, ...]
+    input_shape: tuple[int, int, int]
+    macs_left: float  # of one image: by the method's own count where it has one, else from zeros
 
 
-def remaining_pct(layers: Sequence[LayerCost], biased: frozenset[str], convention: str) -> float:
-    """Percent of the dense cost that is left, in the paper's convention, 0..100.
+def figures_by(convention: str, counted: CountedNetwork) -> dict[str, float]:
+    """Name of a published metric -> value; {} where the method has to measure it.
 
-    biased: names of layers that have a bias (RD_PRUNE counts one per output position).
-    Raises MetricError if the convention cannot be computed from zeros alone.
+    Raises KeyError for an id that is none of the registry's FLOPS_CONVENTIONS.
     """
-    if convention == "macs":
-        dense, effective = total_macs(layers)
-        return 100.0 * effective / dense
-    if convention == "rd-macs-ratio":
-        run = [x for x in layers if x.macs_dense]
-        bias = sum(x.positions for x in run if x.name in biased)
-        left = sum(x.positions * x.nnz for x in run) + bias
-        return 100.0 * left / (sum(x.macs_dense for x in run) + bias)
-    msg = f"convention {convention!r} is not a ratio of zeros to weights; known: {CONVENTIONS}"
-    raise MetricError(msg)
+    return FIGURES[convention](counted)
+
+
+def rd_remaining_pct(layers: Sequence[LayerCost], biased: frozenset[str]) -> float:
+    """RD_PRUNE's percent of the dense cost that is left, 0..100.
+
+    biased: names of layers that have a bias, which counts one per output position.
+    """
+    run = [x for x in layers if x.macs_dense]
+    bias = sum(x.positions for x in run if x.name in biased)
+    left = sum(x.positions * x.nnz for x in run) + bias
+    return 100.0 * left / (sum(x.macs_dense for x in run) + bias)
 
 
 def acdc_flops(
@@ -94,3 +89,35 @@ def acdc_flops(
         for handle in handles:
             handle.remove()
     return 2 * sum(x.macs_effective for x in layers) + extra
+
+
+def _macs(counted: CountedNetwork) -> dict[str, float]:
+    """Multiply-accumulates of conv and linear weights x density (STR, DNW, GMP, dense)."""
+    return {"flops_millions": counted.macs_left / 1e6}
+
+
+def _acdc(counted: CountedNetwork) -> dict[str, float]:
+    """2 per multiply-accumulate, plus biases, batch norm, ReLU and pooling (AC/DC)."""
+    return {"flops_millions": acdc_flops(counted.model, counted.layers, counted.input_shape) / 1e6}
+
+
+def _rd_prune(counted: CountedNetwork) -> dict[str, float]:
+    """Percent of dense multiply-accumulates, one bias term per position (RD_PRUNE)."""
+    modules = counted.model.named_modules()
+    biased = frozenset(n for n, module in modules if getattr(module, "bias", None) is not None)
+    return {"flops_remaining_pct": rd_remaining_pct(counted.layers, biased)}
+
+
+def _measured_by_the_method(counted: CountedNetwork) -> dict[str, float]:
+    return {}
+
+
+FIGURES: dict[str, Callable[[CountedNetwork], dict[str, float]]] = {
+    "macs": _macs,
+    "2x-macs-bn-relu-pool": _acdc,
+    "rd-macs-ratio": _rd_prune,
+    "ftwt-reported": _measured_by_the_method,  # percent of dense, per-sample active filters
+    "ip-kept-ratio": _measured_by_the_method,  # share of parameters in kept rows (IPruning)
+    # Percent of dense, zero weights and zero inputs both skipped (Han et al. 2015).
+    "macs-times-activations": _measured_by_the_method,
+}

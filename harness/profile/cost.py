@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MetricError
-from harness.profile.conventions import acdc_flops, remaining_pct
+from harness.profile.conventions import CountedNetwork, figures_by
 from harness.profile.macs import DenseMacs, dense_macs, layer_costs, total_macs
 from harness.profile.zeros import SparsityProfile, sparsity
 from harness.results import Cost, Figures, LayerCost, OutsideRow
@@ -43,9 +43,16 @@ def measure_cost(
         raise MetricError(f"{msg}, so its MACs cannot be judged. See: bench profile --help")
     zeros = sparsity(model)
     layers = layer_costs(zeros, dense)
-    cost = _cost(zeros, dense, layers, exclude, _figures(model, layers, input_shape, convention))
-    cost = replace(cost, left_out=left_out(model, settings or {}))
-    return cost if measured is None else _with_figures(cost, measured)
+    measured = measured or Figures()
+    left = measured.values.get(EFFECTIVE_MACS, total_macs(layers)[1])
+    figures = figures_by(convention, CountedNetwork(model, layers, input_shape, left))
+    return replace(
+        _cost(zeros, dense, layers, exclude),
+        macs_effective=round(left),
+        extra={**figures, **measured.values},
+        spread=measured.spread,
+        left_out=left_out(model, settings or {}),
+    )
 
 
 def left_out(model: nn.Module, settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -55,22 +62,11 @@ def left_out(model: nn.Module, settings: Mapping[str, Any]) -> tuple[str, ...]:
     return inventory(model).left_out(settings.get("include", ()), settings.get("exclude", ()))
 
 
-def _with_figures(cost: Cost, measured: Figures) -> Cost:
-    extra = {**cost.extra, **measured.values}
-    left = cost.macs_effective
-    if EFFECTIVE_MACS in measured.values:
-        left = round(measured.values[EFFECTIVE_MACS])
-        if cost.extra.get("flops_millions") == cost.macs_effective / 1e6:  # MACs by convention
-            extra["flops_millions"] = measured.values[EFFECTIVE_MACS] / 1e6
-    return replace(cost, extra=extra, spread=measured.spread, macs_effective=left)
-
-
 def _cost(
     zeros: SparsityProfile,
     dense: DenseMacs,
     layers: tuple[LayerCost, ...],
     exclude: Iterable[str],
-    figures: dict[str, float],
 ) -> Cost:
     nnz, total = zeros.counts()
     prunable_nnz, prunable_total = zeros.counts(exclude)
@@ -85,7 +81,6 @@ def _cost(
         prunable_nnz=prunable_nnz,
         prunable_total=prunable_total,
         layers=layers,
-        extra=figures,
         macs_activations=dense.activations,
         unsupported=tuple(dense.unsupported),
         outside=_outside(zeros),
@@ -100,21 +95,3 @@ def _outside(zeros: SparsityProfile) -> tuple[OutsideRow, ...]:
         names = () if kind in ("bias", "norm") else tuple(part.name for part in parts)
         rows.append(OutsideRow(kind=kind, params=sum(part.size for part in parts), names=names))
     return tuple(sorted(rows, key=lambda row: -row.params))
-
-
-def _figures(
-    model: nn.Module, layers: tuple[LayerCost, ...], input_shape: Shape, convention: str
-) -> dict[str, float]:
-    """The metrics that a paper of this convention prints and that zeros alone determine."""
-    if convention == "macs":
-        return {"flops_millions": total_macs(layers)[1] / 1e6}
-    if convention == "2x-macs-bn-relu-pool":
-        return {"flops_millions": acdc_flops(model, layers, input_shape) / 1e6}
-    if convention == "rd-macs-ratio":
-        biased = frozenset(
-            name
-            for name, module in model.named_modules()
-            if getattr(module, "bias", None) is not None
-        )
-        return {"flops_remaining_pct": remaining_pct(layers, biased, convention)}
-    return {}

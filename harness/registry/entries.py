@@ -125,7 +125,7 @@ class Paper:
     code: str | None  # repository
     license: str  # of the released code and checkpoints; "none stated" when there is none
     flops_convention: (
-        str  # id understood by harness.results.verdict; see harness/profile/conventions.py
+        str  # one of FLOPS_CONVENTIONS; what each counts: harness/profile/conventions.py
     )
     own: bool = False  # this project's own networks: no claim of others that could hold or fail
 

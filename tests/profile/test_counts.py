@@ -5,11 +5,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.errors import MetricError
-from harness.profile.conventions import acdc_flops, remaining_pct
+from harness.profile.conventions import FIGURES, acdc_flops, rd_remaining_pct
 from harness.profile.cost import measure_cost
 from harness.profile.macs import dense_macs, layer_costs, total_macs
 from harness.profile.zeros import sparsity
+from harness.registry import FLOPS_CONVENTIONS
+from harness.results import Figures
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +109,7 @@ def test_rd_convention_counts_one_bias_per_position() -> None:
     bias = 64 + 1
     left = 216 * 64 + 144 * 16 + bias
     whole = 216 * 64 + 144 * 16 + 160 + bias
-    found = remaining_pct(layers, frozenset({"0", "6"}), "rd-macs-ratio")
+    found = rd_remaining_pct(layers, frozenset({"0", "6"}))
     assert found == pytest.approx(100 * left / whole, abs=1e-12)
 
 
@@ -125,9 +126,24 @@ def test_acdc_convention_equals_hand_count() -> None:
     assert acdc_flops(model, layers, (3, 8, 8)) == expected
 
 
-def test_a_convention_that_needs_more_than_zeros_is_refused() -> None:
-    with pytest.raises(MetricError, match="ftwt-reported"):
-        remaining_pct([], frozenset(), "ftwt-reported")
+def test_every_convention_of_the_registry_has_its_figures() -> None:
+    assert tuple(FIGURES) == FLOPS_CONVENTIONS
+
+
+def test_figures_that_only_the_method_can_measure_are_left_to_it() -> None:
+    cost = measure_cost(small_net(), (3, 8, 8), "ftwt-reported")
+    assert cost.extra == {}
+
+
+def test_a_methods_own_macs_are_a_figure_of_the_macs_convention_only() -> None:
+    """AC/DC's count of this network equals its MACs: that makes it no count of MACs."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        model[1].weight.fill_(0.0)
+    measured = Figures(values={"effective_macs": 3.0})
+    by = {name: measure_cost(model, (1, 2, 2), name, measured=measured).extra for name in FIGURES}
+    assert by["macs"]["flops_millions"] == 3e-6
+    assert by["2x-macs-bn-relu-pool"]["flops_millions"] == 0.0
 
 
 def test_cost_counts_the_weight_in_use() -> None:
