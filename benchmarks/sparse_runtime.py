@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks import home, parsed
 from harness import paths, sparse
 from harness.models import build
-from harness.profile import BACKENDS, in_turns, of_model, times_of
+from harness.profile import RUNNERS, in_turns, of_model, times_of
 from harness.system import provenance
 from methods.inventory import prunable_weights
 
@@ -53,9 +53,9 @@ def measure(model: str, budgets: Path, level: str, repeats: int) -> dict[str, An
         difference = float((fast(images) - expected).abs().max() / expected.abs().max())
         for network, owner in ((dense, "dense"), (pruned, "pruned")):
             for backend in ("eager", "channels_last", "onnxruntime"):
-                if not BACKENDS[backend].unavailable(images.device):
-                    converted = BACKENDS[backend].convert(network, images)
-                    ways[f"{owner} {backend}"] = BACKENDS[backend].start(converted, images)
+                if not RUNNERS[backend].unavailable(images.device):
+                    converted = RUNNERS[backend].convert(network, images)
+                    ways[f"{owner} {backend}"] = RUNNERS[backend].start(converted, images)
     samples = in_turns(ways, images, repeats)
     return {
         "model": model,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
 from harness.data import EvaluationBatches
 from harness.evaluation.protocol import Evaluated, evaluate_together
+from harness.profile import missing_compiler
 from harness.results import FastMeasurement, predictions_sha256
 from harness.system import Progress, fast_precision
 
@@ -45,7 +43,7 @@ def measure_fast_(
 
     The models' weights are left channels last in memory. A model that fails has its error instead.
     """
-    compiled = can_compile(next(models[0].parameters()).device.type)
+    compiled = not missing_compiler(next(models[0].parameters()).device)
     ready: list[tuple[nn.Module, float] | Exception] = []
     first, _ = next(iter(batches))
     with _room_for_forms(compiled):
@@ -62,13 +60,6 @@ def measure_fast_(
         else _measured(next(found), reference, each[1], compiled)
         for each, reference in zip(ready, exact, strict=True)
     ]
-
-
-def can_compile(device: str) -> bool:
-    """True if torch.compile finds what it needs: a C++ compiler, or Triton for a GPU."""
-    if device == "cuda":
-        return find_spec("triton") is not None
-    return device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def _room_for_forms(compiled: bool) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-from .backends import BACKENDS
+from .backends import RUNNERS, missing_compiler
 from .cost import measure_cost
 from .latency import Request, measure
 from .macs import DenseMacs, dense_macs
@@ -19,7 +19,7 @@ from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, 
 from .zeros import sparsity
 
 __all__ = [
-    "BACKENDS",
+    "RUNNERS",
     "BURST",
     "DenseMacs",
     "Request",
@@ -40,6 +40,7 @@ __all__ = [
     "measure",
     "measure_cost",
     "network_from_file",
+    "missing_compiler",
     "notes_of",
     "of_entry",
     "of_model",

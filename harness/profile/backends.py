@@ -10,10 +10,12 @@ import copy
 import logging
 import os
 import shutil
+import sys
 import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -59,13 +61,19 @@ def _run_channels_last(network: nn.Module, images: Tensor) -> Forward:
     return forward
 
 
-def _no_compiler(device: torch.device) -> str:
+def missing_compiler(device: torch.device) -> str:
+    """Why torch.compile has nothing to compile with, and what to do; "" if it has.
+
+    The compilers are those that torch itself looks for.
+    """
     if device.type == "cuda":
+        return "" if find_spec("triton") else "torch.compile needs Triton: pip install triton"
+    if device.type != "cpu":
+        return f"torch.compile is used on CPUs and CUDA devices, not on {device.type}"
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler):
         return ""
-    named = os.environ.get("CXX")
-    if any(shutil.which(name) for name in (named, "g++", "clang++") if name):
-        return ""
-    return "torch.compile needs a C++ compiler, and neither $CXX nor g++ nor clang++ is there"
+    return f"torch.compile needs a C++ compiler, and {compiler} is not there. Install it or set CXX"
 
 
 def _compiled(network: nn.Module, images: Tensor) -> Forward:
@@ -133,12 +141,12 @@ def _to_sparse(network: nn.Module, images: Tensor) -> nn.Module:
     return compiled
 
 
-BACKENDS = {
+RUNNERS = {  # the names are results.BACKENDS, in that order
     backend.name: backend
     for backend in (
         Backend("eager", _always, _plain, _as_it_is),
         Backend("channels_last", _always, _channels_last, _run_channels_last),
-        Backend("compile", _no_compiler, _plain, _compiled),
+        Backend("compile", missing_compiler, _plain, _compiled),
         Backend("onnxruntime", _no_onnx, _to_onnx, _onnx_session),
         Backend("sparse", _always, _to_sparse, _as_it_is),
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import BenchError, MetricError, Preempted, ProtocolError
-from harness.profile.backends import BACKENDS, Backend, Forward
+from harness.profile.backends import RUNNERS, Backend, Forward
 from harness.profile.cost import measure_cost
 from harness.profile.memory import MEANING, peak_bytes
 from harness.profile.size import size
@@ -51,7 +51,7 @@ class Request:
     ways: only these (network, backend). burst: timed passes per turn.
     """
 
-    backends: Sequence[str] = tuple(BACKENDS)
+    backends: Sequence[str] = tuple(RUNNERS)
     batches: Sequence[int] = (1, 32)
     device: str = "cpu"
     threads: int | None = None  # None: as torch is set up
@@ -144,7 +144,7 @@ def _batch(
                 continue
             request.progress.stage(f"batch {batch}: prepare {subject.name} on {name}")
             try:
-                ways[subject.name, name] = _prepare(subject, BACKENDS[name], images, request)
+                ways[subject.name, name] = _prepare(subject, RUNNERS[name], images, request)
             except _CannotRun as error:
                 request.progress.note(f"skipped: {subject.name} on {name}: {error}")
                 left_out = Skipped(

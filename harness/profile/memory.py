@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from harness.profile.backends import BACKENDS
+from harness.profile.backends import RUNNERS
 
 MEANING = {
     "cpu": "rise of resident memory while running, above a process with the libraries loaded",
@@ -82,7 +82,7 @@ def _measure() -> int:
     images = torch.randn(job.shape, device=job.device)
     _give_back()
     before = 0 if images.is_cuda else _resident("VmRSS")
-    backend, given = BACKENDS[job.backend], pickle.load(sys.stdin.buffer)
+    backend, given = RUNNERS[job.backend], pickle.load(sys.stdin.buffer)
     forward = backend.start(given if job.converted else backend.convert(given, images), images)
     del given
     with torch.inference_mode():

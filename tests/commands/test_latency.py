@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from harness import paths, results
 from harness.models import build
 from harness.profile import timing as latency
-from harness.profile.backends import BACKENDS, Backend
+from harness.profile.backends import RUNNERS, Backend
 from harness.registry import plain
 from harness.results import timings as latencies
 from tests.commands.conftest import Bench, document
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_what_is_complete(bench: Bench, monkeypatch: pytest.MonkeyP
         return network
 
     slow = Backend("eager", lambda device: "", convert, lambda network, images: network)
-    monkeypatch.setitem(BACKENDS, "eager", slow)
+    monkeypatch.setitem(RUNNERS, "eager", slow)
     done = bench("latency", SHIPPED, *QUICK, "--batch", 32)
     assert done.exit_code == 5
     assert "kept batch 1" in done.stderr

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.data import evaluation_batches
 from harness.data.batches import EvaluationBatches
-from harness.evaluation.low_precision import FORMS, can_compile, measure_fast_
+from harness.evaluation.low_precision import FORMS, measure_fast_
 from harness.evaluation.protocol import Evaluated, evaluate, evaluate_together
 from harness.evaluation.reproduce import reproduce_entry
 from harness.models import build
@@ -140,13 +140,6 @@ def test_the_result_holds_both_and_judges_one() -> None:
     assert {result.result_id for result in load_all()} == {plain.result_id, both.result_id}
 
 
-def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not can_compile("cpu")
-    monkeypatch.setenv("CXX", "sh")  # any program that is there
-    assert can_compile("cpu")
-    assert not can_compile("meta")
-
-
 def test_the_compilers_limit_is_raised_while_networks_run_and_then_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -163,7 +156,7 @@ def test_the_compilers_limit_is_raised_while_networks_run_and_then_as_before(
             super().__init__()
             self.bias = nn.Parameter(torch.zeros(10))
 
-    monkeypatch.setattr("harness.evaluation.low_precision.can_compile", lambda device: True)
+    monkeypatch.setattr("harness.evaluation.low_precision.missing_compiler", lambda device: "")
     monkeypatch.setattr(torch, "compile", lambda model: model)
     batches = digits()
     exact = evaluate(network(), batches)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.errors import BenchError, Preempted, ProtocolError
 from harness.profile import latency as latency_run
-from harness.profile.backends import BACKENDS, Backend
+from harness.profile.backends import RUNNERS, Backend
 from harness.profile.latency import Request, measure
 from harness.profile.memory import peak_bytes
 from harness.profile.size import size
@@ -88,9 +88,9 @@ def test_too_few_repeats_are_refused_before_anything_runs() -> None:
         measure(subjects(tiny()), Request(repeats=1))
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "compile"])
+@pytest.mark.parametrize("name", [name for name in RUNNERS if name != "compile"])
 def test_a_backend_computes_what_eager_does(name: str) -> None:
-    backend, network = BACKENDS[name], tiny()
+    backend, network = RUNNERS[name], tiny()
     reason = backend.unavailable(torch.device("cpu"))
     if reason:
         pytest.skip(reason)
@@ -102,7 +102,7 @@ def test_a_backend_computes_what_eager_does(name: str) -> None:
 
 @pytest.mark.slow
 def test_many_compiled_networks_stay_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    if BACKENDS["compile"].unavailable(torch.device("cpu")):
+    if RUNNERS["compile"].unavailable(torch.device("cpu")):
         pytest.skip("no C++ compiler")
     # The frontend alone decides whether a form is kept; the code generator would take seconds each.
     compile_ = torch.compile
@@ -111,7 +111,7 @@ def test_many_compiled_networks_stay_compiled(monkeypatch: pytest.MonkeyPatch) -
     made = []
     for width in range(4, 14):  # torch keeps 8 forms of one code object
         network = nn.Conv2d(3, width, 3).eval()
-        made.append((network, BACKENDS["compile"].start(network, images)))
+        made.append((network, RUNNERS["compile"].start(network, images)))
     with torch.inference_mode():
         for network, forward in made:
             assert torch.equal(forward(images), network(images))
@@ -152,11 +152,11 @@ def test_fast_wrong_answers_and_failing_backends_are_left_out_with_their_reason(
 ) -> None:
     for name, convert in (("wrong", wrong), ("broken", broken)):
         odd = Backend(name, lambda device: "", convert, lambda network, images: network)
-        monkeypatch.setitem(BACKENDS, name, odd)
+        monkeypatch.setitem(RUNNERS, name, odd)
     missing = Backend(
         "absent", lambda device: "install it", broken, lambda network, images: network
     )
-    monkeypatch.setitem(BACKENDS, "absent", missing)
+    monkeypatch.setitem(RUNNERS, "absent", missing)
     ways = ("eager", "wrong", "broken", "absent")
     record = measure(subjects(tiny()), Request(backends=ways, batches=(1,), memory=False))
     assert [t.backend for t in record.timings] == ["eager"]

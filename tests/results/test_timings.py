@@ -225,9 +225,9 @@ def test_fastest_is_by_median_of_that_network_and_batch() -> None:
 
 
 def test_the_light_list_of_backends_is_the_real_one() -> None:
-    from harness.profile.backends import BACKENDS as REAL
+    from harness.profile.backends import RUNNERS
 
-    assert tuple(REAL) == BACKENDS
+    assert tuple(RUNNERS) == BACKENDS
 
 
 def test_memory_of_an_older_record_still_stands() -> None:
