@@ -153,7 +153,7 @@ def _finished(name: str) -> Result:
     """The latest result of a pruned or trained run. Raises UsageError if there is none."""
     from harness.results import load_all
 
-    found = [result for result in load_all(entry=name) if result.mode != "evaluated"]
+    found = [result for result in load_all(entry=name) if result.mode in ("trained", "pruned")]
     if not found:
         raise click.UsageError(f"no finished run is called {name!r}; names: bench table")
     return found[-1]

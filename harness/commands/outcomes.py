@@ -26,7 +26,8 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
         click.echo(f"bench: {error}", err=True)
     done = [each.result for each in outcomes if each.result is not None]
     if as_json:
-        print_json([*done, *(_cannot_check(entry, error) for entry, error in failed)])
+        alone = [(e.entry, e.error) for e in outcomes if e.error is not None and e.result is None]
+        print_json([*done, *(_cannot_check(entry, error) for entry, error in alone)])
     else:
         print_results(done)
 
@@ -64,12 +65,17 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     """0 fine, 3 a verdict failed, 4 something cannot be checked, else the worst error's code."""
     from harness.results import failed as is_failure
 
-    statuses = [each.result.verdict.status for each in outcomes if each.result is not None]
-    if any(is_failure(status) for status in statuses):
+    results = [each.result for each in outcomes if each.result is not None]
+    if any(is_failure(result.verdict.status) for result in results):
         return VERDICT
-    if "cannot check" in statuses:
+    if any(result.verdict.status == "cannot check" or stands_in(result) for result in results):
         return CANNOT_CHECK
     return max((exit_code(each.error) for each in outcomes if each.error), default=0)
+
+
+def stands_in(result: Result) -> bool:
+    """Whether other images than the entry's were seen, so that its accuracy still waits."""
+    return result.data is not None and result.data.dataset != result.dataset
 
 
 def _cannot_check(entry: Entry, error: BenchError) -> dict[str, Any]:

@@ -73,8 +73,9 @@ def command(
     A killed suite goes on with the same command: what is on record with the same entry,
     checkpoint, protocol, images, commit, package versions and machine is not measured again.
 
-    Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
-    missing.
+    Without the images, figures that follow from the weights alone are judged, and the accuracy
+    waits. Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
+    missing, or a stand-in set was used.
     """
     registry = run.registry()
     entries = _entries(registry, entry_ids, suite)

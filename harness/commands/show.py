@@ -168,13 +168,13 @@ def _print_history(entry: Entry) -> None:
             name, overflow="fold", justify="right" if name in ("top-1 %", "Δ") else "left"
         )
     for result in results:
-        top1 = result.metrics["top1_pct"]
-        delta = MISSING if top1.delta is None else f"{top1.delta:+.2f}"
+        top1 = result.metrics.get("top1_pct")
+        measured, delta = (top1.measured, top1.delta) if top1 else (None, None)
         table.add_row(
             result.created[:10],
             result.mode,
-            f"{top1.measured:.2f}",
-            delta,
+            MISSING if measured is None else f"{measured:.2f}",
+            MISSING if delta is None else f"{delta:+.2f}",
             styled(result.verdict.status),
             result.verdict.reason,
         )

@@ -18,6 +18,7 @@ from torch import nn
 from harness.checkpoints import Obtained, model_from, obtain_checkpoint
 from harness.data import EvaluationBatches, ImageSet, PictureSet, find_images
 from harness.errors import BenchError, CheckpointUnavailable, DataError
+from harness.evaluation.counting import count_weights, judged_by_weights
 from harness.evaluation.live_network import evaluation_of, prepared_batches, with_missing_data
 from harness.evaluation.result import checkpoint_facts
 from harness.evaluation.shared_pass import Loaded, evaluate_loaded
@@ -34,12 +35,20 @@ Listener = Callable[[Result], None]  # hears of every result
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one entry: a result, new or already on record, or an error."""
+    """What became of one entry: a result, new or already on record, or an error.
+
+    Both where the images are missing and the weights alone were counted.
+    """
 
     entry: Entry
     result: Result | None = None
     error: BenchError | None = None
     on_record: bool = False  # the result was stored before, under the same conditions
+
+    @property
+    def evaluated(self) -> Result | None:
+        """The result, if images were seen."""
+        return self.result if self.error is None else None
 
 
 def reproduce_together(
@@ -66,12 +75,14 @@ def reproduce_entry(
 ) -> Result:
     """Evaluate one published checkpoint, judge and save: a suite of one, always measured anew.
 
-    Raises CheckpointError, DataError, ProtocolError or MetricError; nothing is saved then.
+    Without the images, the result is that of the weights alone (mode "counted") where a printed
+    figure follows from them. Raises CheckpointError, DataError, ProtocolError or MetricError;
+    nothing is saved then.
     """
     (outcome,) = reproduce_together([entry], registry, options, resume=False, on_result=on_result)
-    if outcome.error is not None:
+    if outcome.result is None:
+        assert outcome.error is not None
         raise outcome.error
-    assert outcome.result is not None
     return outcome.result
 
 
@@ -133,7 +144,13 @@ class _Group:
         except CheckpointUnavailable as error:
             raise with_missing_data(error, self._evaluation, self._options) from error
         model = model_from(entry, obtained)  # a file that does not fit needs no data set
-        images = self._found_images()
+        try:
+            images = self._found_images()
+        except DataError as error:
+            if self._options.dataset is not None or not judged_by_weights(entry):
+                raise
+            loaded = Loaded(entry, model, checkpoint_facts(obtained))
+            return Outcome(entry, count_weights(loaded, self._evaluation, self._registry), error)
         found = self._on_record(entry, obtained, images) if self._resume else None
         if found is not None:
             return Outcome(entry, found, on_record=True)

@@ -55,7 +55,7 @@ class Procedure:
 def make_result(
     entry: Entry,
     evaluation: Evaluation,
-    data: ImageIdentity,
+    data: ImageIdentity | None,
     measured: Measured,
     procedure: Procedure,
     device: str,

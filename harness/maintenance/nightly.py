@@ -132,15 +132,15 @@ def _findings(
     if outcome.error is not None:
         problem = _unmeasured(outcome.error)
         found += [problem] if problem.kind not in {finding.kind for finding in found} else []
-    if before is not None and outcome.result is not None:
-        found += compare(before, outcome.result)
+    if before is not None and outcome.evaluated is not None:
+        found += compare(before, outcome.evaluated)
     return found
 
 
 def _check(
     outcome: Outcome, standard: _AcceptedResult, findings: list[Finding], seconds: float
 ) -> Check:
-    before, after = standard.result, outcome.result
+    before, after = standard.result, outcome.evaluated
     return Check(
         entry=outcome.entry.id,
         findings=tuple(findings),

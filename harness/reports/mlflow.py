@@ -79,6 +79,8 @@ def sync_mlflow(results: Iterable[Result], uri: str | None = None) -> int:
     with _client(uri) as (client, experiment):
         finished, begun = _known(client, experiment)
         for result in results:
+            if result.counts is None:  # weights alone: no run that others could be held against
+                continue
             if result.result_id not in finished:
                 _log(client, experiment, result, begun.get(result.result_id))
                 logged += 1

@@ -68,7 +68,8 @@ def _headline(result: Result) -> Text:
     from rich.text import Text
 
     style = f"bold {status_style(result.verdict.status)}".strip()
-    facts = [f"n={result.n_images:,} images", f"{result.protocol.name} v{result.protocol.version}"]
+    seen = f"n={result.n_images:,} images" if result.counts else "weights alone, no images"
+    facts = [seen, f"{result.protocol.name} v{result.protocol.version}"]
     facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
     return Text.assemble(
         (result.entry, "bold"),

@@ -3,7 +3,8 @@
 Former ids are followed to today's first. Evaluated, trained and pruned results are never mixed; of
 one kind a smoke run never hides a full result, and the newest of the rest counts. Where one result
 has to speak for an entry, a full one does before a smoke run and a re-evaluation before a training:
-what the published file holds is not changed by what a training reached later.
+what the published file holds is not changed by what a training reached later. A count of the
+weights alone speaks where there is nothing else.
 
 Imports nothing heavy: `bench list` lives on it.
 """
@@ -104,5 +105,6 @@ def _rank(result: Stored) -> tuple[bool, str]:
     return not result.smoke, result.result_id
 
 
-def _weight(result: Stored) -> tuple[bool, bool, str]:
-    return not result.smoke, result.mode == "evaluated", result.result_id
+def _weight(result: Stored) -> tuple[bool, bool, bool, str]:
+    seen = result.mode != "counted"  # weights alone say less than any run on images
+    return seen, not result.smoke, result.mode == "evaluated", result.result_id

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from harness.registry import Entry, Published
 from harness.results import verdict
+from harness.results.figures import needs_images
 from harness.results.schema import Cost, Counts
 from harness.results.verdict import Comparison
 
@@ -19,7 +20,7 @@ from harness.results.verdict import Comparison
 class Measured:
     """What one evaluation, or several seeds of a training run, found."""
 
-    counts: Counts
+    counts: Counts | None  # None: the weights alone were counted, no image was here
     cost: Cost
     n_total: int  # images in the split
     approximate_images: int | None = 0
@@ -34,13 +35,10 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
     found: dict[str, Comparison] = {}
     for name, published in entry.published.items():
         found[name] = _one(name, published, entry, measured)
-    if not measured.smoke:
-        contradictions = verdict.check_figures(entry.published, measured.cost.prunable_total)
-        for name, contradiction in contradictions.items():
-            # The paper's own arithmetic settles the status; what is shown stays what was measured.
-            found[name] = replace(
-                contradiction, measured=found[name].measured, delta=found[name].delta
-            )
+    contradictions = verdict.check_figures(entry.published, measured.cost.prunable_total)
+    for name, contradiction in contradictions.items():
+        # The paper's own arithmetic settles the status; what is shown stays what was measured.
+        found[name] = replace(contradiction, measured=found[name].measured, delta=found[name].delta)
     if "top1_pct" not in found and entry.top1 is not None:  # its error was printed, and is judged
         value = _value("top1_pct", measured)
         found["top1_pct"] = verdict.not_judged(entry.top1, value, "reported", entry.top1.note)
@@ -53,7 +51,8 @@ def _always(entry: Entry, measured: Measured) -> dict[str, float]:
     """Shown even when nobody published them. A dynamic network has no zeros to tell of."""
     counts, cost = measured.counts, measured.cost
     zeros = {} if entry.granularity == "dynamic" else {"sparsity_pct": cost.sparsity_pct}
-    values = {"top1_pct": counts.top1_pct, **zeros, "loss": counts.loss, **cost.extra}
+    seen = {"top1_pct": counts.top1_pct, "loss": counts.loss} if counts else {}
+    values = {**seen, **zeros, **cost.extra}
     return {name: _mean(name, measured, value) for name, value in values.items()}
 
 
@@ -67,6 +66,9 @@ def _one(name: str, published: Published, entry: Entry, measured: Measured) -> C
     if published.suspect:
         value = _value(name, measured)
         return verdict.not_judged(published, value, "suspect", published.note or "doubtful cell")
+    if measured.counts is None and needs_images(entry, name):
+        why = f"waits for the images of {entry.dataset}"
+        return verdict.not_judged(published, None, "cannot check", why)
     judged = _JUDGES.get(name.partition(".")[0])
     if judged is None:
         value = _value(name, measured)
@@ -130,24 +132,28 @@ def _value(name: str, measured: Measured) -> float | None:
     """The measured value of metric `name`, in the paper's convention, or None."""
     if name in measured.cost.extra:
         return _mean(name, measured, measured.cost.extra[name])
-    plain: dict[str, Callable[[], float]] = {
-        "top1_pct": lambda: measured.counts.top1_pct,
-        "top1_error_pct": lambda: 100.0 - measured.counts.top1_pct,
-        "top3_pct": lambda: measured.counts.top3_pct,
-        "top5_pct": lambda: measured.counts.top5_pct,
-        "loss": lambda: measured.counts.loss,
-        "sparsity_pct": lambda: (
-            100.0 * (1 - measured.cost.prunable_nnz / measured.cost.prunable_total)
-        ),
-        "params_millions": lambda: measured.cost.prunable_nnz / 1e6,
-    }
-    if name in plain:
-        return _mean(name, measured, plain[name]())
+    first = _seen(measured.counts).get(name) if measured.counts else None
+    if first is not None:
+        return _mean(name, measured, first)
     return _counted(name, measured.cost)
+
+
+def _seen(counts: Counts) -> dict[str, float]:
+    return {
+        "top1_pct": counts.top1_pct,
+        "top1_error_pct": 100.0 - counts.top1_pct,
+        "top3_pct": counts.top3_pct,
+        "top5_pct": counts.top5_pct,
+        "loss": counts.loss,
+    }
 
 
 def _counted(name: str, cost: Cost) -> float | None:
     """A metric of the network, or "metric.layer" of one layer, that integer counts determine."""
+    if name == "sparsity_pct":
+        return 100.0 * (1 - cost.prunable_nnz / cost.prunable_total)
+    if name == "params_millions":
+        return cost.prunable_nnz / 1e6
     metric, dot, layer = name.partition(".")
     rows = [row for row in cost.layers if not dot or row.name == layer]
     total, nnz = sum(row.total for row in rows), sum(row.nnz for row in rows)

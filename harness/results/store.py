@@ -124,18 +124,21 @@ def on_record(
     entry: Entry,
     evaluation: Evaluation,
     checkpoint_sha256: str,
-    fingerprint: str,
+    fingerprint: str | None,
     n: int,
     device: str,
     fast: bool,
 ) -> Result | None:
     """The newest stored result of the very same evaluation, or None.
 
+    fingerprint: of the images; None, with n = 0, where the weights alone were counted.
+
     The same means: registry entry, protocol, checkpoint bytes, images and their number, commit,
     package versions, machine and device. Changes that are not committed are not told apart.
     fast: it must have a fast measurement as well.
     """
     wanted = {
+        "mode": "counted" if fingerprint is None else "evaluated",
         "entry_sha256": entry_sha256(entry),
         "protocol": evaluation_sha256(evaluation),
         "checkpoint": checkpoint_sha256,
@@ -148,19 +151,18 @@ def on_record(
     }
     former = dict.fromkeys(entry.aliases, entry.id)
     stored = reversed(load_entry(entry.id, former))
-    evaluated = (result for result in stored if result.mode == "evaluated")
-    fitting = (result for result in evaluated if _conditions(result) == wanted)
+    fitting = (result for result in stored if _conditions(result) == wanted)
     return next((result for result in fitting if result.fast or not fast), None)
 
 
 def _conditions(result: Result) -> dict[str, Any]:
-    data, counts = result.seen
     return {
+        "mode": result.mode,
         "entry_sha256": result.entry_sha256,
         "protocol": result.protocol.sha256,
         "checkpoint": result.checkpoint.sha256 if result.checkpoint else None,
-        "fingerprint": data.fingerprint,
-        "n": counts.n,
+        "fingerprint": result.data.fingerprint if result.data else None,
+        "n": result.n_images,
         "precision": result.precision,
         "versions": result.versions,
         "code": result.code,

@@ -229,16 +229,21 @@ def check_figures(published: Mapping[str, Published], prunable_total: int) -> di
 
 
 def overall(metrics: Mapping[str, Comparison], smoke: str = "") -> Verdict:
-    """The worst status of all metrics, with the reasons of the metrics that have it."""
-    if smoke:
-        return Verdict(status="smoke", reason=smoke)
+    """The worst status of all metrics, with the reasons of the metrics that have it.
+
+    A smoke run judges no accuracy, but a figure of the weights that fails, fails there too.
+    """
     judged = {k: c for k, c in metrics.items() if c.status not in ("reported", "suspect")}
+    if smoke and not judged:
+        return Verdict(status="smoke", reason=smoke)
     if not judged:
         suspect = [k for k, c in metrics.items() if c.status == "suspect"]
         if suspect:
             return Verdict(status="suspect", reason=f"doubtful in the source: {', '.join(suspect)}")
         return Verdict(status="reported", reason="nothing published to compare with")
     worst = max((c.status for c in judged.values()), key=STATUSES.index)
+    if smoke and not failed(worst):
+        return Verdict(status="smoke", reason=smoke)
     reasons = [f"{k}: {c.reason}" for k, c in judged.items() if c.status == worst]
     return Verdict(status=worst, reason="; ".join(reasons))
 

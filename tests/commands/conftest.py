@@ -73,9 +73,13 @@ def acdc_file() -> bytes:
 
 
 def tiny_registry(
-    folder: Path, *urls: str, published: str = "{}", id: str = "acdc-tiny-50"
+    folder: Path,
+    *urls: str,
+    published: str = "{}",
+    id: str = "acdc-tiny-50",
+    dataset: str = "digits",
 ) -> Path:
-    """A registry file with one entry in AC/DC's format for convnet_tiny on digits."""
+    """A registry file with one entry in AC/DC's format for convnet_tiny."""
     sources = json.dumps(list(urls))
     checkpoint = f"checkpoint: {{sources: {sources}, format: acdc}}," if urls else ""
     file = folder / f"{id}.yaml"
@@ -93,8 +97,8 @@ families:
   - paper: tiny-{id}
     method: acdc
     model: convnet_tiny
-    dataset: digits
-    evaluation: digits
+    dataset: {dataset}
+    evaluation: {dataset}
     rows:
       - {{id: {id}, {checkpoint} published: {published}}}
 """

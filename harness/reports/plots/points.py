@@ -42,7 +42,7 @@ def plot_points(
     found: list[Point] = []
     for result in results:
         cost = _cost(result, axis, latencies or {})
-        if cost is None:
+        if cost is None or result.counts is None:
             continue
         top1 = result.metrics["top1_pct"]
         if top1.published is not None:

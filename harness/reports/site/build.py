@@ -76,6 +76,8 @@ def _gather(registry: Registry) -> _Material:
     history: dict[str, list[Result]] = {}
     files: dict[tuple[str, str], Path] = {}
     for result in load_all(layers=False):
+        if result.counts is None:  # figures of the weights alone have no line on a board
+            continue
         id = registry.aliases.get(result.entry, result.entry)
         history.setdefault(id, []).append(result)
         file = paths.results_folder() / result.entry / f"{result.result_id}.json"

@@ -27,7 +27,10 @@ _values = attrgetter(*(field.name for field in fields(Row)))
 
 
 def stored_rows(folder: Path | None = None) -> list[Row]:
-    """One row per stored result, oldest first. Raises MetricError for a file that is no result."""
+    """One row per stored result that saw images, oldest first.
+
+    Raises MetricError for a file that is no result.
+    """
     base = folder or paths.results_folder()
     cache = paths.cache_folder() / "rows.json"
     known = _read(cache)
@@ -40,7 +43,10 @@ def stored_rows(folder: Path | None = None) -> list[Row]:
             found.append(Row(*before[1]))
             cached[name] = before
             continue
-        made = row(load(base / name, layers=False))
+        result = load(base / name, layers=False)
+        if result.counts is None:  # weights alone: without an accuracy there is no line
+            continue
+        made = row(result)
         found.append(made)
         cached[name] = [stamp, _values(made)]
         fresh += 1

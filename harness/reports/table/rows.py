@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.results import Result, failed
+from harness.results import Comparison, Result, failed
+
+NOTHING = Comparison("reported")  # of a network whose weights alone were counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Row:
 
 def row(result: Result) -> Row:
     """One result as a line of the table."""
-    top1 = result.metrics["top1_pct"]
+    top1 = result.metrics.get("top1_pct", NOTHING)
     dynamic = result.granularity == "dynamic"
     dense_ms, fastest_ms = _latencies(result)
     evaluated = result.mode == "evaluated"
