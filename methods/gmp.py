@@ -23,7 +23,8 @@ class GMPSettings(BudgetSettings):
     """Where the ramp ends (sparsity or budget), when it runs, and how layers share the sparsity.
 
     variant "paper": masks zero the stored weights, updated every `update_every` steps from
-    `begin` to `end`; the last update is at `end` and meets the target exactly.
+    `begin` to `end`; the last update is at `end` and meets the target exactly. With `epochs` masks
+    are drawn at the start of those alone, so a ramp that ends later leaves the target unmet.
     variant "released" (the STR repository): one rate per epoch, `begin` to `end` inclusive with
     the ramp stretched by one epoch, so the target is missed by 1/n^3 of it; the mask is chosen
     anew from unmasked stored weights at every forward pass; counts truncated; layers uniform.
@@ -33,6 +34,7 @@ class GMPSettings(BudgetSettings):
     begin: int | None = Field(default=None, ge=0)  # epoch; None = 20 % of the run
     end: int | None = Field(default=None, ge=0)  # epoch; None = 80 % of the run
     update_every: int | None = Field(default=None, ge=1)  # steps; None = 100 updates in all
+    epochs: tuple[int, ...] = ()  # at whose start masks are drawn, instead of `update_every`
     allocation: AllocationName = "uniform"
     variant: Literal["paper", "released"] = "paper"
 
@@ -49,12 +51,23 @@ class GMPSettings(BudgetSettings):
                 f"a budget fixes the layers; drop it or allocation={self.allocation!r}"
             )
         released = self.variant == "released"
-        if released and (self.initial or self.update_every or self.allocation != "uniform"):
+        paced = self.update_every or self.epochs
+        if released and (self.initial or paced or self.allocation != "uniform"):
             raise ValueError(
                 "the released gmp has one uniform update per epoch from 0; drop initial, "
-                "update_every and allocation, or use variant=paper"
+                "update_every, epochs and allocation, or use variant=paper"
             )
+        self._check_epochs()
         return self
+
+    def _check_epochs(self) -> None:
+        if self.epochs and (self.begin is None or self.end is None or self.update_every):
+            raise ValueError("epochs stand on a ramp from begin to end; set both, not update_every")
+        outside = [e for e in self.epochs if not (self.begin or 0) <= e <= (self.end or 0)]
+        if outside or list(self.epochs) != sorted(set(self.epochs)):
+            raise ValueError(
+                f"epochs {list(self.epochs)} must ascend from {self.begin} to {self.end}"
+            )
 
 
 def cubic(progress: float, initial: float, final: float) -> float:
@@ -120,6 +133,7 @@ class StoredMaskGMP(MaskedMethod):
         self._targets: BudgetValues = {}
         self._begin = self._end = 0  # steps
         self._every = 1
+        self._due: frozenset[int] = frozenset()  # steps; empty = every `_every`
 
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         self.adopt(model)
@@ -127,12 +141,13 @@ class StoredMaskGMP(MaskedMethod):
         self._begin, self._end = _ramp_steps(self.settings, schedule)
         pace = max(1, min(MAX_INTERVAL, (self._end - self._begin) // UPDATES))
         self._every = self.settings.update_every or pace
+        self._due = frozenset(e * schedule.steps_per_epoch for e in self.settings.epochs)
 
     def begin_step(
         self, step: int, images: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
-        due = self._begin <= step < self._end and (step - self._begin) % self._every == 0
-        if due or step == self._end:
+        regular = self._begin <= step < self._end and (step - self._begin) % self._every == 0
+        if step in self._due if self._due else regular or step == self._end:
             length = self._end - self._begin
             self._update((step - self._begin) / length if length else 1.0)
 

@@ -1,5 +1,4 @@
 from .allocation_preview import BASELINES, Comparison, allocate, kept_counts, pruned
-from .batches import calibration_images
 from .curve_cache import CurveCache
 from .loop import Job, Speed, train
 from .optimizers import build_optimizer
@@ -8,6 +7,7 @@ from .retrain import recipe_for, reproduce_by_training, retrain_together
 from .savings_preview import estimate
 from .setup import Training
 from .start_weights import start_entry, trained_first
+from .training_split import calibration_images
 
 __all__ = [
     "BASELINES",

@@ -18,8 +18,8 @@ from harness.profile import DenseMacs, dense_macs, sparsity
 from harness.registry import Entry, Registry, input_shape, make_method, method_refusals
 from harness.results import Result
 from harness.system import Options, verdict_precision
-from harness.training.batches import calibration_images
 from harness.training.curve_cache import CurveCache
+from harness.training.training_split import calibration_images
 from methods.base import Method, Schedule
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import AllocationName

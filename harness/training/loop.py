@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +71,8 @@ class Job:
     save_every_s: float = 120.0
     speed: Speed = field(default_factory=Speed)
     progress: Progress = field(default_factory=Silent)
-    validate: Callable[[nn.Module], Evaluated] | None = None  # on the part that is held back
+    # Evaluated beside the test set; the history has NAME_top1_pct and NAME_loss of each.
+    watched: Mapping[str, Callable[[nn.Module], Evaluated]] = field(default_factory=dict)
     attach: bool = True  # False: the method holds masks already (fine-tuning of a pruned model)
 
 
@@ -298,7 +299,7 @@ class _Loop:
 
     def _row(self, epoch: int, loss: float, evaluated: Evaluated) -> dict[str, float]:
         zeros = sparsity(self.job.model)
-        held = self.job.validate(self.job.model).counts if self.job.validate else None
+        beside = {name: look(self.job.model).counts for name, look in self.job.watched.items()}
         return {
             "epoch": float(epoch),
             "train_loss": loss,
@@ -307,7 +308,8 @@ class _Loop:
             "sparsity_pct": 100.0 * zeros.sparsity(),
             "collapsed_layers": float(len(zeros.collapsed)),
             "lr": self.lr,
-            **({"val_top1_pct": held.top1_pct, "val_loss": held.loss} if held else {}),
+            **{f"{name}_top1_pct": counts.top1_pct for name, counts in beside.items()},
+            **{f"{name}_loss": counts.loss for name, counts in beside.items()},
         }
 
     def _save(self) -> None:

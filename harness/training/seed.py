@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from harness.profile import figures_of, latency_of
 from harness.registry import final_choices, from_mapping, input_shape, make_method, plain
 from harness.results import Figures, Latency, Run, latency_as_today
 from harness.system import rank, wait_for_all
-from harness.training.batches import calibration_images, train_batches, validation_batches
 from harness.training.generators import seed_everything
 from harness.training.loop import Job, Trained, train
 from harness.training.resume import RunFolder, opened
 from harness.training.rounds import gains, prune
 from harness.training.setup import Plan, build, rebuilt, run_folder
+from harness.training.training_split import calibration_images, train_batches, watched_batches
 from methods.base import Method, Schedule
 
 
@@ -129,7 +130,7 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
     model = build(plan)
     options, training = plan.options, plan.training
     inputs = (plan.evaluation, options.data_root, options.device, seed)
-    held = validation_batches(plan.recipe, *inputs)
+    watched = watched_batches(plan.recipe, *inputs)
     job = Job(
         model=model,
         method=method,
@@ -143,7 +144,7 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
         save_every_s=training.save_every_s,
         speed=training.speed,
         progress=options.progress,
-        validate=None if held is None else lambda current: evaluate(current, held),
+        watched={name: partial(evaluate, batches=part) for name, part in watched.items()},
     )
     if plan.recipe.prune is None:
         return train(job)

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from harness.registry import load
 from methods.base import Schedule
 from methods.gmp import GMP, cubic, released_rate
+from methods.masks import kept_count
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ATOL_CONV = 1e-5  # float32 sums of a convolution in another order
@@ -40,6 +42,38 @@ def test_cubic_ramp_gives_the_published_acdc_gmp_levels():
     plan = plan["imagenet_resnet50_gmp_sp80"]
     levels = [cubic((epoch - 1) / 39, 0.05, 0.8) for epoch in plan["compress_epochs"]]
     assert levels == pytest.approx(plan["level_at_compress"], rel=0, abs=1e-9)
+
+
+def test_masks_are_drawn_at_the_epochs_named_and_at_no_other():
+    """The AC/DC repository's gmp: its ramp ends after its last mask, so the target stays unmet."""
+    plan = json.loads((FIXTURES / "acdc" / "schedules.json").read_text())
+    plan = plan["imagenet_resnet50_gmp_sp80"]
+    recipe = load().recipes["acdc-gmp-resnet50-100ep"]
+    net, steps = _net(), 3
+    total = sum(weight.numel() for weight in _weights(net))
+    method = GMP(GMP.Settings(sparsity=0.8, **recipe.settings))
+    method.attach(net, Schedule(plan["epochs"], steps))
+    _, zeros = _train(net, method, Schedule(plan["epochs"], steps))
+    levels = dict(zip(plan["compress_epochs"], plan["level_at_compress"], strict=True))
+    assert zeros[0] == 0
+    for epoch, level in levels.items():
+        assert zeros[epoch * steps] == total - kept_count(total, level)
+    changes = [i for i in range(1, len(zeros)) if zeros[i] != zeros[i - 1]]
+    assert changes == [epoch * steps for epoch in levels]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": [3]}, "set both"),
+        ({"epochs": [3], "begin": 1, "end": 9, "update_every": 2}, "not update_every"),
+        ({"epochs": [3, 12], "begin": 1, "end": 9}, r"\[3, 12\] must ascend from 1 to 9"),
+        ({"epochs": [5, 3], "begin": 1, "end": 9}, "must ascend"),
+    ],
+)
+def test_epochs_off_the_ramp_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GMP.Settings(sparsity=0.8, **options)
 
 
 def _net(seed=0):

@@ -21,7 +21,7 @@ from harness.registry.own_runs import local_pruning, local_training
 from harness.results.verdict import judge_retrained
 from harness.system.options import Options
 from harness.training import Training, reproduce_by_training, retrain_together
-from harness.training.batches import calibration_images, split_rows, train_batches
+from harness.training.training_split import calibration_images, split_rows, train_batches
 from methods.dense import Dense
 from tests.support.runs import Command
 

@@ -369,7 +369,7 @@ def test_snip_prunes_before_the_first_step_and_resumes_inside_the_first_epoch(tm
 
 def test_the_part_held_back_is_measured_beside_the_test_set(tmp_path):
     held = resident_batches(images(8, seed=2), EVALUATION, "cpu", batch_size=8)
-    trained = train(job(tmp_path, validate=lambda net: evaluate(net, held)))
+    trained = train(job(tmp_path, watched={"val": lambda net: evaluate(net, held)}))
     assert len(trained.history) == 6
     last = evaluate(trained.model, held).counts
     assert trained.history[-1]["val_loss"] == last.loss

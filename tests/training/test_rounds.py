@@ -205,7 +205,7 @@ def test_rounds_tell_what_they_won_over_their_own_dense_network(tmp_path):
     first, last = plain.history[0], plain.history[-1]
     assert gains(plain.history) == {"gain_over_dense_pp": last["top1_pct"] - first["top1_pct"]}
     looked = job(tmp_path / "held", magnitude(), recipe=rounds(2, 0.4, "4ep", "4ep"))
-    early = prune(replace(looked, validate=lambda net: evaluate(net, held))).history
+    early = prune(replace(looked, watched={"val": lambda net: evaluate(net, held)})).history
     assert all(0 <= row["early_epoch"] < 4 for row in early)
     assert gains(early)["early_gain_over_dense_pp"] == (
         early[-1]["early_top1_pct"] - early[0]["early_top1_pct"]
@@ -223,7 +223,7 @@ def test_the_early_epoch_is_the_one_of_the_lowest_validation_loss(tmp_path):
 
     recipe = rounds(1, 0.4, "0ep", "4ep")
     (dense, _) = prune(
-        replace(job(tmp_path, magnitude(), recipe=recipe), validate=validate)
+        replace(job(tmp_path, magnitude(), recipe=recipe), watched={"val": validate})
     ).history
     assert dense["early_epoch"] == 1.0
 

@@ -25,8 +25,9 @@ from harness.data import (
     stacked,
 )
 from harness.errors import ProtocolError
-from harness.registry import EVALUATION_BATCH, Augmentation, Evaluation, Recipe, input_shape
+from harness.registry import EVALUATION_BATCH, Augmentation, Evaluation, Recipe, facts, input_shape
 from harness.system import rank, world_size
+from harness.training.random_labels import random_labels, relabelled
 from methods.base import Method
 
 VALIDATION = -1  # generator of the split; epochs, whose generators are their neighbours, count up
@@ -55,20 +56,44 @@ def train_batches(
     if evaluation.dataset in STREAMED:
         return _from_folder(recipe, evaluation, root, common)
     images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    if recipe.random_labels:
+        images = relabelled(images, *_redrawn(recipe, evaluation, len(images), seed))
     if recipe.validation_frac:
         images = images.take(split_rows(len(images), recipe.validation_frac, seed)[0])
     return TrainBatches(images, augment=_augment(recipe.augmentation), **common)
 
 
-def validation_batches(
+def watched_batches(
     recipe: Recipe, evaluation: Evaluation, root: Path | None, device: str, seed: int
-) -> EvaluationBatches | None:
-    """The part of the training images that the recipe holds back, prepared as for evaluation."""
-    if not recipe.validation_frac:
-        return None
+) -> dict[str, EvaluationBatches]:
+    """Training images to evaluate beside the test set, prepared as for evaluation.
+
+    "val": the part that the recipe holds back. "random_labels": the images whose labels were drawn
+    anew, judged by those; "true_labels": the same images judged by their own.
+    """
+    if not (recipe.validation_frac or recipe.random_labels):
+        return {}
     images = load(evaluation.dataset, "train", root, size=evaluation.resize)
-    held = images.take(split_rows(len(images), recipe.validation_frac, seed)[1])
-    return resident_batches(held, evaluation, device, EVALUATION_BATCH)
+    parts = {}
+    if recipe.validation_frac:
+        parts["val"] = images.take(split_rows(len(images), recipe.validation_frac, seed)[1])
+    if recipe.random_labels:
+        rows, labels = _redrawn(recipe, evaluation, len(images), seed)
+        parts["random_labels"] = relabelled(images, rows, labels).take(rows)
+        parts["true_labels"] = images.take(rows)
+    return {
+        name: resident_batches(part, evaluation, device, EVALUATION_BATCH)
+        for name, part in parts.items()
+    }
+
+
+def _redrawn(
+    recipe: Recipe, evaluation: Evaluation, total: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    if recipe.random_labels > total:
+        msg = f"recipe {recipe.name} draws {recipe.random_labels} labels anew"
+        raise ProtocolError(f"{msg}, but {evaluation.dataset} has {total} training images")
+    return random_labels(total, recipe.random_labels, facts(evaluation.dataset).classes, seed)
 
 
 def split_rows(total: int, frac: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -126,8 +151,8 @@ def _from_files(
 def _from_folder(
     recipe: Recipe, evaluation: Evaluation, root: Path | None, common: dict[str, Any]
 ) -> FolderTrainBatches:
-    if recipe.validation_frac:
-        msg = f"recipe {recipe.name} holds back {recipe.validation_frac:g} of the training set"
+    if recipe.validation_frac or recipe.random_labels:
+        msg = f"recipe {recipe.name} holds back images of the training set or changes labels"
         raise ProtocolError(f"{msg}, which {evaluation.dataset}, a set of files, cannot do")
     wanted = recipe.augmentation
     return FolderTrainBatches(
