@@ -16,85 +16,96 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.reports import Claims, LinkCount
+    from harness.results import FigureStatus
 
 
-@click.command("claims", epilog="Example:  bench claims --json")
+@click.command("claims", epilog="Example:  bench claims --paper acdc")
+@click.option("--paper", help="List every figure of one paper.")
 @options.extra_registries
 @options.as_json
-def command(registries: tuple[Path, ...], as_json: bool) -> None:
-    """How many published rows hold, and how many links.
+def command(paper: str | None, registries: tuple[Path, ...], as_json: bool) -> None:
+    """How many published figures hold, and how many links.
 
-    From stored results and link checks only.
-
-    Rows that were reproduced, contradicted or cannot be checked, and why; links that still answer.
+    Figure by figure, from stored results, `bench registry check --full --record` and link checks:
+    reproduced, contradicted, inconsistent in its source, not reached by a protocol that is partly
+    ours, doubtful, waiting (for a file, data, training, a GPU), or impossible to check.
     """
-    from harness.reports import count_claims, stored_rows
-    from harness.results import load_links
+    from harness.reports import count_claims
 
     registry = options.load_registry(registries)
-    found = count_claims(registry, stored_rows(), load_links())
+    if paper is not None:
+        options.require_papers([paper], registry)
+    found = count_claims(registry)
     if as_json:
-        print_json(
-            {
-                "rows": len(found.rows),
-                "own": found.own,
-                "counts": found.counts(),
-                "reasons": found.reasons(),
-                "papers": {paper: found.counts(paper) for paper in registry.papers},
-                "pages": asdict(found.pages),
-                "files": asdict(found.files),
-                "entries": [asdict(claim) for claim in found.rows],
-            }
-        )
-        return
-    print_rich(_told(found))
+        print_json(_document(found, paper))
+    elif paper is None:
+        print_rich(_overview(found))
+    else:
+        print_rich(_figures(found.figures(paper)))
 
 
-def _told(found: Claims) -> Group:
+def _document(found: Claims, paper: str | None) -> dict[str, object]:
+    return {
+        "rows": len(found.rows),
+        "rows_judged": found.settled_rows(),
+        "own": found.own,
+        "counts": found.counts(paper),
+        "waits_for": found.needs(),
+        "reasons": found.reasons(),
+        "papers": {key: found.counts(key) for key in dict.fromkeys(found.papers.values())},
+        "pages": asdict(found.pages),
+        "files": asdict(found.files),
+        "figures": [asdict(figure) for figure in found.figures(paper)],
+    }
+
+
+def _overview(found: Claims) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    counted = ", ".join(f"{count} {outcome}" for outcome, count in found.counts().items())
+    from harness.reports import DISPUTED
+
+    disputed = [figure for outcome in DISPUTED for figure in found.with_outcome(outcome)]
     return Group(
-        Text.assemble((f"{len(found.rows)} published rows: ", "bold"), counted),
+        Text(found.summary, "bold"),
         Text(f"not among them: {found.own} networks of this project itself", "dim"),
         Text(),
-        _contradicted(found),
+        *((_figures(disputed), Text()) if disputed else ()),
+        _reasons(found),
         Text(),
-        _unchecked(found),
-        Text(),
-        Text(f"links to files: {links_told(found.files)}"),
-        Text(f"links to pages: {links_told(found.pages)}"),
+        Text(f"links to files: {links_sentence(found.files)}"),
+        Text(f"links to pages: {links_sentence(found.pages)}"),
+        Text("One paper, figure by figure: bench claims --paper KEY", "dim"),
     )
 
 
-def _contradicted(found: Claims) -> Table:
+def _figures(figures: list[FigureStatus]) -> Table:
+    """One line per figure: what was printed, what became of it, why, and what settles it."""
     from rich.table import Table
 
-    from harness.reports import CONTRADICTED
-
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("contradicted", overflow="fold")
-    table.add_column("verdict", overflow="fold")
-    table.add_column("why", overflow="fold")
-    for claim in found.rows:
-        if claim.outcome == CONTRADICTED:
-            table.add_row(claim.entry, styled(claim.status or ""), claim.why)
+    for head in ("entry", "figure", "printed", "outcome", "why", "command"):
+        table.add_column(head, overflow="fold", justify="right" if head == "printed" else "left")
+    for f in figures:
+        status = f.comparison.status if f.comparison and f.basis else f.outcome
+        need = f" for {f.waits_for}" if f.waits_for else ""
+        outcome = styled(status if f.basis else f.outcome + need)
+        table.add_row(f.entry, f.figure, f.published.text, outcome, f.reason, f.command)
     return table
 
 
-def _unchecked(found: Claims) -> Table:
+def _reasons(found: Claims) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("rows", justify="right")
-    table.add_column("cannot be checked because", overflow="fold")
+    table.add_column("figures", justify="right")
+    table.add_column("open because", overflow="fold")
     for why, count in found.reasons().items():
         table.add_row(str(count), why)
     return table
 
 
-def links_told(count: LinkCount) -> str:
+def links_sentence(count: LinkCount) -> str:
     """One line: alive of total, or that nobody ever asked."""
     if count.never_probed == count.total:
         return f"{count.total}, never probed. Ask them: bench registry links"

@@ -44,7 +44,8 @@ def command(
 ) -> None:
     """Entries of the registry, with file status and last verdict.
 
-    WORDS keep the entries whose id contains every one of them.
+    WORDS keep the entries whose id contains every one of them. With --paper: what became of each
+    row's printed figures, as in bench table --paper.
     """
     from harness.checkpoints import status
     from harness.results import current
@@ -61,6 +62,11 @@ def command(
     if as_json:
         print_json([_document(entry, state, verdicts.get(entry.id)) for entry, state in rows])
         return
+    if paper is not None:
+        from harness.reports import published_figures, row_summary
+
+        figures = published_figures(registry, entries)
+        verdicts = {id: row_summary(mine) for id, mine in figures.items() if mine}
     _print_table(rows, verdicts)
 
 
@@ -99,11 +105,21 @@ def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) ->
     if not rows:
         click.echo("No entry matches. All of them: bench list", err=True)
         return
-    lines = [("id", _numbers("top-1 %", "sparse %", "file"), "last verdict", "bold")]
+    from harness.results import STATUSES
+
+    head = "last verdict" if any(v in STATUSES for v in verdicts.values()) else "figures"
+    lines = [("id", _numbers("top-1 %", "sparse %", "file"), head, "bold")]
     for entry, state in rows:
         numbers = _numbers(_cell(entry, "top1_pct"), _cell(entry, "sparsity_pct"), state)
         status = verdicts.get(entry.id)
-        lines.append((entry.id, numbers, status or MISSING, status_style(status or "reported")))
+        lines.append(
+            (
+                entry.id,
+                numbers,
+                status or MISSING,
+                status_style(status) if status in STATUSES else "",
+            )
+        )
     screen = console()
     screen.print(Segments(_laid_out(lines, screen.width)), end="", crop=False)
     click.echo(

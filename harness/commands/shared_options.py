@@ -131,14 +131,15 @@ def suite(command: F) -> F:
     return click.option(
         "--suite",
         shell_complete=_complete_suites,
-        help="All entries of a suite (quickstart, nightly, ...).",
+        help="All entries of a suite (quickstart, nightly, ...), or of a paper (acdc, str, ...).",
     )(command)
 
 
 def _complete_suites(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    return [name for name in load_registry(()).suites if name.startswith(incomplete)]
+    registry = load_registry(())
+    return [name for name in (*registry.suites, *registry.papers) if name.startswith(incomplete)]
 
 
 def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> None:
@@ -151,6 +152,16 @@ def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> No
         if value is not None and value not in known:
             near = get_close_matches(value, known, n=3) or sorted(known)[:12]
             raise click.UsageError(f"--{name} {value!r} has no entry; nearest: {', '.join(near)}")
+
+
+def require_papers(papers: Iterable[str], registry: Registry) -> None:
+    """Raises UsageError, with the nearest known key, for a paper that the registry lacks."""
+    from harness.registry import nearest
+
+    for paper in papers:
+        if paper not in registry.papers:
+            hint = nearest(paper, registry.papers)
+            raise click.UsageError(f"no paper is called {paper!r}{hint}")
 
 
 def load_registry(registries: tuple[Path, ...]) -> Registry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.registry import Entry, Registry
-    from harness.results import LatencyRecord, Place, Result
+    from harness.results import FigureStatus, LatencyRecord, Place, Result
 
 
 @click.command("show", epilog="Example:  bench show str-resnet50-81")
@@ -43,7 +44,7 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
     print_rich(Text(entry.id, style="bold italic"))
     print_labelled([(Text(label, style="bold"), text) for label, text in _facts(entry, registry)])
     if entry.published:
-        print_rich(_published(entry))
+        print_rich(_published(entry, registry))
     _print_history(entry)
     _print_timings(entry)
 
@@ -56,9 +57,16 @@ def _document(entry: Entry, registry: Registry) -> dict[str, object]:
         "checkpoint_status": status(entry),
         "paper": asdict(registry.papers[entry.paper]),
         "evaluation": asdict(registry.evaluations[entry.evaluation]),
+        "figures": list(_figures(entry, registry)),
         "results": _results(entry.id),
         "latencies": list(_timings(entry).values()),
     }
+
+
+def _figures(entry: Entry, registry: Registry) -> Sequence[FigureStatus]:
+    from harness.reports import published_figures
+
+    return published_figures(registry, [entry], _results(entry.id))[entry.id]
 
 
 def _specified(entry: Entry, registry: Registry) -> str:
@@ -139,19 +147,24 @@ def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
     return rows
 
 
-def _published(entry: Entry) -> Table:
+def _published(entry: Entry, registry: Registry) -> Table:
+    """What is printed, what became of it, and where it is printed."""
     from rich.table import Table
+
+    from harness.reports import here_text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("published", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("checked here", no_wrap=True)
     table.add_column("source", overflow="fold")
-    for name, value in entry.published.items():
+    for figure in _figures(entry, registry):
+        name, value = figure.figure, figure.published
         spread = f" ± {value.std}" if value.std else ""
         doubt = (
             f" (suspect: {value.note})" if value.suspect else f" ({value.note})" * bool(value.note)
         )
-        table.add_row(name, f"{value.text}{spread}", value.source + doubt)
+        table.add_row(name, f"{value.text}{spread}", here_text(figure), value.source + doubt)
     return table
 
 

@@ -36,7 +36,11 @@ def _several(name: str, text: str) -> Callable[[F], F]:
 @_several("dataset", "Only these data sets.")
 @_several("model", "Only these models.")
 @_several("method", "Only these methods.")
-@_several("paper", "Only these papers.")
+@_several(
+    "paper",
+    "The tables of these papers: every printed figure, and what became of it. With another filter, "
+    "--sort or --columns: their rows of the leaderboard.",
+)
 @_several("verdict", "Only these verdicts.")
 @click.option(
     "--sort",
@@ -79,10 +83,14 @@ def command(
 
     The newest result per entry and way of measuring; a full evaluation beats a newer smoke run.
     By name, baselines stand below the rows they belong to. Filters take several values: --method
-    acdc,gmp.
+    acdc,gmp. A paper alone prints the paper's own tables: bench table --paper acdc
     """
     from harness.reports import Wanted, leaderboard, stored_rows
 
+    others = (dataset, model, method, verdict, sort, limit, columns, into)
+    if paper and not any(others):
+        _print_papers(paper, options.load_registry(registries), "json" if as_json else style)
+        return
     shown = _columns(columns)
     wanted = Wanted(dataset, model, method, paper, verdict)
     registry = options.load_registry(registries)
@@ -100,6 +108,23 @@ def command(
         )
         return
     _print(rows, "json" if as_json else style, shown)
+
+
+def _print_papers(papers: Sequence[str], registry: Registry, style: str) -> None:
+    from harness.reports import how_to_check, paper_screen, paper_tables, published_figures
+    from harness.reports import render_paper as render
+
+    options.require_papers(papers, registry)
+    entries = [entry for paper in papers for entry in registry.select(paper=paper)]
+    figures = published_figures(registry, entries)
+    tables = [table for paper in papers for table in paper_tables(paper, registry, figures)]
+    if style != "rich":
+        click.echo(render(tables, style))
+        return
+    terminal = console()
+    terminal.print(paper_screen(tables, terminal.width), crop=False, soft_wrap=True)
+    commands = [line for paper in papers for line in how_to_check(paper, registry)]
+    click.echo("From nothing:\n  " + "\n  ".join(dict.fromkeys(commands)), err=True)
 
 
 def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) -> None:

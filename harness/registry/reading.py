@@ -67,9 +67,11 @@ class Registry:
         return found
 
     def suite(self, name: str) -> tuple[Entry, ...]:
-        """The entries of a suite, in its order. Raises RegistryError."""
+        """The entries of a suite, in its order; every paper is one. Raises RegistryError."""
+        if name in self.papers and name not in self.suites:
+            return self.select(paper=name)
         if name not in self.suites:
-            msg = f"no suite is called {name!r}{nearest(name, self.suites)}"
+            msg = f"no suite is called {name!r}{nearest(name, [*self.suites, *self.papers])}"
             raise RegistryError(msg)
         return tuple(self.entries[id] for id in self.suites[name])
 

@@ -1,4 +1,4 @@
-from .claims import CONTRADICTED, Claims, LinkCount, count_claims
+from .claims import CONTRADICTED, DISPUTED, Claims, LinkCount, count_claims
 from .latency_table import (
     MEBIBYTE,
     machine_in_words,
@@ -18,6 +18,18 @@ from .mlflow import (
     sync_mlflow,
     without_password,
 )
+from .papers.derived_figures import DerivedFigure, all_derived, derived_file, save_derived
+from .papers.paper_formats import render_paper
+from .papers.paper_tables import (
+    PaperTable,
+    here_text,
+    how_to_check,
+    paper_tables,
+    row_summary,
+    summary_of,
+)
+from .papers.paper_terminal import paper_screen
+from .papers.published_figures import published_figures
 from .plots.layer_shares import allocation_plot
 from .plots.points import AXES, Axis, plot_points
 from .plots.tradeoff import draw_tradeoff
@@ -38,12 +50,26 @@ __all__ = [
     "Axis",
     "BY_KEY",
     "CONTRADICTED",
+    "DISPUTED",
     "Claims",
     "Column",
     "LinkCount",
     "MEBIBYTE",
     "MISSING",
+    "DerivedFigure",
+    "PaperTable",
     "Row",
+    "all_derived",
+    "derived_file",
+    "here_text",
+    "how_to_check",
+    "paper_screen",
+    "paper_tables",
+    "published_figures",
+    "render_paper",
+    "row_summary",
+    "save_derived",
+    "summary_of",
     "SORTS",
     "STYLES",
     "Wanted",

@@ -1,4 +1,4 @@
-"""What became of every published row: reproduced, contradicted, or unchecked and why."""
+"""What became of every figure that others published, and of the addresses they published."""
 
 from __future__ import annotations
 
@@ -6,39 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.registry import Entry, Registry
-from harness.reports.table.rows import Row
-from harness.results import Kind, Link, addresses, current, failed
+from harness.registry import Registry
+from harness.reports.papers.paper_tables import summary_of
+from harness.reports.papers.published_figures import published_figures
+from harness.results import (
+    OUTCOMES,
+    FigureStatus,
+    Kind,
+    Link,
+    Result,
+    addresses,
+    load_links,
+)
 
-REPRODUCED, CONTRADICTED, UNCHECKED = "reproduced", "contradicted", "cannot be checked"
-OUTCOMES = (REPRODUCED, CONTRADICTED, UNCHECKED)
-AGREES = ("exact", "match", "near", "consistent", "reached")
-
-NO_NUMBER = "no accuracy is published to compare with"
-SUBSET = "measured on a subset or stand-in data only"
-NOT_REACHED = "not reached by a protocol that is partly ours"
-DOUBTFUL = "the printed number is doubtful"
-MISSING_PART = "something needed is missing"
-NO_FILE = "no checkpoint was published, and nobody retrained it here"
-GONE = "the published file is gone"
-UNREAD = "a file is published, not measured here yet"
-_WITHOUT_JUDGEMENT = {
-    "reported": NO_NUMBER,
-    "smoke": SUBSET,
-    "suspect": DOUBTFUL,
-    "not reached": NOT_REACHED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One published row and what is known about it."""
-
-    entry: str
-    paper: str
-    outcome: str  # one of OUTCOMES
-    status: str | None  # verdict of the result that decides; None = never measured
-    why: str  # one of the sentences above, or the verdict's reason
+CONTRADICTED, INCONSISTENT = "contradicted", "published figure inconsistent"
+DISPUTED = (CONTRADICTED, INCONSISTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,58 +37,78 @@ class LinkCount:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Every row that others published, and the health of the links."""
+    """Every figure that others published, and the health of the links."""
 
-    rows: tuple[Claim, ...]
+    rows: Mapping[str, tuple[FigureStatus, ...]]  # entry -> its figures
+    papers: Mapping[str, str]  # entry -> paper
     pages: LinkCount  # papers and code
     files: LinkCount  # checkpoints
     own: int  # entries of this project's own networks, which are nobody's claims
 
+    def figures(self, paper: str | None = None) -> list[FigureStatus]:
+        """All figures, or those of one paper."""
+        return [
+            figure
+            for entry, figures in self.rows.items()
+            if paper in (None, self.papers[entry])
+            for figure in figures
+        ]
+
     def counts(self, paper: str | None = None) -> dict[str, int]:
-        """Outcome -> rows, of all papers or one."""
-        found = Counter(c.outcome for c in self.rows if paper in (None, c.paper))
-        return {outcome: found[outcome] for outcome in OUTCOMES}
+        """Outcome -> figures, of all papers or one."""
+        return outcome_counts(self.figures(paper))
+
+    def needs(self) -> dict[str, int]:
+        """What figures wait for -> how many, most first."""
+        found = Counter(f.waits_for for f in self.figures() if f.waits_for)
+        return {str(need): count for need, count in found.most_common()}
 
     def reasons(self) -> dict[str, int]:
-        """Why rows cannot be checked -> rows, most frequent first."""
-        return dict(Counter(c.why for c in self.rows if c.outcome == UNCHECKED).most_common())
+        """Why figures are open or cannot be checked -> how many, most first."""
+        waiting = [f for f in self.figures() if f.outcome in ("waits", "cannot be checked")]
+        return dict(Counter(figure.reason for figure in waiting).most_common())
+
+    def settled_rows(self) -> int:
+        """Rows of which at least one figure was judged."""
+        return sum(any(f.basis is not None for f in figures) for figures in self.rows.values())
+
+    def with_outcome(self, outcome: str) -> list[FigureStatus]:
+        """The figures of one outcome, in the order of the registry."""
+        return [figure for figure in self.figures() if figure.outcome == outcome]
+
+    @property
+    def summary(self) -> str:
+        """One line: rows, and figures by outcome."""
+        judged = self.settled_rows()
+        return f"{len(self.rows)} published rows, {judged} judged; {summary_of(self.figures())}"
 
 
-def count_claims(registry: Registry, rows: Iterable[Row], links: Mapping[str, Link]) -> Claims:
-    """What the stored results and link checks say about every row that others published.
+def outcome_counts(figures: Iterable[FigureStatus]) -> dict[str, int]:
+    """Outcome -> figures; outcomes that nothing has are 0."""
+    found = Counter(figure.outcome for figure in figures)
+    return {outcome: found[outcome] for outcome in OUTCOMES}
 
-    That our own networks give our own numbers again proves nothing; they are counted apart. A row
-    that was both re-evaluated and retrained counts once, by the re-evaluation.
+
+def count_claims(
+    registry: Registry,
+    results: Iterable[Result] | None = None,
+    links: Mapping[str, Link] | None = None,
+) -> Claims:
+    """What the stored results and link checks say about every figure that others published.
+
+    That our own networks give our own numbers again proves nothing; they are counted apart.
+    results, links: default all that are stored.
     """
-    deciding = current.per_entry(rows, registry.aliases)
+    answers = load_links() if links is None else links
     kinds = addresses(registry)
     published = [e for e in registry.entries.values() if not registry.papers[e.paper].own]
     return Claims(
-        rows=tuple(_claim(e, deciding.get(e.id), links) for e in published),
-        pages=_count(kinds, "page", links),
-        files=_count(kinds, "file", links),
+        rows=published_figures(registry, published, results, answers),
+        papers={entry.id: entry.paper for entry in published},
+        pages=_count(kinds, "page", answers),
+        files=_count(kinds, "file", answers),
         own=len(registry.entries) - len(published),
     )
-
-
-def _claim(entry: Entry, row: Row | None, links: Mapping[str, Link]) -> Claim:
-    if row is None:
-        return Claim(entry.id, entry.paper, UNCHECKED, None, _unmeasured(entry, links))
-    status = row.verdict
-    if failed(status):
-        return Claim(entry.id, entry.paper, CONTRADICTED, status, row.reason)
-    if status in AGREES:
-        return Claim(entry.id, entry.paper, REPRODUCED, status, row.reason)
-    why = _WITHOUT_JUDGEMENT.get(status, MISSING_PART)
-    return Claim(entry.id, entry.paper, UNCHECKED, status, why)
-
-
-def _unmeasured(entry: Entry, links: Mapping[str, Link]) -> str:
-    if entry.checkpoint is None:
-        return NO_FILE
-    answers = [links.get(source) for source in entry.checkpoint.sources]
-    dead = all(answer is not None and answer.ok is False for answer in answers)
-    return GONE if dead else UNREAD
 
 
 def _count(kinds: Mapping[str, Kind], kind: Kind, links: Mapping[str, Link]) -> LinkCount:

@@ -11,7 +11,7 @@ from .distributed import (
     wait_for_all,
     world_size,
 )
-from .files import publish
+from .files import publish, replace_text
 from .hashes import sha256_file
 from .locks import held, locked
 from .options import CachePolicy, Options, Reading
@@ -36,6 +36,7 @@ __all__ = [
     "publish",
     "rank",
     "refuse_differences",
+    "replace_text",
     "replicate",
     "sha256_file",
     "sha256_json",

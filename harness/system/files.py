@@ -28,3 +28,14 @@ def publish(target: Path, write: Callable[[IO[bytes]], object]) -> None:
         part.rename(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def replace_text(target: Path, text: str) -> None:
+    """Write `text` to a temporary name and put it in `target`'s place, which may exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -23,7 +23,6 @@ from cli import main
 from harness import registry, reports, results
 from harness.errors import ProtocolError
 from harness.registry import from_mapping
-from harness.reports.claims import CONTRADICTED, REPRODUCED
 from harness.reports.site import Built, build_site
 from harness.reports.site.chart_points import AXES, chart_points
 from harness.reports.site.commands import of_entry, of_result
@@ -251,9 +250,12 @@ def test_an_unmeasured_entry_shows_what_was_published(site: Built) -> None:
 
 def test_claims_stand_in_front(site: Built) -> None:
     counts = site.claims.counts()
-    assert (counts[REPRODUCED], counts[CONTRADICTED]) == (1, 1)
+    assert (counts["reproduced"], counts["contradicted"]) == (1, 1)
     found = page(site, "index.html")
-    assert f"{len(site.claims.rows)} published rows; 2 of them could be checked" in found.text
+    assert (
+        f"{len(site.claims.rows)} published rows with {len(site.claims.figures())} figures; 2 rows"
+        in found.text
+    )
     assert f"{site.claims.own} small networks of our own" in found.text
     assert "our own networks: no claim" in page(site, "papers/reprune.html").text
     assert "1 reproduced" in page(site, "papers/akamaster.html").text

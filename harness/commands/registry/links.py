@@ -51,11 +51,7 @@ def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_js
 def _only(registry: Registry, paper: str) -> Registry:
     from dataclasses import replace
 
-    from harness.registry import nearest
-
-    if paper not in registry.papers:
-        hint = nearest(paper, registry.papers)
-        raise click.UsageError(f"no paper is called {paper!r}{hint}")
+    options.require_papers([paper], registry)
     entries = {id: entry for id, entry in registry.entries.items() if entry.paper == paper}
     return replace(registry, papers={paper: registry.papers[paper]}, entries=entries)
 

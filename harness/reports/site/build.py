@@ -11,15 +11,18 @@ from urllib.parse import quote
 
 from harness import paths
 from harness.registry import Registry
-from harness.reports.claims import Claims, count_claims
+from harness.reports.claims import DISPUTED, Claims, count_claims
+from harness.reports.papers.paper_tables import heading, here_text, printed_text
+from harness.reports.papers.published_figures import published_figures
 from harness.reports.site import pages, vega
 from harness.reports.site.chart_points import AXES, chart_points, first_axis
 from harness.reports.site.layer_bars import HEIGHT, WIDTH
 from harness.reports.site.lines import COLUMNS, Board, boards
 from harness.reports.site.publish import replacing
+from harness.reports.site.words import figure_tone
 from harness.reports.table.leaderboard import leaderboard
 from harness.reports.table.rows import Row, row
-from harness.results import Link, Result, load, load_all, load_links, newest
+from harness.results import FigureStatus, Link, Result, load, load_all, load_links, newest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -49,6 +52,7 @@ class _Material:
     shown: Sequence[Row]  # all of these
     links: Mapping[str, Link]
     claims: Claims
+    figures: Mapping[str, Sequence[FigureStatus]]  # entry -> its printed figures
 
 
 def build_site(registry: Registry, out: Path) -> Built:
@@ -64,8 +68,7 @@ def build_site(registry: Registry, out: Path) -> Built:
         for id in dict.fromkeys([*registry.entries, *material.history]):
             site.entry(id)
         for key in registry.papers:
-            page = pages.paper_page(key, registry, material.shown, material.claims, material.links)
-            site.listing("paper", page)
+            site.listing("paper", site.paper(key))
         for name in site.methods():
             page = pages.method_page(name, registry, material.shown, material.claims)
             site.listing("method", page)
@@ -88,8 +91,10 @@ def _gather(registry: Registry) -> _Material:
     rows: dict[str, list[Row]] = {}
     for line in sorted(shown, key=lambda r: (bool(r.smoke), r.mode != "evaluated")):
         rows.setdefault(line.entry, []).append(line)
-    found = count_claims(registry, every, links)
-    return _Material(registry, history, files, every, rows, shown, links, found)
+    results = [result for found in history.values() for result in found]
+    claims = count_claims(registry, results, links)
+    figures = published_figures(registry, None, results, links)
+    return _Material(registry, history, files, every, rows, shown, links, claims, figures)
 
 
 def _environment() -> Environment:
@@ -104,6 +109,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["file"] = lambda name: quote(pages.file_name(name))
+    environment.filters["tone"] = figure_tone
+    environment.filters["heading"] = heading
+    environment.filters["printed"] = printed_text
+    environment.filters["here"] = here_text
     environment.tests["web"] = lambda text: str(text).startswith(("https://", "http://"))
     return environment
 
@@ -154,10 +163,7 @@ class _Site:
             methods=self.methods(),
             axes_json=[asdict(axis) for axis in AXES],
         )
-        papers = [
-            pages.paper_page(key, registry, material.shown, material.claims, material.links)
-            for key in registry.papers
-        ]
+        papers = [self.paper(key) for key in registry.papers]
         methods = [
             pages.method_page(name, registry, material.shown, material.claims)
             for name in self.methods()
@@ -190,6 +196,11 @@ class _Site:
             plot_height=HEIGHT,
         )
 
+    def paper(self, key: str) -> pages.ListPage:
+        """What the page of one paper is given."""
+        m = self.material
+        return pages.paper_page(key, m.registry, m.shown, m.claims, m.links, m.figures)
+
     def listing(self, kind: str, page: pages.ListPage) -> None:
         """The page of one paper or method."""
         self._page(
@@ -205,6 +216,7 @@ class _Site:
             claims=self.material.claims,
             columns=COLUMNS,
             axes=AXES,
+            disputed=DISPUTED,
             **context,
         )
         target.write_text(text, encoding="utf-8")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.registry import Entry, Paper, Registry
-from harness.reports.claims import Claims
+from harness.reports.claims import Claims, outcome_counts
+from harness.reports.papers.paper_tables import PaperTable, how_to_check, paper_tables
 from harness.reports.site.commands import Command, of_entry, of_result
 from harness.reports.site.layer_bars import LayerPlot, layer_plot
 from harness.reports.site.lines import Line, measured_line, unmeasured_lines
@@ -16,7 +17,7 @@ from harness.reports.table.cells import MISSING
 from harness.reports.table.columns import signed
 from harness.reports.table.rows import Row, note
 from harness.reports.verdicts import measured_text
-from harness.results import Link, Result
+from harness.results import FigureStatus, Link, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ class ListPage:
     unmeasured: tuple[Line, ...]
     counts: dict[str, int]
     sources: tuple[Source, ...] = ()
+    tables: tuple[PaperTable, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def file_name(name: str) -> str:
@@ -279,7 +282,12 @@ def source(address: str, links: Mapping[str, Link]) -> Source:
 
 
 def paper_page(
-    key: str, registry: Registry, rows: Sequence[Row], found: Claims, links: Mapping[str, Link]
+    key: str,
+    registry: Registry,
+    rows: Sequence[Row],
+    found: Claims,
+    links: Mapping[str, Link],
+    figures: Mapping[str, Sequence[FigureStatus]],
 ) -> ListPage:
     """The page of one paper."""
     paper = registry.papers[key]
@@ -294,6 +302,8 @@ def paper_page(
         unmeasured=unmeasured,
         counts=found.counts(key),
         sources=tuple(source(address, links) for address in pages),
+        tables=tuple(paper_tables(key, registry, figures)),
+        commands=tuple(how_to_check(key, registry)),
     )
 
 
@@ -307,7 +317,7 @@ def method_page(name: str, registry: Registry, rows: Sequence[Row], found: Claim
         if row.method == name and row.entry not in registry.entries
     ]
     measured, unmeasured = _split(entries, rows)
-    outcomes = [claim.outcome for claim in found.rows if claim.entry in ids]
+    printed = [figure for figure in found.figures() if figure.entry in ids]
     return ListPage(
         key=name,
         title=name,
@@ -315,7 +325,7 @@ def method_page(name: str, registry: Registry, rows: Sequence[Row], found: Claim
         paper=None,
         measured=(*measured, *map(measured_line, own)),
         unmeasured=unmeasured,
-        counts={outcome: outcomes.count(outcome) for outcome in found.counts()},
+        counts=outcome_counts(printed),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.registry import FACTS, Registry
-from harness.results import failed
+from harness.results import FigureStatus, failed
 
 _TONES = {
     "exact": "good",
@@ -40,6 +40,13 @@ def tone(status: str) -> str:
     if status == NOT_MEASURED:
         return "none"
     return _TONES.get(status, "bad" if failed(status) else "plain")
+
+
+def figure_tone(figure: FigureStatus) -> str:
+    """Class of the badge of one printed figure."""
+    if figure.basis is None or figure.comparison is None:
+        return "close" if figure.outcome == "doubtful" else "none"
+    return tone(figure.comparison.status)
 
 
 def dataset_title(name: str) -> str:

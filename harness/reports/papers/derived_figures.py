@@ -1,0 +1,75 @@
+"""What `bench registry check --full` derives of printed figures without any weights, kept for all
+who count or show them.
+
+reports/derived.json holds one judgement per figure, with the hash of the claims it belongs to: a
+row whose claims changed since has none until it is derived again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness import paths
+from harness.errors import MetricError
+from harness.registry import Registry, entry_sha256
+from harness.results import Comparison
+from harness.system import replace_text
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedFigure:
+    """One printed figure against what follows from architecture, budget or other figures."""
+
+    entry: str
+    entry_sha256: str
+    figure: str
+    kind: str  # which rule settled it, e.g. "dense parameters"
+    comparison: Comparison
+
+
+def derived_file() -> Path:
+    """Where the last derivations lie."""
+    return paths.results_folder().parent / "derived.json"
+
+
+def save_derived(figures: Iterable[DerivedFigure]) -> None:
+    """Replace what was derived before."""
+    rows = [asdict(figure) for figure in figures]
+    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    replace_text(derived_file(), f"[\n{text}\n]\n")
+
+
+def all_derived(registry: Registry) -> list[DerivedFigure]:
+    """Every derivation that still belongs to the registry's rows.
+
+    Raises MetricError if the file is not what `save_derived` wrote.
+    """
+    try:
+        rows = json.loads(derived_file().read_text(encoding="utf-8"))
+        found = [
+            DerivedFigure(**{**row, "comparison": Comparison(**row["comparison"])}) for row in rows
+        ]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"{derived_file()} cannot be read ({error}). Write it again: bench registry check"
+        raise MetricError(f"{msg} --full --record") from error
+    return [
+        figure
+        for figure in found
+        if figure.entry in registry.entries
+        and entry_sha256(registry.entries[figure.entry]) == figure.entry_sha256
+    ]
+
+
+def load_derived(registry: Registry) -> Mapping[str, Mapping[str, Comparison]]:
+    """Entry -> figure -> what was derived of it; contradictions win where rules meet."""
+    found: dict[str, dict[str, Comparison]] = {}
+    for figure in all_derived(registry):
+        before = found.setdefault(figure.entry, {}).get(figure.figure)
+        if before is None or before.status == "exact":
+            found[figure.entry][figure.figure] = figure.comparison
+    return found

@@ -1,0 +1,72 @@
+"""Every published figure and what became of it, from all that is stored: the one reading that
+claims, paper tables, `bench list --paper`, `bench show` and the site share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from harness.registry import Entry, Registry
+from harness.reports.papers.derived_figures import load_derived
+from harness.results import (
+    FigureStatus,
+    Link,
+    Means,
+    Result,
+    figure_statuses,
+    load_all,
+    load_links,
+    needs_images,
+)
+
+
+def published_figures(
+    registry: Registry,
+    entries: Iterable[Entry] | None = None,
+    results: Iterable[Result] | None = None,
+    links: Mapping[str, Link] | None = None,
+) -> dict[str, tuple[FigureStatus, ...]]:
+    """Entry -> status of each of its figures, as its source prints them.
+
+    entries: default all. results, links: default all that are stored.
+    """
+    chosen = list(registry.entries.values()) if entries is None else list(entries)
+    stored = list(load_all(layers=False)) if results is None else list(results)
+    answers = load_links() if links is None else links
+    derived = load_derived(registry)
+    mine: dict[str, list[Result]] = {}
+    for result in stored:
+        mine.setdefault(registry.aliases.get(result.entry, result.entry), []).append(result)
+    here: dict[str, bool] = {}
+    return {
+        entry.id: figure_statuses(
+            entry,
+            mine.get(entry.id, ()),
+            _means(entry, answers, here),
+            derived.get(entry.id, {}),
+            registry.aliases,
+        )
+        for entry in chosen
+    }
+
+
+def _means(entry: Entry, links: Mapping[str, Link], here: dict[str, bool]) -> Means:
+    """What there is to check `entry` with. here: data sets that were looked for already."""
+    from harness.checkpoints import status
+
+    if entry.checkpoint is None:
+        return Means("none", False)
+    if status(entry) == "link":
+        answers = [links.get(source) for source in entry.checkpoint.sources]
+        dead = all(answer is not None and answer.ok is False for answer in answers)
+        return Means("gone" if dead else "published", False)
+    if entry.dataset not in here:  # asked only where it decides: the answer needs torch
+        here[entry.dataset] = any(needs_images(entry, name) for name in entry.published) and (
+            _has_data(entry.dataset)
+        )
+    return Means("here", here[entry.dataset])
+
+
+def _has_data(dataset: str) -> bool:
+    from harness.data import describe
+
+    return describe(dataset).found
