@@ -45,7 +45,7 @@ _FUSED_PARTS = ("q", "k", "v")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class WeightPlace:
     """An attribute of a module that is a weight. stored: the parameter that is trained."""
 
     path: str  # of the owner in the model
@@ -72,7 +72,7 @@ class Weight:
 
     name: str
     kind: Kind
-    places: tuple[Place, ...]
+    places: tuple[WeightPlace, ...]
     parts: tuple[str, ...] = ()  # names of equal shares of the rows, which patterns may choose
     rows: tuple[int, int] | None = None  # first and one after the last; None = all
 
@@ -188,13 +188,15 @@ class Inventory:
 
 def inventory(model: nn.Module) -> Inventory:
     """The weights of `model` in registration order, and all its other parameters."""
-    places: dict[int, list[Place]] = {}
+    places: dict[int, list[WeightPlace]] = {}
     kinds: dict[int, Kind] = {}
     for path, owner in _own_modules(model):
         for attribute, stored in _attributes(owner):
             kind = _kind(owner, attribute, stored)
             if kind is not None:
-                places.setdefault(id(stored), []).append(Place(path, owner, attribute, stored))
+                places.setdefault(id(stored), []).append(
+                    WeightPlace(path, owner, attribute, stored)
+                )
                 kinds.setdefault(id(stored), kind)
     weights = tuple(
         Weight(at[0].name, kinds[key], tuple(at), _FUSED_PARTS if at[0].attribute == _FUSED else ())
@@ -288,7 +290,7 @@ def _wanted(names: list[str], include: tuple[str, ...], exclude: tuple[str, ...]
     return match(include) and not match(exclude)
 
 
-def _outside(model: nn.Module, weights: Mapping[int, list[Place]]) -> Iterator[Outside]:
+def _outside(model: nn.Module, weights: Mapping[int, list[WeightPlace]]) -> Iterator[Outside]:
     added = [
         {id(parameter) for parameter in module.parameters()}
         for module in model.modules()

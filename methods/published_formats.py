@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.ftwt.files import backbone_from_paper, from_paper
+from methods.ftwt.paper_files import backbone_from_paper, from_paper
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # names under which files keep the weights
 HEADS = ("fc", "classifier", "linear")  # last layers that some code keeps as convolutions

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from methods.base import Schedule
 from methods.initialisers import variance_scaling_
-from methods.inventory import Place, Weight
+from methods.inventory import Weight, WeightPlace
 from methods.masked import LayerSettings, MaskedMethod, Sparsity, chosen_weights
 from methods.masks import Masks, global_topk
 
@@ -99,7 +99,7 @@ class Snip(MaskedMethod):
         for name, weight in weights.items():
             bias = getattr(weight.owner, "bias", None)
             if isinstance(bias, nn.Parameter):
-                place = Place(weight.places[0].path, weight.owner, "bias", bias)
+                place = WeightPlace(weight.places[0].path, weight.owner, "bias", bias)
                 found.append(Weight(f"{name}.bias", weight.kind, (place,)))
         return {weight.name: weight for weight in found}
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from harness.errors import CheckpointUnavailable, MetricError, NotACheckpoint
 from harness.models import build
-from methods.ipruning.shrink import rebuild
+from methods.ipruning.dead_channels import rebuild
 
 NARROWED = "narrowed"
 FORMAT_VERSION = 1

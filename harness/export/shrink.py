@@ -42,8 +42,8 @@ from harness.results import Result, Times, load
 from harness.training import RunFolder
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
-from methods.ipruning.layout import pack_bits
-from methods.ipruning.shrink import ShrunkResNet, save
+from methods.ipruning.dead_channels import ShrunkResNet, save
+from methods.ipruning.filter_layout import pack_bits
 
 CHECKED_IMAGES = 64
 TIMED_IMAGES = 50

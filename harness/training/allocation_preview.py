@@ -23,7 +23,7 @@ from harness.training.training_split import calibration_images
 from methods.base import Method, Schedule
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import AllocationName
-from methods.store import Keeping
+from methods.measurement_store import StoresMeasurements
 
 BASELINES: dict[str, AllocationName] = {
     "LAMP": "lamp",
@@ -86,7 +86,7 @@ def allocate(
     method = make_method("rd", settings)
     evaluation = registry.evaluations[entry.evaluation]
     model, _ = load_model(entry, options)
-    if isinstance(method, Keeping):
+    if isinstance(method, StoresMeasurements):
         method.store = CurveCache(options.progress)
     with method_refusals(f"{entry.id}, target {100 * target:g} %"):
         images = calibration_images(method, evaluation, options.data_root, options.device, seed=0)

@@ -20,7 +20,7 @@ from harness.system import Progress
 
 
 class CurveCache:
-    """A `methods.store.Store` below the cache folder that shows its progress as a bar."""
+    """A `MeasurementStore` below the cache folder that shows its progress as a bar."""
 
     def __init__(self, progress: Progress, stage: str = "distortion curves") -> None:
         self._progress, self._stage = progress, stage

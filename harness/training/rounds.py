@@ -22,7 +22,7 @@ from harness.training.loop import HISTORY, Job, Trained, train
 from harness.training.resume import RunFolder
 from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
-from methods.store import Keeping
+from methods.measurement_store import StoresMeasurements
 
 Calibration = Callable[[], Tensor | None]
 Recalibration = Callable[[nn.Module, int], None]
@@ -157,7 +157,7 @@ def _prune_once(job: Job, rounds: PruneRounds, number: int, calibration: Calibra
     target = rounds.targets[number - 1]
     goal = "as set" if target is None else f"target {100 * target:.2f} %"
     job.progress.stage(f"round {number}/{rounds.count}: prune, {goal}")
-    if isinstance(job.method, Keeping):
+    if isinstance(job.method, StoresMeasurements):
         stage = f"round {number}/{rounds.count}: distortion curves"
         job.method.store = CurveCache(job.progress, stage)
     # What a method measures does not depend on TF32 either.

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.ipruning.layout import Layout
+from methods.ipruning.filter_layout import FilterLayout
 
 BINS = 256
 GRAY_RANGE = 255.0  # activity maps are binned as gray pictures
@@ -196,7 +196,7 @@ def activity_entropy(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def build_interaction(
-    layout: Layout,
+    layout: FilterLayout,
     weights: Mapping[str, Tensor],
     maps: Mapping[str, Tensor],
     reading: Kernels = "filters",
@@ -214,7 +214,7 @@ def build_interaction(
 
 @torch.no_grad()
 def redundancy_blocks(
-    layout: Layout, weights: Mapping[str, Tensor], reading: Kernels = "filters"
+    layout: FilterLayout, weights: Mapping[str, Tensor], reading: Kernels = "filters"
 ) -> tuple[tuple[Tensor, Tensor], ...]:
     """Bit positions (L,n) and redundancy blocks (L,n,n) float64 of L layers of one shape each.
 
@@ -236,7 +236,7 @@ def redundancy_blocks(
 
 @torch.no_grad()
 def activity_rows(
-    layout: Layout, maps: Mapping[str, Tensor]
+    layout: FilterLayout, maps: Mapping[str, Tensor]
 ) -> tuple[tuple[Tensor, Tensor, int, int], ...]:
     """Per filter group: bit positions, entropies, and the columns that they fill."""
     by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)

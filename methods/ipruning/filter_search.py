@@ -17,12 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Method, Schedule
-from methods.ipruning.figures import figures_of
-from methods.ipruning.layout import Layout, apply_state_, describe, pack_bits, unpack_bits
-from methods.ipruning.masks import WornState, evaluating
+from methods.ipruning.candidate_masks import WornState, evaluating
+from methods.ipruning.dead_channels import ShrunkResNet, shrink
+from methods.ipruning.filter_layout import (
+    FilterLayout,
+    apply_state_,
+    describe,
+    pack_bits,
+    unpack_bits,
+)
+from methods.ipruning.kept_figures import figures_of
 from methods.ipruning.released import InPlaceMasks, final_state
 from methods.ipruning.search import draw_parents, evolve, select
-from methods.ipruning.shrink import ShrunkResNet, shrink
 from methods.processes import part_of
 
 
@@ -74,7 +80,7 @@ class FilterSearch(Method, ABC):
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         """Describe the model, draw the first population, hook the masks on."""
         self.model = model
-        self.layout: Layout = describe(model, self.rule())
+        self.layout: FilterLayout = describe(model, self.rule())
         device = next(model.parameters()).device
         self.generator = torch.Generator(device).manual_seed(schedule.seed)
         shape = (self.settings.candidates, self.layout.size)
@@ -170,7 +176,7 @@ class FilterSearch(Method, ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of state_dict. Raises ValueError if the stored layout is another one."""
-        if Layout.from_json(state["layout"]) != self.layout:
+        if FilterLayout.from_json(state["layout"]) != self.layout:
             msg = (
                 f"the stored {self.name} state has another layout than {type(self.model).__name__}"
                 " has now; resume with the model and settings of the stored run"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning.layout import Layout, apply_state_, mask_view
+from methods.ipruning.filter_layout import FilterLayout, apply_state_, mask_view
 
 IP_WINDOW = 50
 ED06_WINDOW = 10
@@ -32,7 +32,7 @@ def has_converged(costs: Sequence[float], window: int) -> bool:
     return not previous or any(cost == costs[-1] for cost in previous)
 
 
-def gradient_masks(layout: Layout, state: Tensor) -> dict[str, Tensor]:
+def gradient_masks(layout: FilterLayout, state: Tensor) -> dict[str, Tensor]:
     """Parameter name -> broadcast view of the bits its gradient is multiplied with (spec 2.1).
 
     "ip": the forward masks without the shortcut norms. "ed06": shortcut tensors reuse the bits of
@@ -61,7 +61,7 @@ def gradient_masks(layout: Layout, state: Tensor) -> dict[str, Tensor]:
     return masks
 
 
-def restored_names(layout: Layout) -> list[str]:
+def restored_names(layout: FilterLayout) -> list[str]:
     """Parameters that are backed up before masking and restored after the backward pass.
 
     "ip": convolution and classifier weights but no batch norm, so the scale and bias of a
@@ -85,7 +85,7 @@ def final_state(best: Tensor, classes: int) -> Tensor:
 class InPlaceMasks:
     """Masks multiplied into the stored weights, with the released backup and restore."""
 
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
+    def __init__(self, model: nn.Module, layout: FilterLayout) -> None:
         self._model = model
         self._layout = layout
         self._parameters = dict(model.named_parameters())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning.layout import Group, Layout
+from methods.ipruning.filter_layout import FilterLayout, Group
 
 PASSIVE = (nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
 
@@ -34,7 +34,7 @@ class Skeleton:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class ChannelCut:
     """Channels of a convolution that stay: int64 indices of output rows and input columns."""
 
     rows: Tensor
@@ -48,7 +48,7 @@ class ChannelPlan:
     blocks: per block, alive output channels. stream: channels that reach the classifier.
     """
 
-    convs: dict[str, Cut]
+    convs: dict[str, ChannelCut]
     blocks: list[Tensor] = field(default_factory=list)
     stream: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
@@ -99,22 +99,22 @@ def channel_plan(
                 alive[place] = alive[place + 1]
     index = [_indices(bits) for bits in alive]
     image = torch.arange(groups[skeleton.stem].parameters[0].shape[1], device=state.device)
-    convs = {skeleton.stem: Cut(index[0], image)}
+    convs = {skeleton.stem: ChannelCut(index[0], image)}
     for place, block in enumerate(skeleton.blocks):
         columns = index[place]
         for conv in block.convs:
             last = conv == block.convs[-1]
             rows = index[place + 1] if shared_streams and last else _indices(on[conv])
-            convs[conv] = Cut(rows, columns)
+            convs[conv] = ChannelCut(rows, columns)
             columns = rows
         if block.shortcut:
             rows = index[place + 1] if shared_streams else _indices(on[block.shortcut])
-            convs[block.shortcut] = Cut(rows, index[place])
+            convs[block.shortcut] = ChannelCut(rows, index[place])
     return ChannelPlan(convs, index[1:], index[-1])
 
 
 def structural_counts(
-    model: nn.Module, layout: Layout, state: Tensor, image_size: tuple[int, int] = (32, 32)
+    model: nn.Module, layout: FilterLayout, state: Tensor, image_size: tuple[int, int] = (32, 32)
 ) -> dict[str, dict[str, int]]:
     """Integer parameters and MACs under `state`: "dense", "rows_only" and "structural" (spec 2.3).
 

@@ -48,7 +48,7 @@ class IPruningSettings(SearchSettings):
 class EDropoutSettings(SearchSettings):
     """Settings of EDropout. layout: None = "ip" if intended, "ed06" if released.
 
-    Layout "ed06" leaves batch-norm biases of dead filters on, so its result cannot be shrunk.
+    The layout "ed06" leaves batch-norm biases of dead filters on, so its result cannot be shrunk.
     """
 
     patience: int = Field(default=ED06_WINDOW, ge=1)

@@ -1,6 +1,6 @@
 """Rate-distortion pruning: how much each layer loses is decided by what it does to the logits.
 
-Measure the curves (`distortion`), choose one rate per layer (`solvers`), remove (`method`).
+Measure the curves (`distortion`), choose one rate per layer (`solvers`), remove (`pruning`).
 Source: ICCV 2023, arXiv 2308.10438, and the published program.
 """
 
@@ -8,7 +8,7 @@ from methods.rate_distortion.calibration import calibration_indices, synthetic_i
 from methods.rate_distortion.distortion import Measurement, curves, measure
 from methods.rate_distortion.flops import LayerFlops, flops_remaining, output_positions
 from methods.rate_distortion.keys import curve_key, network_hash, tensors_hash
-from methods.rate_distortion.method import Allocation, RateDistortion, RateDistortionSettings
+from methods.rate_distortion.pruning import Allocation, RateDistortion, RateDistortionSettings
 from methods.rate_distortion.solvers import OfficialIndexError, solve_exact, solve_official
 
 __all__ = [

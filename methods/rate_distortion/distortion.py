@@ -24,7 +24,7 @@ MEMORY_BUDGET_BYTES = 2**30
 BATCH_SIZE = 64  # images per pass: moves distortions by rounding, so it belongs to the protocol
 
 
-class Options(TypedDict, total=False):
+class CurveOptions(TypedDict, total=False):
     """How `measure` goes about it; see there."""
 
     layers: Mapping[str, Weight] | None
@@ -53,7 +53,7 @@ def curves(
     images: Tensor,
     rates: int | Sequence[float] | Tensor = 100,
     reduction: Reduction = "worst",
-    **options: Unpack[Options],
+    **options: Unpack[CurveOptions],
 ) -> Tensor:
     """Squared logit distortion per layer and rate: (L, len(rates)) float64 on the CPU.
 
@@ -104,11 +104,7 @@ def measure(
         seen = list(map(redraw(""), batches)) if redraw else batches
         dense, executed = _dense_logits(model, seen, chosen)
         if todo:
-            runner: Runner
-            if redraw is None:
-                runner = runner_for(model, batches, dense, memory_budget_bytes)
-            else:
-                runner = FullForward(model, batches, redraw)
+            runner = _runner(model, batches, dense, memory_budget_bytes, redraw)
             recorded = isinstance(runner, Replay)
             jobs = _jobs(model, runner, todo, grid, noisy=redraw is not None)
             meter = _Meter(sum(job.units for job in jobs) * len(batches), progress)
@@ -124,6 +120,18 @@ def measure(
         never_executed=tuple(n for n in chosen if n not in executed and not curve[n].any()),
         recorded=recorded,
     )
+
+
+def _runner(
+    model: nn.Module,
+    batches: Sequence[Tensor],
+    dense: Sequence[Tensor],
+    memory_budget_bytes: int,
+    redraw: Redraw | None,
+) -> Runner:
+    if redraw is not None:
+        return FullForward(model, batches, redraw)
+    return runner_for(model, batches, dense, memory_budget_bytes)
 
 
 def rate_grid(rates: int | Sequence[float] | Tensor) -> list[float]:

@@ -20,7 +20,7 @@ from harness.models import build
 from harness.training.resume import RunFolder
 from methods.base import Schedule
 from methods.ipruning import EDropout
-from methods.ipruning.layout import Layout, unpack_bits
+from methods.ipruning.filter_layout import FilterLayout, unpack_bits
 from tests.methods.ipruning_cases import lived_in
 
 SHAPE = [1, 8, 8]
@@ -85,7 +85,7 @@ def test_the_state_beside_it_unpacks_to_the_best_one(run: Path, tmp_path: Path) 
     shrink_run(run, out)
 
     with safe_open(state_file(out), "pt") as opened:
-        layout = Layout.from_json(opened.metadata()["layout"])
+        layout = FilterLayout.from_json(opened.metadata()["layout"])
         bits = unpack_bits(opened.get_tensor("state"), layout.size)
 
     stored = RunFolder(run, "k").load_end()["method"]["best"]

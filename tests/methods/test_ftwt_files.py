@@ -9,7 +9,7 @@ from torch import nn
 from harness.models.cifar_resnet import CifarResNet
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt.files import export_paper_layout, from_paper, import_paper_layout
+from methods.ftwt.paper_files import export_paper_layout, from_paper, import_paper_layout
 from tests.methods.ftwt_fixtures import load, paper_state, randomise, small_net
 
 NETS = ("vgg", "resnet", "mobilenet")

@@ -14,8 +14,8 @@ import methods
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings, warm_heads
 from methods.ftwt.accounting import gated_costs
-from methods.ftwt.files import from_paper, import_paper_layout
 from methods.ftwt.gates import gates_of
+from methods.ftwt.paper_files import from_paper, import_paper_layout
 from tests.methods.ftwt_fixtures import (
     assert_near,
     load,

@@ -17,8 +17,8 @@ from torchvision.models import squeezenet1_1
 from harness import models
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning, draw_parents, evolve, ising_energy, select
-from methods.ipruning.layout import apply_state_, describe, unpack_bits
-from methods.ipruning.masks import CutParameters, MaskedParameters, candidate_logits
+from methods.ipruning.candidate_masks import CutParameters, MaskedParameters, candidate_logits
+from methods.ipruning.filter_layout import apply_state_, describe, unpack_bits
 from methods.ipruning.released import IP_WINDOW, has_converged
 from methods.ipruning.residual_channels import skeleton_of
 from tests.methods.ipruning_cases import FIXTURES, TinyNet, arrays, lived_in, stored_tinynet

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from methods.ipruning.candidate_masks import MaskedParameters, candidate_logits
 from methods.ipruning.energy import (
     Interaction,
     activity_entropy,
@@ -22,8 +23,7 @@ from methods.ipruning.energy import (
     raw_divergence,
     redundancy_block,
 )
-from methods.ipruning.layout import describe, kept_ratio
-from methods.ipruning.masks import MaskedParameters, candidate_logits
+from methods.ipruning.filter_layout import describe, kept_ratio
 from tests.methods.ipruning_cases import TinyNet, arrays, stored_tinynet
 
 ATOL_STORED = 1e-5  # the stored blocks come from float32 covariances

@@ -8,9 +8,9 @@ from torch import nn
 
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
-from methods.ipruning.figures import figures_of
-from methods.ipruning.layout import describe
-from methods.ipruning.shrink import shrink
+from methods.ipruning.dead_channels import shrink
+from methods.ipruning.filter_layout import describe
+from methods.ipruning.kept_figures import figures_of
 from tests.methods.ipruning_cases import TinyNet, lived_in
 
 SIZE = (8, 8)

@@ -14,8 +14,8 @@ from torch import nn
 from torchvision.models import alexnet, densenet121, mobilenet_v2, squeezenet1_1
 
 from harness import models
-from methods.ipruning.layout import (
-    Layout,
+from methods.ipruning.filter_layout import (
+    FilterLayout,
     Rule,
     apply_state_,
     counted_by_edropout,
@@ -163,9 +163,9 @@ def test_bits_of_another_layout_are_refused() -> None:
 def test_a_layout_comes_back_from_json(rule: Rule) -> None:
     layout = describe(TinyNet(bottleneck=True), rule)
 
-    assert Layout.from_json(layout.to_json()) == layout
+    assert FilterLayout.from_json(layout.to_json()) == layout
     with pytest.raises(ValueError, match="another release"):
-        Layout.from_json(layout.to_json().replace('"version": 1', '"version": 2'))
+        FilterLayout.from_json(layout.to_json().replace('"version": 1', '"version": 2'))
 
 
 def test_the_all_on_state_keeps_everything_and_class_bits_count_nothing() -> None:

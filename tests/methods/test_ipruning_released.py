@@ -11,7 +11,7 @@ from torch import nn
 
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
-from methods.ipruning.layout import Rule, describe
+from methods.ipruning.filter_layout import Rule, describe
 from methods.ipruning.released import final_state, gradient_masks, restored_names
 from tests.methods.ipruning_cases import TinyNet, arrays, lived_in, names
 

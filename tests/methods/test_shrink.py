@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, squeezenet1_1
 
 from harness import models
-from methods.ipruning.layout import apply_state_, describe, unpack_bits
+from methods.ipruning.dead_channels import rebuild, save, shrink
+from methods.ipruning.filter_layout import apply_state_, describe, unpack_bits
 from methods.ipruning.residual_channels import skeleton_of, structural_counts
-from methods.ipruning.shrink import rebuild, save, shrink
 from tests.methods.ipruning_cases import FIXTURES, TinyNet, arrays, lived_in
 
 # Of the largest logit, in float64: sums over fewer addends, amplified by batch statistics of few

@@ -9,7 +9,7 @@ import torch
 
 from harness.system.progress import Silent
 from harness.training.curve_cache import CurveCache
-from methods.store import Store
+from methods.measurement_store import MeasurementStore
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -39,12 +39,12 @@ def told() -> Told:
 
 
 @pytest.fixture
-def cache(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def cache(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MeasurementStore:
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
     return CurveCache(told)
 
 
-def test_parts_come_back_bit_for_bit_under_their_own_key(cache: Store) -> None:
+def test_parts_come_back_bit_for_bit_under_their_own_key(cache: MeasurementStore) -> None:
     parts = {
         "layer1.0.conv1": torch.tensor([0.1, 1e-300], dtype=torch.float64),
         "odd/../name %": torch.tensor([3, 4]),
@@ -58,19 +58,19 @@ def test_parts_come_back_bit_for_bit_under_their_own_key(cache: Store) -> None:
     assert cache.load(OTHER) == {}
 
 
-def test_a_saved_part_replaces_the_one_before(cache: Store) -> None:
+def test_a_saved_part_replaces_the_one_before(cache: MeasurementStore) -> None:
     cache.save(KEY, "fc", torch.zeros(2))
     cache.save(KEY, "fc", torch.ones(2))
     assert cache.load(KEY)["fc"].tolist() == [1, 1]
 
 
-def test_everything_lies_below_the_cache_folder(cache: Store, tmp_path: Path) -> None:
+def test_everything_lies_below_the_cache_folder(cache: MeasurementStore, tmp_path: Path) -> None:
     cache.save(KEY, "../../fc", torch.zeros(2))
     [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert file.parent.parent == tmp_path / "cache" / "curves"
 
 
-def test_forgetting_drops_one_key_alone(cache: Store) -> None:
+def test_forgetting_drops_one_key_alone(cache: MeasurementStore) -> None:
     cache.save(KEY, "fc", torch.zeros(2))
     cache.save(OTHER, "fc", torch.zeros(2))
     cache.forget(KEY)
@@ -81,7 +81,7 @@ def test_forgetting_drops_one_key_alone(cache: Store) -> None:
 
 @pytest.mark.parametrize("bytes_left", [0, 20, 130])
 def test_a_damaged_part_is_named_and_measured_again(
-    cache: Store, told: Told, tmp_path: Path, bytes_left: int
+    cache: MeasurementStore, told: Told, tmp_path: Path, bytes_left: int
 ) -> None:
     cache.save(KEY, "fc", torch.zeros(9))
     cache.save(KEY, "conv", torch.zeros(9))
@@ -94,7 +94,7 @@ def test_a_damaged_part_is_named_and_measured_again(
 
 
 def test_a_bar_begins_with_every_measurement_and_counts_what_is_done(
-    cache: Store, told: Told
+    cache: MeasurementStore, told: Told
 ) -> None:
     for done in (3, 7):
         cache.progress(done, 10)

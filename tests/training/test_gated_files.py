@@ -16,8 +16,8 @@ from harness.results.schema import Result
 from harness.results.store import load_all
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt.files import export_paper_layout
 from methods.ftwt.gates import gates_of
+from methods.ftwt.paper_files import export_paper_layout
 
 # convnet_tiny: (conv, input channels, filters); 451,584 MACs in convolutions, 320 in the classifier
 DENSE_MACS = 451_584 + 320

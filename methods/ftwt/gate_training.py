@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from methods import base
 from methods.base import Method, Schedule
 from methods.ftwt.accounting import EffectiveMacs, MacTally, expected_reduction, gated_costs
-from methods.ftwt.files import backbone_from_paper, export_paper_layout, layout_of, load_heads
 from methods.ftwt.gates import (
     GateOptions,
     Gates,
@@ -28,6 +27,7 @@ from methods.ftwt.gates import (
     gates_of,
 )
 from methods.ftwt.layers import GatedLayer, describe, select
+from methods.ftwt.paper_files import backbone_from_paper, export_paper_layout, layout_of, load_heads
 from methods.ftwt.skip import skip_filters
 
 WARM_UP_BATCHES = 501  # of the official code

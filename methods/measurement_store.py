@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 
-class Store(Protocol):
+class MeasurementStore(Protocol):
     """Named tensors under a key that hashes everything they depend on."""
 
     def load(self, key: str) -> Mapping[str, Tensor]:
@@ -32,7 +32,7 @@ class Store(Protocol):
 
 
 @runtime_checkable
-class Keeping(Protocol):
+class StoresMeasurements(Protocol):
     """A method that uses a store when it is given one before `prune`."""
 
-    store: Store | None
+    store: MeasurementStore | None

@@ -66,7 +66,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FilterLayout:
     """Meaning of every bit of a state vector of length `size`.
 
     rule: "ip" (spec 1.1, class bits at the end), "ed06" or "edh". always_on: trailing bits that
@@ -90,11 +90,11 @@ class Layout:
         return tuple((group, after) for group, after in following if group.kind == "filters")
 
     def to_json(self) -> str:
-        """The layout as one JSON document; `Layout.from_json` is the inverse."""
+        """The layout as one JSON document; `FilterLayout.from_json` is the inverse."""
         return json.dumps({"version": FORMAT_VERSION, **asdict(self)})
 
     @staticmethod
-    def from_json(text: str) -> Layout:
+    def from_json(text: str) -> FilterLayout:
         """Inverse of to_json. Raises ValueError for another format version."""
         raw: dict[str, Any] = json.loads(text)
         if raw.pop("version", None) != FORMAT_VERSION:
@@ -106,10 +106,10 @@ class Layout:
                 Parameter(p["name"], tuple(p["shape"]), p["axis"]) for p in group.pop("parameters")
             ]
             groups.append(Group(**group, parameters=tuple(parameters)))
-        return Layout(**raw, groups=tuple(groups))
+        return FilterLayout(**raw, groups=tuple(groups))
 
 
-def describe(model: nn.Module, rule: Rule = "ip") -> Layout:
+def describe(model: nn.Module, rule: Rule = "ip") -> FilterLayout:
     """The bit layout of `model` under a rule of spec 1.1.
 
     Convolutions in registration order, then the inputs of every linear layer; the last layer may
@@ -136,7 +136,7 @@ def describe(model: nn.Module, rule: Rule = "ip") -> Layout:
     classes = layers[-1][1].weight.shape[0]
     always_on = 0 if rule == "ed06" else int(classes)
     total = sum(p.numel() for p in model.parameters())
-    return Layout(rule, groups[-1].stop + always_on, always_on, total, tuple(groups))
+    return FilterLayout(rule, groups[-1].stop + always_on, always_on, total, tuple(groups))
 
 
 def pack_bits(state: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def mask_view(bits: Tensor, group: Group, parameter: Parameter) -> Tensor:
 
 
 @torch.no_grad()
-def apply_state_(model: nn.Module, layout: Layout, state: Tensor) -> None:
+def apply_state_(model: nn.Module, layout: FilterLayout, state: Tensor) -> None:
     """Multiply every masked parameter of `model` by its bits, in place (spec 2.1)."""
     parameters = dict(model.named_parameters())
     for group in layout.groups:
@@ -174,7 +174,7 @@ def apply_state_(model: nn.Module, layout: Layout, state: Tensor) -> None:
             tensor.mul_(mask_view(state.to(tensor.device, tensor.dtype), group, entry))
 
 
-def kept_coefficients(layout: Layout, device: torch.device | None = None) -> Tensor:
+def kept_coefficients(layout: FilterLayout, device: torch.device | None = None) -> Tensor:
     """float64 (D,) weights c with `states @ c` = the published kept ratio (spec 2.2, rule IP).
 
     Every tensor of a group counts with the group's fraction of ones, norm vectors and the
@@ -187,12 +187,12 @@ def kept_coefficients(layout: Layout, device: torch.device | None = None) -> Ten
     return weights.to(device)
 
 
-def kept_ratio(layout: Layout, states: Tensor) -> Tensor:
+def kept_ratio(layout: FilterLayout, states: Tensor) -> Tensor:
     """float64 kept ratio R in 0..1 of each state (..., D), by the rule of IPruning (spec 2.2)."""
     return states.double() @ kept_coefficients(layout, states.device)
 
 
-def counted_by_edropout(layout: Layout, state: Tensor) -> dict[str, float]:
+def counted_by_edropout(layout: FilterLayout, state: Tensor) -> dict[str, float]:
     """What EDropout's own counters report for one state (D,): kept, total and ratio (spec 2.2).
 
     Keys: total, kept_conv, total_conv, kept_fc, total_fc, ratio. Rule "ed06" counts a filter as

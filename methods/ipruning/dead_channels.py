@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning.layout import Group, Layout
+from methods.ipruning.filter_layout import FilterLayout, Group
 from methods.ipruning.residual_channels import ChannelPlan, Skeleton, channel_plan, skeleton_of
 
 FORMAT_VERSION = 1
@@ -87,7 +87,7 @@ class ShrunkResNet(nn.Module):
 
 
 @torch.no_grad()
-def shrink(model: nn.Module, layout: Layout, state: Tensor) -> ShrunkResNet:
+def shrink(model: nn.Module, layout: FilterLayout, state: Tensor) -> ShrunkResNet:
     """A smaller network whose output equals that of `model` with `state` applied (rule "ip").
 
     model: the unmasked or the masked ResNet; it is not changed. state: (D,). In evaluation mode

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.ipruning.layout import Layout, mask_view
+from methods.ipruning.filter_layout import FilterLayout, mask_view
 from methods.ipruning.residual_channels import Skeleton, channel_plan
 
 Entry = tuple[dict[str, Any], str, Tensor]  # a module's table, the key in it, what to put there
@@ -48,7 +48,7 @@ class MaskedParameters:
     already masked, exactly aligned with the forward mask, and no dense mask exists.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
+    def __init__(self, model: nn.Module, layout: FilterLayout) -> None:
         modules = dict(model.named_modules())
         self._slots = []
         for group in layout.groups:
@@ -70,7 +70,7 @@ class MaskedParameters:
 class WornState:
     """Hooks on the whole model that mask every forward pass while a state is worn."""
 
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
+    def __init__(self, model: nn.Module, layout: FilterLayout) -> None:
         self.state: Tensor | None = None
         self._parameters = MaskedParameters(model, layout)
         self._open: list[Any] = []
@@ -102,7 +102,7 @@ class CutParameters:
     forward runs on the narrower tensors and gives the output of the masked network.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, skeleton: Skeleton) -> None:
+    def __init__(self, model: nn.Module, layout: FilterLayout, skeleton: Skeleton) -> None:
         self._modules = dict(model.named_modules())
         self._groups = {group.name: group for group in layout.groups}
         self._skeleton = skeleton

@@ -12,6 +12,12 @@ from torch import Tensor, nn
 
 from methods.base import Schedule
 from methods.base import Settings as BaseSettings
+from methods.ipruning.candidate_masks import (
+    CutParameters,
+    MaskedParameters,
+    candidate_logits,
+    mean_activations,
+)
 from methods.ipruning.energy import (
     Interaction,
     activity_rows,
@@ -19,14 +25,8 @@ from methods.ipruning.energy import (
     margin_energy,
     redundancy_blocks,
 )
+from methods.ipruning.filter_layout import kept_coefficients
 from methods.ipruning.filter_search import FilterSearch
-from methods.ipruning.layout import kept_coefficients
-from methods.ipruning.masks import (
-    CutParameters,
-    MaskedParameters,
-    candidate_logits,
-    mean_activations,
-)
 from methods.ipruning.released import (
     ED06_FIRST_BATCH,
     ED06_WINDOW,

@@ -22,12 +22,13 @@ from methods.base import Schedule
 from methods.inventory import Weight
 from methods.masked import LayerSettings, MaskedMethod, chosen_weights
 from methods.masks import keep_largest
+from methods.measurement_store import MeasurementStore
 from methods.published_formats import rd
 from methods.rate_distortion.calibration import calibration_indices, synthetic_images
 from methods.rate_distortion.distortion import (
     BATCH_SIZE,
+    CurveOptions,
     Measurement,
-    Options,
     Reduction,
     measure,
     pruned_count,
@@ -41,7 +42,6 @@ from methods.rate_distortion.solvers import (
     solve_exact,
     solve_official,
 )
-from methods.store import Store
 
 
 class RateDistortionSettings(LayerSettings):
@@ -90,8 +90,8 @@ class RateDistortion(MaskedMethod):
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        self.options: Options = {}  # for `measure`: batch size, memory budget
-        self.store: Store | None = None  # finished curves and allocations, and progress
+        self.options: CurveOptions = {}  # for `measure`: batch size, memory budget
+        self.store: MeasurementStore | None = None  # finished curves and allocations, and progress
         self.allocation: Allocation | None = None  # of the last pruning event
         self._chosen: dict[str, float] = {}  # rates of the last pruning event
         self._seed = 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from methods.ipruning.layout import Layout, counted_by_edropout, kept_ratio
+from methods.ipruning.filter_layout import FilterLayout, counted_by_edropout, kept_ratio
 from methods.ipruning.residual_channels import structural_counts
 
 
 def figures_of(
-    model: nn.Module, layout: Layout, state: Tensor, image_size: tuple[int, int]
+    model: nn.Module, layout: FilterLayout, state: Tensor, image_size: tuple[int, int]
 ) -> dict[str, float]:
     """Metric name -> value of one state (D,) of `model`, which may be masked or not.
 
