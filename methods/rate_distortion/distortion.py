@@ -124,8 +124,8 @@ def measure(
 
 def _runner(
     model: nn.Module,
-    batches: Sequence[Tensor],
-    dense: Sequence[Tensor],
+    batches: list[Tensor],
+    dense: list[Tensor],
     memory_budget_bytes: int,
     redraw: Redraw | None,
 ) -> Runner:
