@@ -1,3 +1,4 @@
+from .derivation import derived_figures
 from .live_network import evaluate_model
 from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together
@@ -13,6 +14,7 @@ __all__ = [
     "Side",
     "checkpoint_facts",
     "compare",
+    "derived_figures",
     "evaluate",
     "evaluate_model",
     "evaluate_together",

@@ -1,4 +1,5 @@
 from . import current, schema, verdict
+from .derived import asks_architecture, of_architecture, of_printed
 from .figures import (
     OUTCOMES,
     Basis,
@@ -102,6 +103,7 @@ __all__ = [
     "Timing",
     "addresses",
     "as_json",
+    "asks_architecture",
     "as_printed",
     "current",
     "entries_with",
@@ -120,6 +122,8 @@ __all__ = [
     "needs_images",
     "new_id",
     "newest",
+    "of_architecture",
+    "of_printed",
     "on_record",
     "outcome_of",
     "overall",

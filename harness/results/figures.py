@@ -112,7 +112,7 @@ def figure_statuses(
     """One status per figure of `entry.published`, in that order.
 
     stored: results of any entries; those of this one count as `current.per_mode` says. derived:
-    figure -> comparison with what follows without any weights, see `harness.evaluation.derive`.
+    figure -> comparison with what follows without weights: `harness.evaluation.derived_figures`.
     aliases: former id -> today's, see `Registry.aliases`.
     """
     found: dict[Basis, Mapping[str, Comparison]] = {"derived": derived}
