@@ -29,7 +29,14 @@ from benchmarks import home, parsed
 from harness import paths
 from harness.commands import progress
 from harness.export import remove_channels_
-from harness.profile import BURST, Request, Subject, Subjects, measure, of_model
+from harness.profile import (
+    BURST,
+    LatencyRequest,
+    TimedNetwork,
+    TimedNetworks,
+    measure_latency,
+    networks_of_model,
+)
 from harness.reports import (
     machine_in_words,
     network_lines,
@@ -49,18 +56,18 @@ CHANNELS = "channels-0.5"
 NETWORKS = (DENSE, *(f"str-{level}" for level in LEVELS), CHANNELS)
 
 
-def subjects(model: str, wanted: Iterable[str]) -> Subjects:
+def subjects(model: str, wanted: Iterable[str]) -> TimedNetworks:
     """The dense network, and those of `wanted`."""
     names = set(wanted)
     levels = [level for level in LEVELS if f"str-{level}" in names]
-    found = of_model(model, budgets=[f"{BUDGETS}:{level}" for level in levels], name=NAME)
+    found = networks_of_model(model, budgets=[f"{BUDGETS}:{level}" for level in levels], name=NAME)
     dense, *pruned = found.networks
     made = [dense, *(replace(subject, name=f"str-{subject.name}") for subject in pruned)]
     if CHANNELS in names:
         images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
         small = remove_channels_(copy.deepcopy(dense.network), images, 0.5)
         told = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
-        made.append(Subject(CHANNELS, model, told, small))
+        made.append(TimedNetwork(CHANNELS, model, told, small))
     return replace(found, networks=tuple(made))
 
 
@@ -182,7 +189,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 ways = [(DENSE, EAGER), *ways]
                 networks = [n for n in networks if any(way[0] == n for way in ways)]
             with progress() as bars:
-                request = Request(
+                request = LatencyRequest(
                     backends=backends,
                     batches=(arguments.batch,),
                     threads=arguments.threads,
@@ -192,7 +199,9 @@ def _run(arguments: argparse.Namespace) -> None:
                     memory=arguments.memory,
                     progress=bars,
                 )
-                print(save_timings(measure(subjects(arguments.model, networks), request)).name)
+                print(
+                    save_timings(measure_latency(subjects(arguments.model, networks), request)).name
+                )
     report(list(load_timings(entry=NAME)))
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks import home, parsed
 from harness import paths, sparse
 from harness.models import build
-from harness.profile import RUNNERS, in_turns, of_model, times_of
+from harness.profile import RUNNERS, in_turns, networks_of_model, times_of
 from harness.system import provenance
 from methods.inventory import prunable_weights
 
@@ -41,7 +41,7 @@ TARGETS = {"90.23": (1.7, 1.3), "95.15": (2.5, 1.8), "98.05": (3.5, 2.5)}
 
 def measure(model: str, budgets: Path, level: str, repeats: int) -> dict[str, Any]:
     """The record of one level: times of every way in milliseconds, and the plan."""
-    found = of_model(model, budgets=[f"{budgets}:{level}"])
+    found = networks_of_model(model, budgets=[f"{budgets}:{level}"])
     dense, pruned = (subject.network for subject in found.networks)
     images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
     began = time.perf_counter()

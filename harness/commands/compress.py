@@ -84,10 +84,10 @@ def command(
     trained; weights that are not shared among 2^bits values have no shared size.
     """
     registry = options.load_registry(registries)
-    from harness.profile import Widths, find, size_table
+    from harness.profile import Widths, find_weights, size_table
 
     with progress() as bars:
-        given = find(what, reading, registry, data_root, bars)
+        given = find_weights(what, reading, registry, data_root, bars)
         bars.stage(f"{what}: sizes")
         sizes = size_table(given, Widths(bits, layer_bits, index_bits), sparsity, share)
     if as_json:

@@ -18,7 +18,7 @@ from harness.results import BACKENDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.profile import Request, Subjects
+    from harness.profile import LatencyRequest, TimedNetworks
     from harness.results import LatencyRecord
     from harness.system import Reading
 
@@ -98,12 +98,17 @@ def command(
     _require_one_kind(ids, model, bool(weights or budgets or dataset or name))
     registry = options.load_registry(registries)
     entries = [registry.get(name) for name in ids]
-    from harness.profile import Request, of_entry, of_model, require_repeats
+    from harness.profile import (
+        LatencyRequest,
+        networks_of_entry,
+        networks_of_model,
+        require_repeats,
+    )
     from harness.system import Options
 
     require_repeats(repeats)
     with progress() as bars:
-        request = Request(
+        request = LatencyRequest(
             backends=tuple(dict.fromkeys(backends)),
             batches=tuple(dict.fromkeys(batches)),
             device=options.pick_device(device),
@@ -113,11 +118,11 @@ def command(
             progress=bars,
         )
         chosen = Options(data_root=data_root, progress=bars, reading=reading)
-        made: list[Callable[[], Subjects]] = [
-            partial(of_entry, entry, registry, chosen) for entry in entries
+        made: list[Callable[[], TimedNetworks]] = [
+            partial(networks_of_entry, entry, registry, chosen) for entry in entries
         ]
         if model is not None:
-            made.append(partial(of_model, model, weights, budgets, dataset, name, chosen))
+            made.append(partial(networks_of_model, model, weights, budgets, dataset, name, chosen))
         records = list(_measured(made, request))
     if as_json:
         print_json(records)
@@ -133,13 +138,15 @@ def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool
         raise click.UsageError("--weights, --budget, --dataset and --name go with --model")
 
 
-def _measured(made: list[Callable[[], Subjects]], request: Request) -> Iterator[LatencyRecord]:
+def _measured(
+    made: list[Callable[[], TimedNetworks]], request: LatencyRequest
+) -> Iterator[LatencyRecord]:
     """Each one's record, saved. Raises Preempted after saving what was complete at a Ctrl-C."""
-    from harness.profile import measure
+    from harness.profile import measure_latency
     from harness.results import save_timings
 
     for make in made:
-        record = measure(make(), request)
+        record = measure_latency(make(), request)
         file = save_timings(record)
         request.progress.note(f"written: {file.parent.name}/{file.name}")
         if record.interrupted:

@@ -86,7 +86,7 @@ def _cut(
     registry = options.load_registry(registries)
     entry = None if what is None else registry.get(what)
     from harness.export import narrowed_entry, narrowed_model
-    from harness.profile import Request, measure
+    from harness.profile import LatencyRequest, measure_latency
     from harness.results import save_timings
     from harness.system import Options
 
@@ -97,8 +97,8 @@ def _cut(
         else:
             assert model is not None, "checked above"
             subjects = narrowed_model(model, weights, channels, out, chosen)
-        request = Request(backends=("eager",), batches=(1,), memory=False, progress=bars)
-        record = measure(subjects, request)
+        request = LatencyRequest(backends=("eager",), batches=(1,), memory=False, progress=bars)
+        record = measure_latency(subjects, request)
         save_timings(record)
     if as_json:
         print_json({**asdict(record), "out": out.name})

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from harness.checkpoints import DESCRIPTION, EXTRA, LAYOUT, Origin, load_model, save_narrowed
 from harness.errors import ProtocolError
 from harness.profile import (
-    SEED,
-    Subject,
-    Subjects,
+    DRAWN_WITH_SEED,
+    TimedNetwork,
+    TimedNetworks,
     fresh_network,
     input_shape_of,
     network_from_file,
@@ -190,7 +190,7 @@ def state_file(out: Path) -> Path:
 
 def narrowed_entry(
     entry: Entry, registry: Registry, options: Options, share: float, out: Path
-) -> Subjects:
+) -> TimedNetworks:
     """An entry's network whole, and without `share` of its channels, which is written to `out`.
 
     Raises CheckpointError if the weights cannot be had, ProtocolError if they cannot be cut.
@@ -199,17 +199,19 @@ def narrowed_entry(
     about = facts(entry.dataset)
     origin = Origin(entry.model, about.classes, about.channels)
     shape = input_shape(registry.evaluations[entry.evaluation])
-    whole = Subject(DENSE, entry.model, obtained.source, network)
+    whole = TimedNetwork(DENSE, entry.model, obtained.source, network)
     return _narrow(entry.id, whole, origin, shape, share, out)
 
 
 def narrowed_model(
     model: str, weights: Path | None, share: float, out: Path, options: Options
-) -> Subjects:
+) -> TimedNetworks:
     """A model whole, and without `share` of its channels, which is written to `out`."""
     shape = input_shape_of(model, None)
     if weights is None:
-        whole = Subject(DENSE, model, f"random, seed {SEED}", fresh_network(model, None, shape))
+        whole = TimedNetwork(
+            DENSE, model, f"random, seed {DRAWN_WITH_SEED}", fresh_network(model, None, shape)
+        )
     else:
         whole = replace(network_from_file(model, weights, None, options), name=DENSE)
     return _narrow(model, whole, Origin(model), shape, share, out)
@@ -217,18 +219,18 @@ def narrowed_model(
 
 def _narrow(
     name: str,
-    whole: Subject,
+    whole: TimedNetwork,
     origin: Origin,
     shape: tuple[int, int, int],
     share: float,
     out: Path,
-) -> Subjects:
-    images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(SEED))
+) -> TimedNetworks:
+    images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(DRAWN_WITH_SEED))
     network = remove_channels_(copy.deepcopy(whole.network), images, share)
     save_narrowed(network, origin, images, out)
     told = f"{whole.weights}; without {100 * share:g} % of the channels, smallest L1 norm first"
-    small = Subject(f"channels-{share:g}", origin.model, told, network)
-    return Subjects(f"{name}-channels-{share:g}", shape, (whole, small))
+    small = TimedNetwork(f"channels-{share:g}", origin.model, told, network)
+    return TimedNetworks(f"{name}-channels-{share:g}", shape, (whole, small))
 
 
 def remove_channels_(network: nn.Module, images: Tensor, share: float) -> nn.Module:

@@ -1,19 +1,19 @@
 from .backends import RUNNERS, missing_compiler
+from .compressed_size import SizeTable, Widths, find_weights, size_table
 from .cost import measure_cost
-from .latency import Request, measure
+from .latency import LatencyRequest, measure_latency
 from .macs import DenseMacs, dense_macs
 from .method_figures import figures_of, latency_of
 from .notes import abbreviated, notes_of
-from .storage import SizeTable, Widths, find, size_table
 from .timed_networks import (
-    SEED,
-    Subject,
-    Subjects,
+    DRAWN_WITH_SEED,
+    TimedNetwork,
+    TimedNetworks,
     fresh_network,
     input_shape_of,
     network_from_file,
-    of_entry,
-    of_model,
+    networks_of_entry,
+    networks_of_model,
 )
 from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, times_of
 from .zeros import sparsity
@@ -22,28 +22,28 @@ __all__ = [
     "RUNNERS",
     "BURST",
     "DenseMacs",
-    "Request",
-    "SEED",
+    "LatencyRequest",
+    "DRAWN_WITH_SEED",
     "SizeTable",
-    "Subject",
-    "Subjects",
+    "TimedNetwork",
+    "TimedNetworks",
     "Widths",
     "dense_macs",
     "figures_of",
-    "find",
+    "find_weights",
     "fresh_network",
     "in_turns",
     "input_shape_of",
     "interleaved",
     "latency_of",
     "layer_times",
-    "measure",
+    "measure_latency",
     "measure_cost",
     "network_from_file",
     "missing_compiler",
     "notes_of",
-    "of_entry",
-    "of_model",
+    "networks_of_entry",
+    "networks_of_model",
     "require_repeats",
     "size_table",
     "abbreviated",

@@ -17,7 +17,7 @@ from harness.profile.backends import RUNNERS, Backend, Forward
 from harness.profile.cost import measure_cost
 from harness.profile.memory import MEANING, peak_bytes
 from harness.profile.size import size
-from harness.profile.timed_networks import Subject, Subjects
+from harness.profile.timed_networks import TimedNetwork, TimedNetworks
 from harness.profile.timing import (
     BURST,
     SETTLE_S,
@@ -45,7 +45,7 @@ _VARIABLES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LatencyRequest:
     """What to time: every network on every backend at every batch size, `repeats` passes each.
 
     ways: only these (network, backend). burst: timed passes per turn.
@@ -73,7 +73,7 @@ class _Way:
     peak_memory_bytes: int | None
 
 
-def measure(subjects: Subjects, request: Request) -> LatencyRecord:
+def measure_latency(subjects: TimedNetworks, request: LatencyRequest) -> LatencyRecord:
     """The timings, not yet saved; a backend that cannot run a network is listed with its reason.
 
     Every backend's outputs are compared with eager execution first. Ctrl-C ends it after the batch
@@ -132,7 +132,7 @@ def _require_timed_device(device: str) -> None:
 
 
 def _batch(
-    subjects: Subjects, batch: int, request: Request, skipped: list[Skipped]
+    subjects: TimedNetworks, batch: int, request: LatencyRequest, skipped: list[Skipped]
 ) -> list[Timing]:
     """Timings of all ways at one batch size; what cannot be run is added to `skipped`."""
     generator = torch.Generator().manual_seed(IMAGE_SEED)
@@ -174,7 +174,9 @@ class _CannotRun(Exception):
     """This network does not run on this backend; the message says why."""
 
 
-def _prepare(subject: Subject, backend: Backend, images: Tensor, request: Request) -> _Way:
+def _prepare(
+    subject: TimedNetwork, backend: Backend, images: Tensor, request: LatencyRequest
+) -> _Way:
     reason = backend.unavailable(images.device)
     if reason:
         raise _CannotRun(reason)
@@ -210,7 +212,7 @@ def _compare(network: nn.Module, output: Tensor, images: Tensor) -> tuple[float,
     return difference, scale
 
 
-def _facts(subject: Subject, shape: tuple[int, int, int], request: Request) -> Network:
+def _facts(subject: TimedNetwork, shape: tuple[int, int, int], request: LatencyRequest) -> Network:
     request.progress.stage(f"{subject.name}: weights and MACs")
     cost = measure_cost(subject.network, shape)
     bytes_of = size(subject.network)

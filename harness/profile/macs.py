@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from harness import paths
 from harness.profile.operations import WITHOUT_PRODUCTS, may_hide_products
-from harness.profile.products import ACTIVATIONS, KEYS, MIXED, UNCOUNTED, WEIGHT, Products
+from harness.profile.traced_products import ACTIVATIONS, KEYS, MIXED, UNCOUNTED, WEIGHT, Products
 from harness.profile.zeros import SparsityProfile
 from harness.results import LayerCost
 from harness.system import sha256_json, versions

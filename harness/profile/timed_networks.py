@@ -30,7 +30,7 @@ from methods.inventory import prunable_weights
 if TYPE_CHECKING:
     from harness.registry import Entry, Registry
 
-SEED = 0
+DRAWN_WITH_SEED = 0
 CALIBRATION_IMAGES = 8
 PRUNED = "pruned"
 # Networks are drawn from the global generator; whoever asked for them finds it as it was.
@@ -38,7 +38,7 @@ _own_random_numbers = torch.random.fork_rng(devices=[])
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class TimedNetwork:
     """A network in eval mode, and in words where its weights come from."""
 
     name: str
@@ -48,16 +48,16 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Subjects:
+class TimedNetworks:
     """What is timed in turns; `entry` names the record, input_shape is (C,H,W)."""
 
     entry: str
     input_shape: tuple[int, int, int]
-    networks: tuple[Subject, ...]
+    networks: tuple[TimedNetwork, ...]
 
 
 @_own_random_numbers
-def of_entry(entry: Entry, registry: Registry, options: Options) -> Subjects:
+def networks_of_entry(entry: Entry, registry: Registry, options: Options) -> TimedNetworks:
     """An entry's network with its published weights, and the dense one drawn at random.
 
     An entry without zeros stands alone: it is the dense network. Raises CheckpointError if the
@@ -68,25 +68,25 @@ def of_entry(entry: Entry, registry: Registry, options: Options) -> Subjects:
     weights = f"{obtained.source}, sha256 {obtained.sha256[:12]}"
     nnz, total = sparsity(network).counts()
     if nnz == total and entry.granularity != "dynamic":
-        return Subjects(entry.id, shape, (Subject(DENSE, entry.model, weights, network),))
-    torch.default_generator.manual_seed(SEED)
+        return TimedNetworks(entry.id, shape, (TimedNetwork(DENSE, entry.model, weights, network),))
+    torch.default_generator.manual_seed(DRAWN_WITH_SEED)
     dense = _settled(build_model(entry), shape).to(options.device)
     networks = (
-        Subject(DENSE, entry.model, f"random, seed {SEED}", dense),
-        Subject(PRUNED, entry.model, weights, network),
+        TimedNetwork(DENSE, entry.model, f"random, seed {DRAWN_WITH_SEED}", dense),
+        TimedNetwork(PRUNED, entry.model, weights, network),
     )
-    return Subjects(entry.id, shape, networks)
+    return TimedNetworks(entry.id, shape, networks)
 
 
 @_own_random_numbers
-def of_model(
+def networks_of_model(
     model: str,
     weights: Iterable[Path] = (),
     budgets: Iterable[str] = (),
     dataset: str | None = None,
     name: str | None = None,
     options: Options | None = None,
-) -> Subjects:
+) -> TimedNetworks:
     """A model with random weights; then with those of each file, and pruned to each budget.
 
     weights: plain checkpoints, or files of `bench shrink`. budgets: as methods.budgets.read takes
@@ -95,18 +95,22 @@ def of_model(
     ProtocolError.
     """
     shape = input_shape_of(model, dataset)
-    made = [Subject(DENSE, model, f"random, seed {SEED}", fresh_network(model, dataset, shape))]
+    made = [
+        TimedNetwork(
+            DENSE, model, f"random, seed {DRAWN_WITH_SEED}", fresh_network(model, dataset, shape)
+        )
+    ]
     for file in weights:
         made.append(network_from_file(model, file, dataset, options or Options()))
     for source in budgets:
         made.append(_at_budget(model, source, dataset, shape))
     chosen = name or "-".join([model, *(s.name for s in made[1:])])
-    return Subjects(chosen, shape, tuple(made))
+    return TimedNetworks(chosen, shape, tuple(made))
 
 
 @_own_random_numbers
 def fresh_network(model: str, dataset: str | None, shape: tuple[int, int, int]) -> nn.Module:
-    torch.default_generator.manual_seed(SEED)
+    torch.default_generator.manual_seed(DRAWN_WITH_SEED)
     return _settled(_build(model, dataset), shape)
 
 
@@ -126,30 +130,35 @@ def input_shape_of(model: str, dataset: str | None) -> tuple[int, int, int]:
     return first.in_channels, side, side
 
 
-def network_from_file(model: str, file: Path, dataset: str | None, options: Options) -> Subject:
+def network_from_file(
+    model: str, file: Path, dataset: str | None, options: Options
+) -> TimedNetwork:
     if is_shrunk(file):
-        return Subject(file.stem, model, f"file {file.name}, shrunk", load_shrunk(file))
+        return TimedNetwork(file.stem, model, f"file {file.name}, shrunk", load_shrunk(file))
     network = _build(model, dataset)
     tensors, about = read_weights(file, options.reading, network, options.progress)
     load_into(network, tensors, file.name)
-    return Subject(
+    return TimedNetwork(
         file.stem, model, f"file {file.name}, sha256 {about.sha256[:12]}", network.eval()
     )
 
 
 def _at_budget(
     model: str, source: str, dataset: str | None, shape: tuple[int, int, int]
-) -> Subject:
+) -> TimedNetwork:
     try:
         budget = read(source)
     except (ValueError, OSError) as error:
         raise ProtocolError(f"--budget: {error}") from error
-    torch.default_generator.manual_seed(SEED)
+    torch.default_generator.manual_seed(DRAWN_WITH_SEED)
     network = _build(model, dataset)
-    prune_at_random_(network, budget, torch.Generator().manual_seed(SEED))
+    prune_at_random_(network, budget, torch.Generator().manual_seed(DRAWN_WITH_SEED))
     name = source.rpartition("/")[2].rpartition(":")[2].removesuffix(".safetensors")
-    told = f"random, seed {SEED}; zeros at random places, layer densities of {Path(source).name}"
-    return Subject(name, model, told, _settled(network, shape))
+    weights = (
+        f"random, seed {DRAWN_WITH_SEED}; zeros at random places, layer densities of "
+        f"{Path(source).name}"
+    )
+    return TimedNetwork(name, model, weights, _settled(network, shape))
 
 
 @torch.no_grad()
@@ -178,7 +187,7 @@ def _settled(network: nn.Module, shape: Sequence[int]) -> nn.Module:
     could not be compared.
     """
     noise: Tensor = torch.randn(
-        CALIBRATION_IMAGES, *shape, generator=torch.Generator().manual_seed(SEED)
+        CALIBRATION_IMAGES, *shape, generator=torch.Generator().manual_seed(DRAWN_WITH_SEED)
     )
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

@@ -13,10 +13,15 @@ from torch import Tensor, nn
 from harness.errors import BenchError, Preempted, ProtocolError
 from harness.profile import latency as latency_run
 from harness.profile.backends import RUNNERS, Backend
-from harness.profile.latency import Request, measure
+from harness.profile.latency import LatencyRequest, measure_latency
 from harness.profile.memory import peak_bytes
 from harness.profile.size import size
-from harness.profile.timed_networks import Subject, Subjects, of_model, prune_at_random_
+from harness.profile.timed_networks import (
+    TimedNetwork,
+    TimedNetworks,
+    networks_of_model,
+    prune_at_random_,
+)
 from harness.profile.timing import BURST, SETTLE_S, WARMUP_PASSES, in_turns
 
 SHAPE = (3, 8, 8)
@@ -29,14 +34,14 @@ def tiny() -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-def subjects(*networks: nn.Module) -> Subjects:
-    named = (Subject(f"net{i}", "tiny", "random", net) for i, net in enumerate(networks))
-    return Subjects("local-tiny", SHAPE, tuple(named))
+def subjects(*networks: nn.Module) -> TimedNetworks:
+    named = (TimedNetwork(f"net{i}", "tiny", "random", net) for i, net in enumerate(networks))
+    return TimedNetworks("local-tiny", SHAPE, tuple(named))
 
 
 def test_a_device_that_is_not_waited_for_is_refused() -> None:
     with pytest.raises(ProtocolError, match="'mps' is not timed: only cpu and cuda"):
-        measure(subjects(tiny()), Request(device="mps"))
+        measure_latency(subjects(tiny()), LatencyRequest(device="mps"))
 
 
 class Clock:
@@ -85,7 +90,7 @@ def test_too_few_repeats_are_refused_before_anything_runs() -> None:
     with pytest.raises(ProtocolError, match="29 repeats are too few"):
         in_turns({"a": lambda images: pytest.fail("ran")}, torch.zeros(1), 29)
     with pytest.raises(ProtocolError, match="1 repeats are too few"):
-        measure(subjects(tiny()), Request(repeats=1))
+        measure_latency(subjects(tiny()), LatencyRequest(repeats=1))
 
 
 @pytest.mark.parametrize("name", [name for name in RUNNERS if name != "compile"])
@@ -123,8 +128,8 @@ def test_many_compiled_networks_stay_compiled(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_record_holds_every_way_with_its_samples() -> None:
     ways = ("eager", "channels_last")
-    request = Request(backends=ways, batches=(1, 2), burst=30, memory=False)
-    record = measure(subjects(tiny(), tiny()), request)
+    request = LatencyRequest(backends=ways, batches=(1, 2), burst=30, memory=False)
+    record = measure_latency(subjects(tiny(), tiny()), request)
     ways = [(t.batch, t.network, t.backend) for t in record.timings]
     nets, ways_of = ("net0", "net1"), ("eager", "channels_last")
     assert ways == [(b, n, k) for b in (1, 2) for n in nets for k in ways_of]
@@ -158,14 +163,18 @@ def test_fast_wrong_answers_and_failing_backends_are_left_out_with_their_reason(
     )
     monkeypatch.setitem(RUNNERS, "absent", missing)
     ways = ("eager", "wrong", "broken", "absent")
-    record = measure(subjects(tiny()), Request(backends=ways, batches=(1,), memory=False))
+    record = measure_latency(
+        subjects(tiny()), LatencyRequest(backends=ways, batches=(1,), memory=False)
+    )
     assert [t.backend for t in record.timings] == ["eager"]
     reasons = {s.backend: s.reason for s in record.skipped}
     assert "a fast wrong answer is not timed" in reasons["wrong"]
     assert reasons["broken"] == "RuntimeError: no kernel in kernels.cpp for this"
     assert reasons["absent"] == "install it"
     with pytest.raises(BenchError, match="nothing could be timed. absent: install it"):
-        measure(subjects(tiny()), Request(backends=("absent",), batches=(1,), memory=False))
+        measure_latency(
+            subjects(tiny()), LatencyRequest(backends=("absent",), batches=(1,), memory=False)
+        )
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
@@ -182,19 +191,21 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
 
 def test_ctrl_c_keeps_the_batch_sizes_that_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request(backends=("eager",), batches=(1, 2), burst=30, memory=False)
+    request = LatencyRequest(backends=("eager",), batches=(1, 2), burst=30, memory=False)
     interrupting(monkeypatch, at=1)
-    record = measure(subjects(tiny()), request)
+    record = measure_latency(subjects(tiny()), request)
     assert record.interrupted and [t.batch for t in record.timings] == [1]
     interrupting(monkeypatch, at=0)
     with pytest.raises(Preempted, match="nothing kept"):
-        measure(subjects(tiny()), request)
+        measure_latency(subjects(tiny()), request)
 
 
 def test_threads_are_set_for_the_measurement_only() -> None:
     before = torch.get_num_threads()
-    request = Request(backends=("eager",), batches=(1,), burst=30, threads=before + 1, memory=False)
-    record = measure(subjects(tiny()), request)
+    request = LatencyRequest(
+        backends=("eager",), batches=(1,), burst=30, threads=before + 1, memory=False
+    )
+    record = measure_latency(subjects(tiny()), request)
     assert record.hardware["threads"] == before + 1
     assert torch.get_num_threads() == before
 
@@ -250,7 +261,7 @@ def test_zeros_at_random_places_keep_exactly_what_the_budget_says() -> None:
 
 
 def test_random_networks_answer_with_finite_numbers_and_are_the_same_each_time() -> None:
-    one, two = (of_model("resnet20").networks[0].network for _ in range(2))
+    one, two = (networks_of_model("resnet20").networks[0].network for _ in range(2))
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         assert torch.equal(one(images), two(images))
@@ -261,8 +272,8 @@ def test_random_networks_answer_with_finite_numbers_and_are_the_same_each_time()
 @pytest.mark.gpu
 def test_cuda_is_timed_and_its_memory_is_the_allocators() -> None:
     ways = ("eager", "channels_last", "onnxruntime")
-    request = Request(backends=ways, batches=(2,), device="cuda")
-    record = measure(of_model("resnet20"), request)
+    request = LatencyRequest(backends=ways, batches=(2,), device="cuda")
+    record = measure_latency(networks_of_model("resnet20"), request)
     assert [t.backend for t in record.timings] == ["eager", "channels_last"]
     assert record.skipped[0].reason == "onnxruntime is timed on the CPU only"
     assert all((t.peak_memory_bytes or 0) > record.networks[0].dense_bytes for t in record.timings)
@@ -272,8 +283,8 @@ def test_cuda_is_timed_and_its_memory_is_the_allocators() -> None:
 def test_drawing_networks_leaves_the_callers_generator_alone() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    one = of_model("convnet_tiny").networks[0].network.state_dict()
+    one = networks_of_model("convnet_tiny").networks[0].network.state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(5)
-    again = of_model("convnet_tiny").networks[0].network.state_dict()
+    again = networks_of_model("convnet_tiny").networks[0].network.state_dict()
     assert all(torch.equal(one[name], again[name]) for name in one)

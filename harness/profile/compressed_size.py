@@ -25,7 +25,7 @@ COUNT_BYTES = 4  # of the number of stored entries, which a file keeps for each 
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class WeightsFile:
     """A state dict and the size of the file it came in."""
 
     weights: Mapping[str, Tensor]
@@ -42,23 +42,23 @@ class SizeTable:
     file_bytes: int
 
 
-def find(
+def find_weights(
     what: str, reading: Reading, registry: Registry, data_root: Path | None, progress: Progress
-) -> Given:
+) -> WeightsFile:
     """The weights of registry entry `what`, or of the file of that name.
 
     Raises CheckpointError if they cannot be had or read, RegistryError for neither id nor file.
     """
     if Path(what).is_file():
         tensors, facts = read_weights(Path(what), reading, progress=progress)
-        return Given(tensors, facts.size_bytes)
+        return WeightsFile(tensors, facts.size_bytes)
     options = Options(data_root=data_root, progress=progress)
     obtained = obtain_checkpoint(registry.get(what), options)
-    return Given(obtained.tensors(), obtained.size_bytes)
+    return WeightsFile(obtained.tensors(), obtained.size_bytes)
 
 
 def size_table(
-    given: Given, widths: Widths, sparsity: float | None = None, share: bool = False
+    given: WeightsFile, widths: Widths, sparsity: float | None = None, share: bool = False
 ) -> SizeTable:
     """Sizes of `given` as it is, or after stages that are applied here first.
 
