@@ -1,6 +1,6 @@
 from . import pins
 from .conversion import convert
-from .downloading import Policy, download, download_from_drive
+from .downloading import Policy
 from .file_formats import check_container
 from .local_copies import Status, obtain, status
 from .narrowed import DESCRIPTION, EXTRA, LAYOUT, Origin, is_shrunk, load_shrunk, save_narrowed
@@ -13,7 +13,7 @@ from .network import (
     read_weights,
 )
 from .sniffing import sniff
-from .sources import digest, label
+from .sources import RemoteFile, Source, addresses, in_browser, is_link, label, parse_source
 from .stored import Obtained
 from .strict_load import load_into
 
@@ -24,13 +24,15 @@ __all__ = [
     "Obtained",
     "Origin",
     "Policy",
+    "RemoteFile",
+    "Source",
     "Status",
+    "addresses",
     "build_model",
     "check_container",
     "convert",
-    "digest",
-    "download",
-    "download_from_drive",
+    "in_browser",
+    "is_link",
     "is_shrunk",
     "label",
     "load_into",
@@ -40,6 +42,7 @@ __all__ = [
     "model_from",
     "obtain",
     "obtain_checkpoint",
+    "parse_source",
     "pins",
     "read_weights",
     "save_narrowed",

@@ -1,24 +1,37 @@
-"""Bytes over http(s) and from Google Drive into a partial file, with retries and resume."""
+"""Bytes over http(s) into a partial file, with retries and resume; the host is not trusted.
+
+Every answer ends in a whole file or in one line that says what was wrong with it.
+"""
 
 from __future__ import annotations
 
-import io
+import ipaddress
 import json
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import NameResolutionError
+from urllib3.exceptions import HTTPError, IncompleteRead, NameResolutionError, ProtocolError
 
+from harness.checkpoints.wording import shown
 from harness.errors import CheckpointUnavailable, NotACheckpoint
 
 Report = Callable[[int, int | None], None]  # (bytes done, total or None)
 
 CHUNK_BYTES = 64 * 1024  # what a broken connection loses at most
 TRY_AGAIN = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "reprune"}
+# What requests, urllib3 and the parsing of addresses and lengths raise for an odd answer.
+FAILURES = (requests.RequestException, HTTPError, ValueError, OSError)
+_BYTES = r"[0-9]{1,15}"  # a count of bytes, in the digits that int() and a header agree on
+_SPAN = re.compile(rf"bytes ({_BYTES})-({_BYTES})/({_BYTES})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +40,46 @@ class Policy:
 
     attempts: int = 4
     backoff_s: float = 1.0
+    longest_pause_s: float = 60.0  # a host that asks for a longer one is given up
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     max_bytes: int = 2 * 1024**3
+    least_bytes_per_s: float = 20_000.0  # a slower download ends
+    grace_s: float = 60.0  # before that speed is expected
+
+
+class Connection(requests.Session):
+    """A session that follows redirects, but none from a public host to a private address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        try:
+            target = super().get_redirect_target(resp)
+            place = urljoin(resp.url, target or "")
+            if _is_private(place) and not _is_private(resp.url):
+                raise CheckpointUnavailable("it redirects to an address of this private network")
+        except BaseException:
+            resp.close()  # requests leaves an answer open whose redirect it cannot read
+            raise
+        return target
+
+
+def _is_private(url: str) -> bool:
+    """Whether the host has an address that the internet does not reach; False if it has none."""
+    try:
+        host = urlsplit(url).hostname or ""
+        found = socket.getaddrinfo(host, None)
+    except (ValueError, OSError):  # connecting will fail, and say so
+        return False
+    return any(not ipaddress.ip_address(str(place[4][0])).is_global for place in found)
 
 
 class _Again(Exception):
     """An attempt failed in a way the next one may not."""
 
-    def __init__(self, reason: str, *, truncated: bool = False) -> None:
+    def __init__(self, reason: str, *, truncated: bool = False, pause_s: float = 0.0) -> None:
         super().__init__(reason)
         self.truncated = truncated
+        self.pause_s = pause_s  # that the host asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +98,7 @@ class _Part:
             return None
         try:
             return str(json.loads(self.note.read_text(encoding="utf-8"))["validator"])
-        except (ValueError, KeyError):  # the note itself was cut off
+        except (ValueError, KeyError, TypeError):  # the note itself was cut off
             return None
 
     def begin(self, response: requests.Response) -> None:
@@ -85,143 +127,181 @@ def download(
 
     Continues what an earlier call left at `path` where the server proves it is the same file.
     On failure `path` stays only if it can be continued. Redirects lead to http(s) or fail.
-    Raises CheckpointUnavailable (no answer, refused, too large) or NotACheckpoint (truncated).
+    Raises CheckpointUnavailable (no answer, refused, too large, too slow) or NotACheckpoint
+    (truncated).
     """
     part = _Part(path)
-    failure = _Again("no attempt was allowed")
+    failed = _Again("no attempt was allowed")
     for attempt in range(policy.attempts):
         if attempt:
-            time.sleep(policy.backoff_s * 2 ** (attempt - 1))
+            time.sleep(max(policy.backoff_s * 2 ** (attempt - 1), failed.pause_s))
         try:
             return _attempt(url, part, policy, max_bytes, report)
         except _Again as error:
-            failure = error
+            failed = error
+            if failed.pause_s > policy.longest_pause_s:
+                break
         except BaseException:
             part.discard_unless_resumable()
             raise
     part.discard_unless_resumable()
-    if failure.truncated:
-        raise NotACheckpoint(f"{failure} The file is truncated; the same command tries again.")
-    raise CheckpointUnavailable(f"{failure} ({policy.attempts} attempts)")
+    if failed.truncated:
+        raise NotACheckpoint(f"{failed} The file is truncated; the same command tries again.")
+    if failed.pause_s > policy.longest_pause_s:
+        raise CheckpointUnavailable(f"{failed}; it asks for a pause of {failed.pause_s:.0f} s")
+    raise CheckpointUnavailable(f"{failed} ({policy.attempts} attempts)")
 
 
 def _attempt(
     url: str, part: _Part, policy: Policy, max_bytes: int, report: Report | None
 ) -> str | None:
     validator = part.validator()
-    headers = {"Accept-Encoding": "identity", "User-Agent": "reprune"}
+    start = part.path.stat().st_size if validator is not None else 0
+    headers = dict(HEADERS)
     if validator is not None:
-        headers |= {"Range": f"bytes={part.path.stat().st_size}-", "If-Range": validator}
+        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
     timeout = (policy.connect_timeout_s, policy.read_timeout_s)
-    try:
-        with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+    with Connection() as connection:
+        try:
+            response = connection.get(url, headers=headers, stream=True, timeout=timeout)
+        except FAILURES as error:
+            raise _translated(error) from error
+        with response:
             _refuse_status(response, part)
-            _receive(response, part, max_bytes, report)
-            return response.headers.get("Last-Modified")
-    except requests.RequestException as error:
-        raise _translated(error, part) from error
+            _receive(response, part, _Terms(start, max_bytes, policy), report)
+            return _header(response, "Last-Modified") or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """start: first byte that was asked for. max_bytes: of the whole file."""
+
+    start: int
+    max_bytes: int
+    policy: Policy
+
+    def seconds(self, total: int | None) -> float:
+        """How long the answer may take."""
+        size = self.max_bytes if total is None else total
+        return self.policy.grace_s + (size - self.start) / self.policy.least_bytes_per_s
 
 
 def _refuse_status(response: requests.Response, part: _Part) -> None:
     status = response.status_code
     if status in (200, 206):
         return
-    reason = f"HTTP {status} {response.reason}".rstrip()
+    reason = shown(f"HTTP {status} {response.reason or ''}".rstrip())
     if status == 416 or status not in TRY_AGAIN:  # 416: we hold more than the server has
         part.discard()
     if status in TRY_AGAIN:
-        raise _Again(reason)
+        raise _Again(reason, pause_s=_wanted_pause_s(_header(response, "Retry-After")))
     raise CheckpointUnavailable(reason)
 
 
+def _wanted_pause_s(text: str) -> float:
+    """Seconds that a Retry-After asks to wait, as a number or as a date; 0 for anything else."""
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
 def _receive(
-    response: requests.Response, part: _Part, max_bytes: int, report: Report | None
+    response: requests.Response, part: _Part, terms: _Terms, report: Report | None
 ) -> None:
-    start, total = _span(response, part)
-    if total is not None and total > max_bytes:
+    done, total = _span(response, part, terms.start)
+    if total is not None and total > terms.max_bytes:
         part.discard()
-        raise CheckpointUnavailable(f"{total} bytes announced, at most {max_bytes} accepted")
-    if start == 0:
-        part.begin(response)
-    done = start
-    with part.path.open("ab") as file:
-        for chunk in response.iter_content(CHUNK_BYTES):
-            done += len(chunk)
-            if done > max_bytes:
-                break
-            file.write(chunk)
-            if report is not None:
-                report(done, total)
-    if done > max_bytes:
+        raise CheckpointUnavailable(f"{total} bytes announced, at most {terms.max_bytes} accepted")
+    try:
+        if done == 0:
+            part.begin(response)
+        with part.path.open("ab") as file:
+            for chunk in _chunks(response, terms.seconds(total)):
+                done += len(chunk)
+                if done > terms.max_bytes:
+                    break
+                file.write(chunk)
+                if report is not None:
+                    report(done, total)
+    except OSError as error:  # of the disk: those of the network are something else by now
+        msg = f"the download cannot be written ({error.strerror or type(error).__name__})"
+        raise CheckpointUnavailable(msg) from error
+    if done > terms.max_bytes:
         part.discard()
-        raise CheckpointUnavailable(f"more than {max_bytes} bytes sent")
+        raise CheckpointUnavailable(f"more than {terms.max_bytes} bytes sent")
     if total is not None and done != total:
         raise _Again(f"{done} of {total} bytes arrived.", truncated=True)
 
 
-def _span(response: requests.Response, part: _Part) -> tuple[int, int | None]:
-    """First byte of this answer, and the length of the whole file if it is told."""
+def _chunks(response: requests.Response, seconds: float) -> Iterator[bytes]:
+    """The body as it arrives, so that a host that sends drop by drop is noticed."""
+    latest = time.monotonic() + seconds
+    done = 0
+    while True:
+        try:
+            chunk = response.raw.read1(CHUNK_BYTES, decode_content=True)
+        except (ProtocolError, IncompleteRead) as error:
+            raise _Again(f"the connection closed after {done} bytes.", truncated=True) from error
+        except FAILURES as error:
+            raise _translated(error) from error
+        if not chunk:
+            return
+        done += len(chunk)
+        yield chunk
+        if time.monotonic() > latest:
+            raise CheckpointUnavailable(f"too slow: {done} bytes in {seconds:.0f} s")
+
+
+def _span(response: requests.Response, part: _Part, start: int) -> tuple[int, int | None]:
+    """First byte of this answer, and the length of the whole file if it is stated."""
     if response.status_code == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != part.path.stat().st_size:
+        match = _SPAN.fullmatch(_header(response, "Content-Range"))
+        tag, known = _header(response, "ETag"), part.validator()
+        changed = start > 0 and known is not None and '"' in known and tag not in ("", known)
+        if match is None or int(match[1]) != start or changed:
             part.discard()
             raise _Again("the server answered with another byte range than asked for")
-        return int(match[1]), int(match[2])
-    length = response.headers.get("Content-Length", "")
+        return start, int(match[3])
+    length = _header(response, "Content-Length")
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    return 0, int(length) if length.isdigit() and not encoded else None
+    return 0, int(length) if re.fullmatch(_BYTES, length) and not encoded else None
 
 
-def _translated(error: requests.RequestException, part: _Part) -> Exception:
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        done = part.path.stat().st_size if part.path.exists() else 0
-        return _Again(f"the connection closed after {done} bytes.", truncated=True)
+def _header(response: requests.Response, name: str) -> str:
+    return shown(str(response.headers.get(name, "")), most=1000)
+
+
+def _translated(error: Exception) -> Exception:
+    """Another attempt where that may help, else the end of this source."""
     if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
         return CheckpointUnavailable(f"{type(error).__name__}: no trusted connection")
+    said = failure(error)
+    passing = isinstance(error, requests.ConnectionError | requests.Timeout | HTTPError)
+    if passing and not _is_unknown_host(error):  # offline: waiting does not help
+        return _Again(said)
+    return CheckpointUnavailable(said)
+
+
+def failure(error: Exception) -> str:
+    """In a few words why a host gave no answer, or none that can be understood."""
     if isinstance(error, requests.Timeout):
-        return _Again("no answer in time")
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no trusted connection"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy lets nothing through"
+    if _is_unknown_host(error):
+        return "host name not found (no network?)"
     if isinstance(error, requests.ConnectionError):
-        cause = getattr(error.args[0], "reason", None) if error.args else None
-        if isinstance(cause, NameResolutionError):  # offline: waiting does not help
-            return CheckpointUnavailable("host name not found (no network?)")
-        return _Again("no connection")
-    return CheckpointUnavailable(f"{type(error).__name__}: {error}")
+        return "no connection"
+    return f"{type(error).__name__}: {shown(str(error))}"
 
 
-class _Metered(io.FileIO):
-    """A file that reports its growth and refuses to pass a limit."""
-
-    def __init__(self, path: Path, max_bytes: int, report: Report | None) -> None:
-        super().__init__(path, "wb")
-        self._max_bytes = max_bytes
-        self._report = report
-
-    def write(self, data: object) -> int:
-        written = super().write(data)  # type: ignore[arg-type]
-        if self.tell() > self._max_bytes:
-            raise CheckpointUnavailable(f"more than {self._max_bytes} bytes sent")
-        if self._report is not None:
-            self._report(self.tell(), None)
-        return written
-
-
-def download_from_drive(
-    file_id: str, path: Path, max_bytes: int, report: Report | None = None
-) -> None:
-    """Fill `path` with a public Google Drive file; nothing stays at `path` on failure.
-
-    Raises CheckpointUnavailable with Drive's own words (quota, permission, no connection).
-    A quota page that Drive serves as if it were the file is left for the sniffer.
-    """
-    import gdown
-
-    try:
-        with _Metered(path, max_bytes, report) as sink:
-            gdown.download(id=file_id, output=sink, quiet=True, use_cookies=False)
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, CheckpointUnavailable) or not isinstance(error, Exception):
-            raise
-        offline = isinstance(error, requests.ConnectionError | requests.Timeout)
-        words = "no connection" if offline else " ".join(str(error).split())[:200]
-        raise CheckpointUnavailable(f"{type(error).__name__}: {words}") from error
+def _is_unknown_host(error: Exception) -> bool:
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(cause, NameResolutionError)

@@ -76,11 +76,11 @@ def status(entry: Entry, data_root: Path | None = None) -> Status:
     if _record(entry) is not None:
         return "stored"
     root = data_root or paths.data_root()
-    local = [(s, sources.local_path(s, root)) for s in checkpoint.sources]
-    there = [source for source, path in local if path is not None and path.is_file()]
-    if there:
-        return "shipped" if there[0].startswith("shipped:") else "local"
-    return "link" if any(path is None for _, path in local) else "none"
+    known = [sources.parse_source(source) for source in checkpoint.sources]
+    for source in known:
+        if isinstance(source, sources.LocalFile) and source.path(root).is_file():
+            return "shipped" if isinstance(source, sources.ShippedFile) else "local"
+    return "link" if any(isinstance(source, sources.RemoteFile) for source in known) else "none"
 
 
 @dataclass(frozen=True, slots=True)

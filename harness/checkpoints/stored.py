@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.checkpoints import sources
 from harness.errors import CheckpointUnavailable
+from harness.system import sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ def given(folder: Path) -> Obtained | None:
 
 def intact(found: Obtained | None) -> Obtained | None:
     """`found` if its bytes are still those that were written."""
-    if found is None or sources.digest(found.path) != found.converted_sha256:
+    if found is None or sha256_file(found.path) != found.converted_sha256:
         return None
     return found
 
@@ -125,7 +125,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
         for name, value in tensors.items()
     ):
         raise CheckpointUnavailable("the converted file does not read back as it was written.")
-    sha256 = sources.digest(new)
+    sha256 = sha256_file(new)
     os.replace(new, path)
     return sha256
 

@@ -115,8 +115,7 @@ def _show_own(results: list[Result], as_json: bool) -> None:
 
 
 def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
-    from harness.checkpoints import status
-    from harness.results import in_browser
+    from harness.checkpoints import in_browser, status
 
     paper = registry.papers[entry.paper]
     evaluation = registry.evaluations[entry.evaluation]

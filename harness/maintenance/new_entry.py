@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 from harness import paths, registry
-from harness.checkpoints import digest
 from harness.errors import RegistryError
 from harness.registry import (
     Checkpoint,
@@ -25,6 +24,7 @@ from harness.registry import (
     Registry,
     plain_yaml,
 )
+from harness.system import sha256_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def file_facts(path: Path, format: str) -> tuple[str, int]:
     from harness.checkpoints import check_container
 
     check_container(path, format)
-    return digest(path), path.stat().st_size
+    return sha256_file(path), path.stat().st_size
 
 
 def _require_fit(entry: Entry, path: Path) -> None:

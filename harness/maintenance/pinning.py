@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths
-from harness.checkpoints import digest, pins
+from harness.checkpoints import pins
 from harness.registry import Checkpoint, Entry
+from harness.system import sha256_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _reread(entry: Entry, sha256: str) -> PinState | None:
     record = file.with_suffix(".json")
     if not file.is_file() or not record.is_file():
         return None
-    if digest(file) == _facts(record).get("converted_sha256"):
+    if sha256_file(file) == _facts(record).get("converted_sha256"):
         return None
     detail = f"the stored file changed on disk; delete it and run: bench pull {entry.id}"
     return PinState(entry.id, "changed", sha256, detail)

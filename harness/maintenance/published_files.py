@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.checkpoints import digest, label, pins, sniff
+from harness.checkpoints import is_link, label, pins, sniff
 from harness.errors import CheckpointError, CheckpointUnavailable, NotACheckpoint
 from harness.maintenance import link_check
 from harness.maintenance.drift import Finding, drift, note, unchecked
 from harness.registry import Checkpoint, Entry
-from harness.results import Kind, Link, is_link, save_links
-from harness.system import Progress
+from harness.results import Kind, Link, save_links
+from harness.system import Progress, sha256_file
 
 REFETCHED_BYTES = 16 * 1024**2  # larger files are not fetched at every check
 
@@ -93,7 +93,7 @@ def _refetched(
             return [drift("not a file", f"{source}: {error}")]
         except CheckpointError as error:
             return [drift("changed checkpoint", f"{source}: {error}")]
-        sha256 = digest(file)
+        sha256 = sha256_file(file)
     if expected is None or sha256 == expected:
         return []
     text = f"{source}: sha256 {sha256[:16]}, expected {expected[:16]}"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from harness.checkpoints import addresses
 from harness.registry import Registry
 from harness.reports.papers.paper_tables import summary_of
 from harness.reports.papers.published_figures import published_figures
@@ -15,7 +16,6 @@ from harness.results import (
     Kind,
     Link,
     Result,
-    addresses,
     load_links,
 )
 

@@ -14,10 +14,7 @@ from .judging import Measured, judge
 from .link_answers import (
     Kind,
     Link,
-    addresses,
     entries_with,
-    in_browser,
-    is_link,
     load_links,
     save_links,
 )
@@ -101,7 +98,6 @@ __all__ = [
     "Spread",
     "Times",
     "Timing",
-    "addresses",
     "as_json",
     "asks_architecture",
     "as_printed",
@@ -110,8 +106,6 @@ __all__ = [
     "failed",
     "figure_statuses",
     "gain",
-    "in_browser",
-    "is_link",
     "judge",
     "latency_as_today",
     "load",

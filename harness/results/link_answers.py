@@ -16,9 +16,6 @@ from harness.registry import Registry
 VERSION = 1
 
 
-DRIVE = "https://drive.google.com/uc?export=download&id="
-
-
 Kind = Literal["page", "file"]
 
 
@@ -67,31 +64,6 @@ def save_links(answers: Mapping[str, Link], path: Path | None = None) -> Path:
     part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, place)
     return place
-
-
-def addresses(registry: Registry) -> dict[str, Kind]:
-    """Every address of the registry: pages of papers and code, files of checkpoints."""
-    found: dict[str, Kind] = {}
-    for paper in registry.papers.values():
-        for page in (paper.url, paper.code):
-            if page and is_link(page):
-                found[page] = "page"
-    for entry in registry.entries.values():
-        for source in entry.checkpoint.sources if entry.checkpoint else ():
-            if is_link(source):
-                found[source] = "file"
-    return found
-
-
-def is_link(source: str) -> bool:
-    """True for what lies elsewhere: http(s) and Google Drive."""
-    return source.startswith(("http://", "https://", "gdrive:"))
-
-
-def in_browser(address: str) -> str:
-    """What a browser opens: a Google Drive id as the address of its file."""
-    drive_id = address.removeprefix("gdrive:")
-    return address if drive_id == address else DRIVE + drive_id
 
 
 def dead(answers: Mapping[str, Link]) -> list[str]:

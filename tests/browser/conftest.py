@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import registry, results
+from harness.checkpoints import addresses
 from harness.reports.site import build_site
 from harness.results import link_answers
 from harness.results.link_answers import Link
@@ -88,7 +89,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ):
             results.save(result)
         known = registry.load()
-        alive, dead, *_ = (a for a, kind in link_answers.addresses(known).items() if kind == "file")
+        alive, dead, *_ = (a for a, kind in addresses(known).items() if kind == "file")
         link_answers.save_links(
             {
                 alive: Link("2026-11-20T10:00:00Z", True, 200, "a file"),

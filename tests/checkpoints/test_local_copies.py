@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import save, save_file
 
 from harness import paths
-from harness.checkpoints import Obtained, copies, obtain, pins, sources, status, stored
+from harness.checkpoints import Obtained, copies, obtain, pins, status, stored
 from harness.checkpoints.downloading import Policy
-from harness.checkpoints.sources import local_path
+from harness.checkpoints.sources import parse_source
+from harness.checkpoints.sources.spelling import SCHEMES
 from harness.errors import CheckpointUnavailable, HashMismatch, RegistryError
-from harness.registry.entries import Entry
+from harness.registry.entries import SOURCE_FORMS, Entry
 from harness.system.locks import locked
 from tests.checkpoints.conftest import BIG, FAST, SMALL, files_below, make_entry, saved, tiny_state
 from tests.support.server import Server, reply
@@ -63,7 +64,14 @@ def test_data_root_option_wins(home: Path, tmp_path: Path) -> None:
 )
 def test_local_sources_cannot_leave_their_root(tmp_path: Path, source: str) -> None:
     with pytest.raises(RegistryError, match="leaves the folder"):
-        local_path(source, tmp_path)
+        parse_source(source).path(tmp_path)  # type: ignore[attr-defined]
+
+
+def test_every_form_that_the_registry_accepts_has_one_scheme() -> None:
+    for form in SOURCE_FORMS:
+        assert len([s for s in SCHEMES if form.startswith(s.prefixes)]) == 1, form
+    with pytest.raises(RegistryError, match="'ftp://a/b' has no known scheme; known: https:"):
+        parse_source("ftp://a/b")
 
 
 def test_shipped_source_is_found_beside_the_code(
@@ -143,7 +151,7 @@ def test_a_file_exchanged_after_its_copy_changes_nothing(
         original.write_bytes(saved(tiny_state(9)))
         return made
 
-    monkeypatch.setattr(sources, "copy_into", exchanged)
+    monkeypatch.setattr("harness.checkpoints.sources.local.copy_into", exchanged)
     got = obtain(local)
     assert got.sha256 == hashlib.sha256(SMALL).hexdigest()
     assert got.tensors()["fc.weight"].shape == (4, 4)

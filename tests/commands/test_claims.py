@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness import results
+from harness.checkpoints import addresses
 from harness.registry import load
 from harness.results import link_answers
 from harness.results.link_answers import Link
@@ -27,7 +28,7 @@ def test_counts_reasons_and_links_are_printed(bench: Bench) -> None:
 
 
 def test_json_counts_add_up(bench: Bench) -> None:
-    address = next(a for a, kind in link_answers.addresses(load()).items() if kind == "page")
+    address = next(a for a, kind in addresses(load()).items() if kind == "page")
     link_answers.save_links({address: Link("2026-11-20T10:00:00Z", True, 200, "answers")})
     found = document(bench("claims", "--json"))
     assert sum(found["counts"].values()) == len(found["figures"])

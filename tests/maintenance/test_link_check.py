@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness import registry
+from harness.checkpoints import addresses
+from harness.checkpoints.sources import drive
+from harness.checkpoints.sources.probing import HEAD_BYTES
 from harness.errors import MetricError
 from harness.maintenance import link_check as links
 from harness.maintenance.link_check import RateLimits
@@ -22,6 +25,10 @@ QUICK = RateLimits(connect_timeout_s=2, read_timeout_s=2, pause_s=0)
 LOGIN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>password</body></html>"
 WARNING = b"<html><title>Google Drive - Virus scan warning</title><form id=download-form>"
 QUOTA = b"<html><title>Google Drive - Quota exceeded</title>"
+
+
+def ask(address: str, kind: link_answers.Kind, limits: RateLimits) -> Link:
+    return links.probe_links({address: kind}, limits)[address]
 
 
 def partly(body: bytes) -> Answer:
@@ -55,7 +62,7 @@ def partly(body: bytes) -> Answer:
 def test_a_file_is_alive_only_if_its_bytes_come(
     server: Server, answer: Answer, ok: bool | None, status: int, told: str
 ) -> None:
-    found = links.ask(server.url("/model.pt", answer), "file", QUICK)
+    found = ask(server.url("/model.pt", answer), "file", QUICK)
     assert (found.ok, found.status) == (ok, status)
     assert told in found.detail
 
@@ -73,16 +80,16 @@ def test_drive_shows_pages_that_are_no_loss(
     server: Server, monkeypatch: pytest.MonkeyPatch, body: bytes, ok: bool | None, told: str
 ) -> None:
     there = server.url("/uc?id=abc", reply(body))
-    monkeypatch.setattr(link_answers, "DRIVE", there.removesuffix("abc"))
-    found = links.ask("gdrive:abc", "file", QUICK)
+    monkeypatch.setattr(drive, "ADDRESS", there.removesuffix("abc"))
+    found = ask("gdrive:abc", "file", QUICK)
     assert found.ok is ok
     assert told in found.detail
 
 
 def test_at_most_the_head_of_a_file_is_asked_for(server: Server) -> None:
-    assert len(BIG) > links.HEAD_BYTES
-    links.ask(server.url("/model.pt", partly(BIG)), "file", QUICK)
-    assert server.ranges() == [f"bytes=0-{links.HEAD_BYTES - 1}"]
+    assert len(BIG) > HEAD_BYTES
+    ask(server.url("/model.pt", partly(BIG)), "file", QUICK)
+    assert server.ranges() == [f"bytes=0-{HEAD_BYTES - 1}"]
 
 
 @pytest.mark.parametrize(
@@ -93,19 +100,19 @@ def test_a_page_that_knows_no_head_is_fetched(
     server: Server, answer: Answer, ok: bool | None
 ) -> None:
     # The test server answers HEAD with 501.
-    assert links.ask(server.url("/paper", answer), "page", QUICK).ok is ok
+    assert ask(server.url("/paper", answer), "page", QUICK).ok is ok
 
 
 def test_a_redirect_to_a_login_is_a_dead_file(server: Server) -> None:
     there = server.url("/login", reply(LOGIN))
-    found = links.ask(server.url("/a.pt", reply(b"", 302, Location=there)), "file", QUICK)
+    found = ask(server.url("/a.pt", reply(b"", 302, Location=there)), "file", QUICK)
     assert found.ok is False and "login page" in found.detail
 
 
 def test_silence_is_not_death() -> None:
     with socket.socket() as reserved:  # bound, never listening
         reserved.bind(("127.0.0.1", 0))
-        found = links.ask(f"http://127.0.0.1:{reserved.getsockname()[1]}/x", "file", QUICK)
+        found = ask(f"http://127.0.0.1:{reserved.getsockname()[1]}/x", "file", QUICK)
     assert (found.ok, found.status, found.detail) == (None, None, "no connection")
 
 
@@ -157,7 +164,7 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path, text: str) -> None:
 
 def test_every_published_address_of_the_registry_is_known() -> None:
     known = registry.load()
-    found = link_answers.addresses(known)
+    found = addresses(known)
     assert found["https://arxiv.org/abs/2106.12379"] == "page"
     assert found["https://github.com/IST-DASLab/ACDC"] == "page"
     drive = "gdrive:13dEj0bSyisrYOhSsYf7mBqv_ixJlCYQa"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from harness.checkpoints import addresses
 from harness.registry import load
 from harness.reports.claims import count_claims
 from harness.results import OUTCOMES
-from harness.results.link_answers import Link, addresses
+from harness.results.link_answers import Link
 from tests.support.results import made, trained
 
 REGISTRY = load()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import methods
 from cli import main
 from harness import registry, reports, results
+from harness.checkpoints import addresses
 from harness.errors import ProtocolError
 from harness.registry import from_mapping
 from harness.reports.site import Built, build_site
@@ -76,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
         kept.write_text("/* stands in */")
         for result in RESULTS:
             results.save(result)
-        address = next(a for a, kind in link_answers.addresses(REGISTRY).items() if kind == "file")
+        address = next(a for a, kind in addresses(REGISTRY).items() if kind == "file")
         link_answers.save_links({address: Link("2026-11-20T10:00:00Z", True, 200, "a file")})
         yield build_site(REGISTRY, home / "site")
 

@@ -30,8 +30,9 @@ def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_js
     a dead link. The answers are kept in reports/links.json, where the site and `bench check`
     read them. Exit code: 0 fine, 4 a link is dead or the host did not answer.
     """
+    from harness.checkpoints import addresses
     from harness.maintenance import RateLimits, probe_links
-    from harness.results import addresses, entries_with, save_links
+    from harness.results import entries_with, save_links
 
     registry = options.load_registry(registries)
     wanted = addresses(registry if paper is None else _only(registry, paper))
