@@ -21,14 +21,6 @@ class Addition(nn.Module):
         raise TypeError(f"{type(self).__name__} cannot be switched off")
 
 
-def own_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """`model.named_modules()` without additions and what is inside them."""
-    added = [name for name, module in model.named_modules() if isinstance(module, Addition)]
-    for name, module in model.named_modules():
-        if not any(name == part or name.startswith(f"{part}.") for part in added):
-            yield name, module
-
-
 @contextmanager
 def switched_off(model: nn.Module) -> Iterator[nn.Module]:
     """`model` computing without its additions; as before afterwards."""

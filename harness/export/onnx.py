@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +10,7 @@ from torch import nn
 
 from harness.errors import ProtocolError
 from harness.models import input_size
+from harness.profile import quiet_exporter
 from harness.registry import facts
 
 INPUT, OUTPUT = "images", "logits"
@@ -36,7 +34,7 @@ def write_onnx(
     side = input_size(model)
     images = torch.zeros(EXAMPLES, facts(dataset).channels, side, side)
     try:
-        with _quietly():
+        with quiet_exporter():
             program = torch.onnx.export(
                 network,
                 (images,),
@@ -53,17 +51,3 @@ def write_onnx(
     assert program is not None, "dynamo exports return a program"
     program.model.metadata_props.update({f"reprune.{k}": v for k, v in about.items()})
     program.save(target, external_data=False)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """The exporter warns about its own dependencies; nothing of it is about the network."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

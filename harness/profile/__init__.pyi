@@ -1,4 +1,4 @@
-from .backends import RUNNERS, missing_compiler
+from .backends import RUNNERS, missing_compiler, quiet_exporter
 from .compressed_size import SizeTable, Widths, find_weights, size_table
 from .cost import measure_cost
 from .latency import LatencyRequest, measure_latency
@@ -44,6 +44,7 @@ __all__ = [
     "notes_of",
     "networks_of_entry",
     "networks_of_model",
+    "quiet_exporter",
     "require_repeats",
     "size_table",
     "abbreviated",

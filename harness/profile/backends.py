@@ -13,7 +13,8 @@ import shutil
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -102,17 +103,23 @@ def _no_onnx(device: torch.device) -> str:
     return ""
 
 
-def _to_onnx(network: nn.Module, images: Tensor) -> bytes:
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """torch.onnx warns about its own dependencies; nothing of it is about the network."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # The exporter warns about its own dependencies; nothing of it is about the network.
             warnings.simplefilter("ignore")
-            exported = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
+            yield
     finally:
         logger.setLevel(level)
+
+
+def _to_onnx(network: nn.Module, images: Tensor) -> bytes:
+    with quiet_exporter():
+        exported = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
     assert exported is not None, "dynamo exports return a program"
     model: bytes = exported.model_proto.SerializeToString()
     return model

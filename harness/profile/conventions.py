@@ -35,17 +35,6 @@ def figures_by(convention: str, counted: CountedNetwork) -> dict[str, float]:
     return FIGURES[convention](counted)
 
 
-def rd_remaining_pct(layers: Sequence[LayerCost], biased: frozenset[str]) -> float:
-    """RD_PRUNE's percent of the dense cost that is left, 0..100.
-
-    biased: names of layers that have a bias, which counts one per output position.
-    """
-    run = [x for x in layers if x.macs_dense]
-    bias = sum(x.positions for x in run if x.name in biased)
-    left = sum(x.positions * x.nnz for x in run) + bias
-    return 100.0 * left / (sum(x.macs_dense for x in run) + bias)
-
-
 def acdc_flops(
     model: nn.Module, layers: Sequence[LayerCost], input_shape: tuple[int, int, int]
 ) -> int:
@@ -103,9 +92,18 @@ def _acdc(counted: CountedNetwork) -> dict[str, float]:
 
 def _rd_prune(counted: CountedNetwork) -> dict[str, float]:
     """Percent of dense multiply-accumulates, one bias term per position (RD_PRUNE)."""
-    modules = counted.model.named_modules()
-    biased = frozenset(n for n, module in modules if getattr(module, "bias", None) is not None)
-    return {"flops_remaining_pct": rd_remaining_pct(counted.layers, biased)}
+    from methods.rate_distortion import LayerFlops, flops_remaining
+
+    modules = dict(counted.model.named_modules())
+    rows = [
+        LayerFlops(x.positions, x.nnz, x.total, _has_bias(modules.get(x.name)))
+        for x in counted.layers
+    ]
+    return {"flops_remaining_pct": 100.0 * flops_remaining(rows)}
+
+
+def _has_bias(module: nn.Module | None) -> bool:
+    return getattr(module, "bias", None) is not None
 
 
 def _measured_by_the_method(counted: CountedNetwork) -> dict[str, float]:

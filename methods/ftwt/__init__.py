@@ -5,7 +5,7 @@ puts them there, `gate_training` trains them, `accounting` counts what they save
 saves it.
 """
 
-from methods.ftwt.gate_training import FTWT, FTWTSettings, warm_heads
+from methods.ftwt.gate_training import FTWT, FTWTSettings
 from methods.ftwt.gates import ground_truth_mask
 
-__all__ = ["FTWT", "FTWTSettings", "ground_truth_mask", "warm_heads"]
+__all__ = ["FTWT", "FTWTSettings", "ground_truth_mask"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,8 +28,6 @@ from methods.ftwt.gates import (
 from methods.ftwt.layers import GatedLayer, describe, select
 from methods.ftwt.paper_files import backbone_from_paper, export_paper_layout, layout_of, load_heads
 from methods.ftwt.skip import skip_filters
-
-WARM_UP_BATCHES = 501  # of the official code
 
 
 class FTWTSettings(base.Settings):
@@ -211,27 +208,3 @@ def _tally(model: nn.Module, batches: Iterable[Tensor]) -> MacTally:
     if tally is None:
         raise ValueError("no images were given, so there is nothing to count")
     return tally
-
-
-def warm_heads(model: nn.Module, batches: Iterable[Tensor], lr: float = 0.1) -> int:
-    """Train the heads of a gated model towards "keep everything"; returns the batches used.
-
-    The official code's alternative to random heads: at most 501 batches of images (N,C,H,W), mask
-    loss only against all ones, SGD with momentum 0.9 on the heads, the model in training mode so
-    that its batch normalisation statistics move. Leaves the model in training mode.
-    """
-    gates = gates_of(model)
-    optimizer = torch.optim.SGD(gates.parameters(), lr=lr, momentum=0.9)
-    model.train()
-    used = 0
-    for images in islice(batches, WARM_UP_BATCHES):
-        model(images)
-        for gate in gates:
-            assert gate.logits is not None  # the forward pass just made
-            gate.truth = torch.ones_like(gate.logits, dtype=torch.bool)
-        gates.loss().backward()
-        optimizer.step()
-        model.zero_grad()  # in joint mode the backbone has gradients too
-        used += 1
-    gates.forget()
-    return used

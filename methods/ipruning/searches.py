@@ -20,10 +20,9 @@ from methods.ipruning.candidate_masks import (
 )
 from methods.ipruning.energy import (
     Interaction,
-    activity_rows,
+    build_interaction,
     ising_energy,
     margin_energy,
-    redundancy_blocks,
 )
 from methods.ipruning.filter_layout import kept_coefficients
 from methods.ipruning.filter_search import FilterSearch
@@ -58,8 +57,7 @@ class IPruning(FilterSearch):
         maps = dict(zip(own, means_over_processes(list(own.values()), len(images)), strict=True))
         weights = dict(self.model.named_parameters())
         reading: Literal["filters", "reshaped"] = "reshaped" if self.released else "filters"
-        blocks = redundancy_blocks(self.layout, weights, reading)
-        return Interaction(self.layout.size, blocks, activity_rows(self.layout, maps))
+        return build_interaction(self.layout, weights, maps, reading)
 
     def costs_of(self, states: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Ising energies float64 (n,) of states (n,D); one forward pass, whatever n is."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import methods
 from methods.base import Schedule
-from methods.ftwt import FTWT, FTWTSettings, warm_heads
+from methods.ftwt import FTWT, FTWTSettings
 from methods.ftwt.accounting import gated_costs
 from methods.ftwt.gates import gates_of
 from methods.ftwt.paper_files import from_paper, import_paper_layout
@@ -20,7 +20,6 @@ from tests.methods.ftwt_fixtures import (
     assert_near,
     load,
     paper_state,
-    randomise,
     small_net,
     small_vgg,
 )
@@ -212,20 +211,6 @@ def test_finalized_model_can_be_copied_after_training() -> None:
     with torch.inference_mode():
         assert torch.equal(final(images), model.eval()(images))
     assert gates_of(final).active().shape == (2, 5)
-
-
-def test_warmed_heads_keep_every_filter() -> None:
-    model = randomise(small_net("vgg"), seed=0)
-    method = attached(model)
-    kernel = model.features[0].weight.clone()
-    mean = model.features[1].running_mean.clone()
-    batches = (torch.rand(2, 3, 32, 32) for _ in range(60))
-    assert warm_heads(model, batches) == 60
-    assert torch.equal(model.features[0].weight, kernel)
-    assert not torch.equal(model.features[1].running_mean, mean)
-    assert all(p.grad is None for p in model.features[0].parameters())
-    model.eval()(torch.rand(3, 3, 32, 32))
-    assert method.gates.active().tolist() == [[8, 12, 16, 16, 16]] * 3
 
 
 def test_excluded_layers_get_no_gate() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.profile.conventions import FIGURES, acdc_flops, rd_remaining_pct
+from harness.profile.conventions import FIGURES, acdc_flops
 from harness.profile.cost import measure_cost
 from harness.profile.macs import dense_macs, layer_costs, total_macs
 from harness.profile.zeros import sparsity
@@ -105,12 +105,11 @@ def test_rd_convention_counts_one_bias_per_position() -> None:
         for index in (0, 3, 6):
             model[index].weight.fill_(1.0)
         model[6].weight.zero_()
-    layers = layer_costs(sparsity(model), dense_macs(model, (3, 8, 8)))
     bias = 64 + 1
     left = 216 * 64 + 144 * 16 + bias
     whole = 216 * 64 + 144 * 16 + 160 + bias
-    found = rd_remaining_pct(layers, frozenset({"0", "6"}))
-    assert found == pytest.approx(100 * left / whole, abs=1e-12)
+    found = measure_cost(model, (3, 8, 8), "rd-macs-ratio").extra
+    assert found == {"flops_remaining_pct": pytest.approx(100 * left / whole, abs=1e-12)}
 
 
 def test_acdc_convention_equals_hand_count() -> None:
