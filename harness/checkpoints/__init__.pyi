@@ -2,7 +2,7 @@ from . import pins
 from .conversion import convert
 from .downloading import Policy
 from .file_formats import check_container
-from .local_copies import Status, obtain, status
+from .local_copies import Status, obtain, status, stored_copy
 from .narrowed import DESCRIPTION, EXTRA, LAYOUT, Origin, is_shrunk, load_shrunk, save_narrowed
 from .network import (
     build_model,
@@ -48,4 +48,5 @@ __all__ = [
     "save_narrowed",
     "sniff",
     "status",
+    "stored_copy",
 ]

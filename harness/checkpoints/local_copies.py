@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.checkpoints.downloading import Policy
     from harness.system import Progress
 
-Status = Literal["stored", "shipped", "local", "link", "none"]
+Status = Literal["stored", "by hand", "shipped", "local", "link", "none"]
 
 
 def obtain(
@@ -52,7 +52,7 @@ def obtain(
     storing = _Storing(entry, folder, reading or Reading(), progress or Silent(), model)
     with advising(entry):
         if from_file is None:
-            found = stored.intact(_record(entry))
+            found = stored.intact(stored_copy(entry))
             if found is not None:
                 return found
             if entry.checkpoint is None:
@@ -60,7 +60,7 @@ def obtain(
         with locked(folder.with_name(f".{entry.id}.lock")), _tidy(folder):
             if from_file is not None:
                 return storing.keep(sources.from_user(from_file, folder))
-            found = stored.intact(_record(entry))  # another process may have been faster
+            found = stored.intact(stored_copy(entry))  # another process may have been faster
             if found is not None:
                 return found
             assert entry.checkpoint is not None, "checked above"
@@ -70,11 +70,12 @@ def obtain(
 
 def status(entry: Entry, data_root: Path | None = None) -> Status:
     """How the checkpoint can be had, without network: the cheapest way that would work."""
+    here = stored_copy(entry)
+    if here is not None:
+        return "by hand" if here.by_hand else "stored"
     checkpoint = entry.checkpoint
     if checkpoint is None:
         return "none"
-    if _record(entry) is not None:
-        return "stored"
     root = data_root or paths.data_root()
     known = [sources.parse_source(source) for source in checkpoint.sources]
     for source in known:
@@ -199,7 +200,7 @@ def _expected(entry: Entry) -> tuple[str | None, str]:
     return (pin.sha256, f"registry.lock (first seen at {pin.source})") if pin else (None, "")
 
 
-def _record(entry: Entry) -> Obtained | None:
+def stored_copy(entry: Entry) -> Obtained | None:
     """What the store says it has for the entry, not yet verified.
 
     Where no hash is known, that is the last file given by hand.

@@ -124,7 +124,8 @@ def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) ->
     screen.print(Segments(_laid_out(lines, screen.width)), end="", crop=False)
     click.echo(
         f"{_entries(len(rows))}, published numbers (? = doubtful). file: stored = here and "
-        "verified, shipped and local = found, link = on the net, none. Details: bench show ID",
+        "verified, by hand = given with --from, shipped and local = found, link = on the net, "
+        "none. Details: bench show ID",
         err=True,
     )
 

@@ -115,7 +115,7 @@ def _show_own(results: list[Result], as_json: bool) -> None:
 
 
 def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
-    from harness.checkpoints import in_browser, status
+    from harness.checkpoints import in_browser, status, stored_copy
 
     paper = registry.papers[entry.paper]
     evaluation = registry.evaluations[entry.evaluation]
@@ -141,6 +141,9 @@ def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
         rows += [("", in_browser(source)) for source in entry.checkpoint.sources]
         rows.append(("", f"sha256 {entry.checkpoint.sha256 or 'not pinned yet'}"))
         rows.append(("", f"licence of the file: {entry.checkpoint.license}"))
+    here = stored_copy(entry)
+    if here is not None and here.by_hand:
+        rows.append(("", f"given by hand: {here.source}, sha256 {here.sha256}"))
     if entry.note:
         rows.append(("note", entry.note))
     return rows

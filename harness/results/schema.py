@@ -24,12 +24,17 @@ class CheckpointFacts:
     """Which bytes were loaded."""
 
     sha256: str
-    source: str  # as in the registry: URL, data:..., shipped:..., or "file"
+    source: str  # as in the registry: URL, data:..., shipped:..., or file:NAME
     format: str
     size_bytes: int
     license: str
     stated: Mapping[str, Any] = field(default_factory=dict)  # what the file says about itself
     notes: tuple[str, ...] = ()  # how the file was read: part chosen, dropped, cast
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody gave the file, instead of a source of the registry."""
+        return self.source.startswith("file:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -88,3 +89,23 @@ def test_a_file_of_another_network_is_refused_and_pins_nothing(
     assert refused.exit_code == 4
     assert "16 missing" in refused.stderr
     assert not (home / "registry.lock").exists()
+
+
+def test_a_file_given_by_hand_is_called_so_wherever_it_counts(bench: Bench, tmp_path: Path) -> None:
+    registry = tiny_registry(tmp_path, "data:none.pt")
+    file = tmp_path / "mine.pt"
+    file.write_bytes(acdc_file())
+    more = ("--registry", registry)
+    assert bench("pull", "acdc-tiny-50", "--from", file, *more).exit_code == 0
+    [row] = document(bench("list", "acdc-tiny", *more, "--json"))
+    assert row["checkpoint"]["status"] == "by hand"
+    shown = bench("show", "acdc-tiny-50", *more).stdout
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"given by hand: file:mine.pt, sha256 {sha256}" in " ".join(shown.split())
+    done = bench("reproduce", "acdc-tiny-50", *more, "--no-tracking", "--json")
+    [result] = document(done)
+    assert result["checkpoint"]["source"] == "file:mine.pt"
+    assert result["checkpoint"]["notes"][0] == "given by hand, unproven"
+    table = bench("table", *more, "--format", "csv").stdout
+    assert "checkpoint given by hand (file:mine.pt)" in table
+    assert not (tmp_path / "home" / "registry.lock").exists()

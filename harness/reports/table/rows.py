@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.registry import LOCAL
 from harness.results import Comparison, Result, failed
 
 NOTHING = Comparison("reported")  # of a network whose weights alone were counted
@@ -110,6 +111,9 @@ def note(result: Result) -> str:
     parts = [result.smoke] if result.smoke else []
     if result.data is not None and result.data.approximate_images:
         parts.append(f"{result.data.approximate_images} approximate images")
+    own = result.paper in (None, LOCAL)
+    if result.checkpoint is not None and result.checkpoint.by_hand and not own:
+        parts.append(f"checkpoint given by hand ({result.checkpoint.source})")
     return "; ".join([*parts, *result.notes])
 
 
