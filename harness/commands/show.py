@@ -34,7 +34,7 @@ def command(entry_id: str, registries: tuple[Path, ...], as_json: bool) -> None:
     from rich.text import Text
 
     registry = options.load_registry(registries)
-    if entry_id not in registry.entries and (own := _results(entry_id)):
+    if entry_id not in registry.entries and (own := _stored(entry_id)):
         _show_own(own, as_json)
         return
     entry = registry.get(entry_id)
@@ -85,10 +85,15 @@ def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
     return {record.place: record for record in load_timings(entry=entry.id)}
 
 
-def _results(name: str) -> list[Result]:
+def _stored(name: str) -> list[Result]:
     from harness.results import load_all
 
     return list(load_all(entry=name))
+
+
+def _results(id: str) -> list[Result]:
+    """Those of the entry: one's own of the same name is not among them."""
+    return [result for result in _stored(id) if result.paper is not None]
 
 
 def _show_own(results: list[Result], as_json: bool) -> None:

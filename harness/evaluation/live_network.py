@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.data import EvaluationBatches, ImageSet, PictureSet, batches_of, describe, find_images
@@ -9,9 +10,11 @@ from harness.errors import BenchError, CheckpointUnavailable, ProtocolError
 from harness.evaluation.recalibration import recalibrate_
 from harness.evaluation.shared_pass import Loaded, evaluate_loaded
 from harness.models import require_size
+from harness.profile import sparsity
 from harness.registry import (
     EVALUATION_BATCH,
     FACTS,
+    LOCAL,
     Entry,
     Evaluation,
     Registry,
@@ -23,6 +26,8 @@ from harness.system import Options
 
 if TYPE_CHECKING:
     from torch import nn
+
+PRUNED_FROM = 0.01  # share of exact zeros; a training leaves fewer
 
 
 def with_missing_data(
@@ -48,7 +53,11 @@ def evaluate_model(
     """Evaluate `model` as `entry` says; judge, save and return the result.
 
     recalibrate: so many training images give its batch norms new statistics first; recorded.
+    A network of one's own counts as dense only if hardly any of its weights is zero.
     """
+    if entry.paper == LOCAL and entry.method == "dense":
+        method, granularity = _kind(model)
+        entry = replace(entry, method=method, granularity=granularity)
     evaluation = evaluation_of(entry, registry, options.dataset)
     require_size(model.eval(), entry.model, input_shape(evaluation))
     images = find_images(evaluation, options.data_root, download=not options.offline)
@@ -69,6 +78,14 @@ def evaluate_model(
     if isinstance(found, BenchError):
         raise found
     return found
+
+
+def _kind(model: nn.Module) -> tuple[str, str]:
+    """Method and granularity of weights of which nobody says how they were made."""
+    nnz, total = sparsity(model).counts()
+    if total - nnz < PRUNED_FROM * total:
+        return "dense", "dense"
+    return "pruned", "unstructured"
 
 
 def prepared_batches(

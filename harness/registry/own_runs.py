@@ -10,9 +10,11 @@ import methods
 from harness.errors import ProtocolError
 from harness.registry import LOCAL, Evaluation, Registry
 from harness.registry.datasets import FACTS
-from harness.registry.entries import Entry
+from harness.registry.entries import ID, Entry
 from harness.registry.overrides import SETTING, Override, with_overrides
 from harness.registry.recipes import Recipe
+
+LONGEST_NAME = 150  # letters: it names a folder, beside which result files lie
 
 
 def local_entry(
@@ -29,7 +31,7 @@ def local_entry(
 ) -> Entry:
     """An entry that is in no registry, for weights or training runs of one's own.
 
-    evaluation: a protocol's name; None = the data set's default one.
+    evaluation: a protocol's name; None = the data set's default one. name: see `own_id`.
     Raises ProtocolError for unknown names.
     """
     _refuse_unknown(dataset)
@@ -39,7 +41,7 @@ def local_entry(
         msg = f"no evaluation {evaluation!r} on {dataset}; known: {', '.join(known)}"
         raise ProtocolError(msg)
     return Entry(
-        id=re.sub(r"[^a-z0-9.]+", "-", name.lower().replace(".py:", "-")).strip("-"),
+        id=own_id(registry, name),
         paper=LOCAL,
         method=method,
         model=model,
@@ -51,9 +53,36 @@ def local_entry(
     )
 
 
+def own_id(registry: Registry, name: str) -> str:
+    """The id under which results called `name` are stored: lower case, the rest as hyphens.
+
+    Raises ProtocolError for a name that makes no id, and for one that is an entry's: results of
+    one's own never stand in the place of published rows.
+    """
+    made = re.sub(r"[^a-z0-9.]+", "-", name.lower().replace(".py:", "-")).strip("-.")
+    made = re.sub(r"-*\.-+|-+\.", "-", made)
+    if not name.isascii() or ".." in name or not ID.match(made) or len(made) > LONGEST_NAME:
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+        raise ProtocolError(
+            f"{shown!r} cannot be the name of a result: only unaccented letters, digits, '-' and "
+            f"single dots, at most {LONGEST_NAME} of them. Give another one: --name my-network-90"
+        )
+    taken = registry.aliases.get(made, made)
+    if taken in registry.entries:
+        raise ProtocolError(
+            f"{made!r} is an entry of the registry, whose published row a result of yours would "
+            f"hide. Give another name: --name my-{made}"
+        )
+    return made
+
+
 def default(registry: Registry, dataset: str) -> Evaluation:
-    """The evaluation named in the registry's defaults for a data set."""
-    return registry.evaluations[registry.defaults[dataset].evaluation]
+    """The evaluation named in the registry's defaults for a data set. ProtocolError if none is."""
+    if dataset in registry.defaults:
+        return registry.evaluations[registry.defaults[dataset].evaluation]
+    known = [name for name, e in registry.evaluations.items() if e.dataset == dataset]
+    msg = f"no standard evaluation for {dataset}, whose pictures papers prepare in several ways"
+    raise ProtocolError(f"{msg}; name one: --evaluation {' | '.join(known)}")
 
 
 Planned = tuple[Entry, Recipe, dict[str, Override]]

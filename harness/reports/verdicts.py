@@ -33,6 +33,7 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
         table.add_column("verdict", overflow="fold")
         for name, comparison in result.metrics.items():
             measured_only = name in result.cost.extra and name.endswith("_pct")
+            measured_only |= name == "sparsity_pct" and result.paper is None
             if name != "top1_pct" and comparison.published is None and not measured_only:
                 continue
             table.add_row(
@@ -42,6 +43,10 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
                 signed(comparison.delta),
                 Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
             )
+        if result.paper is None:
+            macs = f"{result.cost.macs_effective / 1e6:.2f}"
+            dense = f"of {result.cost.macs_dense / 1e6:.2f} dense, by density"
+            table.add_row("  MACs (millions)", MISSING, macs, MISSING, dense)
         if result.latency is not None:
             latency = latency_sentence_of(result.latency)
             table.add_row(

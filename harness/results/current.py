@@ -1,6 +1,7 @@
 """Which stored result of an entry counts: whoever shows, compares or hands out results asks here.
 
-Former ids are followed to today's first. Evaluated, trained and pruned results are never mixed; of
+Former ids are followed to today's first. Results of one's own live apart from those of entries,
+whatever they are called. Evaluated, trained and pruned results are never mixed; of
 one kind a smoke run never hides a full result, and the newest of the rest counts. Where one result
 has to speak for an entry, a full one does before a smoke run and a re-evaluation before a training:
 what the published file holds is not changed by what a training reached later. A count of the
@@ -32,6 +33,8 @@ class Stored(Protocol):
     @property
     def entry(self) -> str: ...
     @property
+    def paper(self) -> str | None: ...
+    @property
     def mode(self) -> str: ...
     @property
     def smoke(self) -> str: ...
@@ -50,17 +53,26 @@ R = TypeVar("R", bound=Stored)
 
 
 def per_mode(results: Iterable[R], aliases: Mapping[str, str]) -> dict[tuple[str, str], R]:
-    """(today's id, mode) -> the result that counts. aliases: former id -> today's."""
+    """(today's id, mode) -> the result that counts. aliases: former id -> today's.
+
+    The mode of results of one's own begins with "own ", so that no name takes an entry's place.
+    """
     chosen: dict[tuple[str, str], R] = {}
     for result in results:
-        key = (aliases.get(result.entry, result.entry), result.mode)
+        if result.paper is None:
+            key = (result.entry, f"own {result.mode}")
+        else:
+            key = (aliases.get(result.entry, result.entry), result.mode)
         if key not in chosen or _rank(result) >= _rank(chosen[key]):
             chosen[key] = result
     return chosen
 
 
 def per_entry(results: Iterable[R], aliases: Mapping[str, str]) -> dict[str, R]:
-    """Today's id -> the one result that speaks for the entry. aliases: as in `per_mode`."""
+    """Today's id -> the one result that speaks for the entry. aliases: as in `per_mode`.
+
+    One's own speaks for a name only where no entry has it.
+    """
     chosen: dict[str, R] = {}
     for (name, _), result in per_mode(results, aliases).items():
         if name not in chosen or _weight(result) > _weight(chosen[name]):
@@ -86,6 +98,7 @@ def verdicts(aliases: Mapping[str, str], folder: Path | None = None) -> dict[str
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     entry: str
+    paper: str | None
     mode: str
     smoke: str
     result_id: str
@@ -96,7 +109,8 @@ def _read(file: Path) -> _Verdict:
     try:
         data = as_today(json.loads(file.read_bytes()))
         status = str(data["verdict"]["status"])
-        return _Verdict(file.parent.name, data["mode"], data["smoke"], file.stem, status)
+        facts = data["paper"], data["mode"], data["smoke"]
+        return _Verdict(file.parent.name, *facts, file.stem, status)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(file, f"{type(error).__name__}: {error}") from error
 
@@ -105,6 +119,12 @@ def _rank(result: Stored) -> tuple[bool, str]:
     return not result.smoke, result.result_id
 
 
-def _weight(result: Stored) -> tuple[bool, bool, bool, str]:
+def _weight(result: Stored) -> tuple[bool, bool, bool, bool, str]:
     seen = result.mode != "counted"  # weights alone say less than any run on images
-    return seen, not result.smoke, result.mode == "evaluated", result.result_id
+    return (
+        result.paper is not None,
+        seen,
+        not result.smoke,
+        result.mode == "evaluated",
+        result.result_id,
+    )

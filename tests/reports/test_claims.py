@@ -61,7 +61,9 @@ def test_a_verdict_decides_what_became_of_its_figure(status: str, outcome: str) 
 def test_a_full_result_beats_a_smoke_run_and_an_evaluation_a_training() -> None:
     old = made(WITH_FILE, "20260101T0Z-1", status="mismatch")
     smoke = made(WITH_FILE, "20260103T0Z-1", status="smoke", smoke="few")
-    own = trained(entry=WITH_FILE, when="20260104T0Z-1", status="consistent", published="1")
+    own = trained(
+        entry=WITH_FILE, when="20260104T0Z-1", status="consistent", published="1", paper="a"
+    )
     assert count_claims(REGISTRY, [old, smoke, own], {}).counts()["contradicted"] == 1
     assert count_claims(REGISTRY, [smoke, own], {}).counts()["reproduced"] == 1
 

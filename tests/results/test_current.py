@@ -27,8 +27,20 @@ def test_a_full_evaluation_beats_a_newer_smoke_run() -> None:
 
 
 def test_evaluated_and_trained_results_of_an_entry_are_kept_apart() -> None:
-    pair = [made(entry="x"), trained(entry="x")]
+    pair = [made(entry="x"), trained(entry="x", paper="str")]
     assert set(current.per_mode(pair, {})) == {("x", "evaluated"), ("x", "trained")}
+
+
+def test_ones_own_never_takes_the_place_of_an_entry() -> None:
+    row, own = made(entry="x"), made(entry="x", when="20261102T120000Z-00000002", paper=None)
+    assert current.per_mode([row, own], {}) == {
+        ("x", "evaluated"): row,
+        ("x", "own evaluated"): own,
+    }
+    assert current.per_entry([row, own], {}) == {"x": row}
+    assert current.per_entry([own], {}) == {"x": own}
+    former = made(entry="old", paper=None)  # an own name that is an entry's former id stays apart
+    assert current.per_mode([former], FORMER) == {("old", "own evaluated"): former}
 
 
 def test_results_under_a_former_id_and_todays_are_one_row() -> None:

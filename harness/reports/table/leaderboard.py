@@ -83,7 +83,7 @@ def leaderboard(
 
 def _in_context(row: Row, registry: Registry) -> Row:
     """`row` with what the registry knows: its baseline, and whether its protocol is old."""
-    entry = registry.entries.get(row.entry)
+    entry = None if row.paper is None else registry.entries.get(row.entry)
     evaluation = registry.evaluations.get(row.protocol)
     outdated = evaluation is not None and row.protocol_version < evaluation.version
     baseline = entry.baseline if entry else None
