@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.checkpoints import Obtained, load_into, obtain
 from harness.errors import CheckpointError, CheckpointUnavailable, KeyMismatch
 from harness.models import build, require_size
-from harness.registry import Entry, Evaluation, facts, input_shape, make_method
+from harness.registry import Entry, Evaluation, data_set, input_shape, make_method
 from harness.results import CheckpointFacts
 from harness.system import Options, Progress, Reading, Silent
 
@@ -69,7 +69,7 @@ def build_model(entry: Entry, evaluation: Evaluation | None = None) -> nn.Module
 
     Raises ProtocolError if it cannot take the pictures of `evaluation`.
     """
-    shape = facts(entry.dataset)
+    shape = data_set(entry.dataset)
     model = build(entry.model, num_classes=shape.classes, in_channels=shape.channels)
     if evaluation is not None:
         require_size(model, entry.model, input_shape(evaluation))

@@ -9,16 +9,17 @@ from .batches import (
     resident_batches,
     stacked,
 )
-from .datasets import ImageSet, PictureSet, describe, find_pictures, load, names
+from .datasets import ImageSet, PictureSet, describe, find_pictures, load
 from .decode_cache import DecodeCache, cache_folder, cached
 from .decoders import Transform, cores, in_batches
+from .decoding import decode, ordered_map
 from .identity import ImageIdentity
-from .imagenet import decode, ordered_map
-from .known import STREAMED
+from .layout import Arrays, Layout
 from .pixels import Normalise, in_channels
 from .training_batches import FolderTrainBatches, TrainBatches, generator_for
 
 __all__ = [
+    "Arrays",
     "Augment",
     "Batch",
     "DecodeCache",
@@ -26,9 +27,9 @@ __all__ = [
     "FolderTrainBatches",
     "ImageIdentity",
     "ImageSet",
+    "Layout",
     "Normalise",
     "PictureSet",
-    "STREAMED",
     "TrainBatches",
     "Transform",
     "batches_of",
@@ -45,7 +46,6 @@ __all__ = [
     "in_batches",
     "in_channels",
     "load",
-    "names",
     "ordered_map",
     "resident_batches",
     "stacked",

@@ -14,10 +14,9 @@ from harness.data.datasets import ImageSet, PictureSet, find_pictures, load
 from harness.data.decode_cache import cached
 from harness.data.decoders import Transform, in_batches
 from harness.data.identity import ImageIdentity
-from harness.data.known import STREAMED
 from harness.data.pixels import Normalise, in_channels
 from harness.errors import ProtocolError
-from harness.registry import Evaluation
+from harness.registry import Evaluation, data_set
 from harness.system import CachePolicy, Progress, Silent
 
 Batch = tuple[Tensor, Tensor]
@@ -65,7 +64,7 @@ def find_images(
 
     Raises DataError when the data is missing or damaged.
     """
-    if evaluation.dataset in STREAMED:
+    if data_set(evaluation.dataset).streamed:
         return find_pictures(evaluation.dataset, evaluation.split, root)
     return load(
         evaluation.dataset, evaluation.split, root, size=evaluation.resize, download=download

@@ -10,69 +10,61 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from harness.data.arrays import Arrays
+from harness.data.layout import Arrays
 from harness.errors import DataError
+from harness.registry import DataSet
 
 PIXELS = 3 * 32 * 32
-ROWS = 10_000  # images in each CIFAR-10 batch
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """One way the files lie: folder, files per split, rows per file."""
+class CifarFiles:
+    """CIFAR's files in either layout; the pickles win where both are there.
 
-    folder: str
-    files: Mapping[str, tuple[str, ...]]
-    rows: Mapping[str, int]  # split -> rows in each file
-    label_bytes: int  # binary layout: bytes before the pixels, the last is the label; 0 = pickles
-    label_key: str
-
-
-def _ten(folder: str, suffix: str, label_bytes: int) -> Layout:
-    train = tuple(f"data_batch_{i}{suffix}" for i in range(1, 6))
-    files = {"train": train, "test": (f"test_batch{suffix}",)}
-    return Layout(folder, files, {"train": ROWS, "test": ROWS}, label_bytes, "labels")
-
-
-def _hundred(folder: str, suffix: str, label_bytes: int) -> Layout:
-    files = {"train": (f"train{suffix}",), "test": (f"test{suffix}",)}
-    return Layout(folder, files, {"train": 5 * ROWS, "test": ROWS}, label_bytes, "fine_labels")
-
-
-LAYOUTS = {
-    "cifar10": (_ten("cifar-10-batches-py", "", 0), _ten("cifar-10-batches-bin", ".bin", 1)),
-    "cifar100": (_hundred("cifar-100-python", "", 0), _hundred("cifar-100-binary", ".bin", 2)),
-}
-
-
-def find(name: str, root: Path) -> Layout | None:
-    """The layout whose folder exists below `root`; the pickles win. None if neither does."""
-    return next((way for way in LAYOUTS[name] if (root / way.folder).is_dir()), None)
-
-
-def read(layout: Layout, split: str, root: Path, classes: int) -> Arrays:
-    """A split, file after file in the official order.
-
-    Raises DataError when a file is missing, truncated, of another shape, has labels outside
-    0..classes-1, or (pickles) names a global outside the allow-list; nothing is executed.
+    folders: of the pickles, of the binary files. files: split -> names of the pickles; the binary
+    ones end in .bin. label_key: of the labels in a pickle. label_bytes: before the pixels of a
+    binary image; the last one is the label.
     """
-    paths = tuple(root / layout.folder / name for name in layout.files[split])
-    rows = layout.rows[split]
-    images = np.empty((len(paths) * rows, 3, 32, 32), np.uint8)
-    labels = np.empty(len(paths) * rows, np.int64)
-    for i, path in enumerate(paths):
-        if not path.is_file():
-            raise DataError(f"{path}: missing, so the {split} split is incomplete; unpack it again")
-        here = slice(i * rows, (i + 1) * rows)
-        if layout.label_bytes:
-            data, labels[here] = _binary(path, rows, layout.label_bytes)
-        else:
-            data, labels[here] = _pickled(path, rows, layout.label_key)
-        images[here] = data.reshape(rows, 3, 32, 32)
+
+    folders: tuple[str, str]
+    files: Mapping[str, tuple[str, ...]]
+    label_key: str
+    label_bytes: int
+
+    def find(self, root: Path) -> Path | None:
+        """The folder below `root`, or None."""
+        return next((root / name for name in self.folders if (root / name).is_dir()), None)
+
+    def read(self, about: DataSet, folder: Path, split: str, side: int | None = None) -> Arrays:
+        """A split, file after file in the official order.
+
+        Raises DataError when a file is missing, truncated, of another shape, has labels outside
+        0..classes-1, or (pickles) names a global outside the allow-list; nothing is executed.
+        """
+        binary = folder.name == self.folders[1]
+        suffix = ".bin" if binary else ""
+        paths = tuple(folder / f"{name}{suffix}" for name in self.files[split])
+        rows = about.images[split] // len(paths)
+        images = np.empty((len(paths) * rows, 3, 32, 32), np.uint8)
+        labels = np.empty(len(paths) * rows, np.int64)
+        for i, path in enumerate(paths):
+            if not path.is_file():
+                msg = f"{path}: missing, so the {split} split is incomplete; unpack it again"
+                raise DataError(msg)
+            here = slice(i * rows, (i + 1) * rows)
+            if binary:
+                data, labels[here] = _binary(path, rows, self.label_bytes)
+            else:
+                data, labels[here] = _pickled(path, rows, self.label_key)
+            images[here] = data.reshape(rows, 3, 32, 32)
+        _require_labels(labels, about.classes, folder)
+        return Arrays(images, labels, paths)
+
+
+def _require_labels(labels: np.ndarray, classes: int, folder: Path) -> None:
     if labels.min() < 0 or labels.max() >= classes:
-        msg = f"{paths[0].parent}: labels reach from {labels.min()} to {labels.max()}"
+        msg = f"{folder}: labels reach from {labels.min()} to {labels.max()}"
         raise DataError(f"{msg}, expected 0 to {classes - 1}; the files belong to another set")
-    return Arrays(images, labels, paths)
 
 
 def _binary(path: Path, rows: int, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:

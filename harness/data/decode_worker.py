@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from harness.data.imagenet import decode_into
+from harness.data.decoding import decode_into
 from harness.errors import DataError
 
 READY = b"\n"

@@ -8,46 +8,46 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from harness.data.known import Download, Origin
 from harness.errors import DataError
+from harness.registry import DataSet, Download
 
 TIMEOUT_S = 30  # without an answer for this long the host counts as unreachable
 
 
-def fetch(origin: Origin, root: Path) -> None:
-    """Bring every official file of `origin` below `root`.
+def fetch(about: DataSet, root: Path) -> None:
+    """Bring every official file of `about` below `root`.
 
     Archives are unpacked next to it and renamed into place, so a broken download leaves no folder.
     Raises DataError with the manual way when a file cannot be had or has the wrong md5.
     """
-    if not origin.downloads:
-        raise DataError(missing(origin, root))
-    for download in origin.downloads:
-        folder = _target(origin, download, root)
+    if not about.downloads:
+        raise DataError(missing(about, root))
+    for download in about.downloads:
+        folder = _target(about, download, root)
         try:
             _one(download, folder)
         except DataError as error:
-            raise DataError(f"{error}\n{missing(origin, root)}") from error
+            raise DataError(f"{error}\n{missing(about, root)}") from error
 
 
-def missing(origin: Origin, root: Path) -> str:
+def missing(about: DataSet, root: Path) -> str:
     """One line that says what is absent and how to put it there."""
-    return f"{origin.name}: not found below {root}; {remedy(origin, root)}"
+    return f"{about.name}: not found below {root}; {remedy(about, root)}"
 
 
-def remedy(origin: Origin, root: Path) -> str:
-    """What to do when `origin` is not below `root`: the files to get and the folder to fill."""
-    where = root / origin.folder
-    if origin.downloads:
-        urls = " ".join(d.url for d in origin.downloads)
+def remedy(about: DataSet, root: Path) -> str:
+    """What to do when `about` is not below `root`: the files to get and the folder to fill."""
+    where = root / about.folder
+    if about.downloads:
+        urls = " ".join(d.url for d in about.downloads)
         how = f"put the content of {urls} into {where}"
     else:
-        how = f"get it from {origin.page} and put class folders into {where}/<split>/<class>/"
+        how = f"get it from {about.page} and put class folders into {where}/<split>/<class>/"
     return f"{how}, or point BENCH_DATA_ROOT (or --data-root) at a folder that has it"
 
 
-def _target(origin: Origin, download: Download, root: Path) -> Path:
-    place = root / origin.folder
+def _target(about: DataSet, download: Download, root: Path) -> Path:
+    place = root / about.folder
     return place.parent if download.unpack == place.name else place
 
 

@@ -10,16 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.arrays import Arrays
+from harness.data.layout import Arrays
 from harness.errors import DataError
+from harness.registry import DataSet
 
 SIDE = 28
-FOLDERS = {
-    "mnist": ("MNIST/raw",),
-    # The second one is where the Debian package dataset-fashion-mnist installs its files.
-    "fashion-mnist": ("FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
-    "kmnist": ("KMNIST/raw",),
-}
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -27,27 +22,34 @@ FILES = {
 _UINT8 = 0x08  # third byte of the magic number; the fourth is the number of dimensions
 
 
-def find(name: str, root: Path) -> Path | None:
-    """The first folder that holds the test images, or None."""
-    test_images = FILES["test"][0]
-    folders = (root / folder for folder in FOLDERS[name])
-    return next((f for f in folders if _variant(f, test_images) is not None), None)
+class IdxFiles:
+    """The four files of the MNIST family, in one of several folders below the data root."""
 
+    def __init__(self, *folders: str) -> None:
+        self.folders = folders
 
-def read(folder: Path, split: str, count: int, classes: int) -> Arrays:
-    """A split: images (count, 1, 28, 28). Raises DataError if a file is missing or misshapen."""
-    paths = []
-    for name in FILES[split]:
-        path = _variant(folder, name)
-        if path is None:
-            raise DataError(f"{folder / name}[.gz]: missing, so the {split} split is incomplete")
-        paths.append(path)
-    images = parse(paths[0], (count, SIDE, SIDE))
-    labels = parse(paths[1], (count,)).astype(np.int64)
-    if labels.max() >= classes:
-        msg = f"{paths[1]}: labels reach {labels.max()}, expected at most {classes - 1}"
-        raise DataError(f"{msg}; the file belongs to another set")
-    return Arrays(images[:, None], labels, tuple(paths))
+    def find(self, root: Path) -> Path | None:
+        """The first folder that holds the test images, or None."""
+        test_images = FILES["test"][0]
+        folders = (root / folder for folder in self.folders)
+        return next((f for f in folders if _variant(f, test_images) is not None), None)
+
+    def read(self, about: DataSet, folder: Path, split: str, side: int | None = None) -> Arrays:
+        """A split: images (N, 1, 28, 28). Raises DataError if a file is missing or misshapen."""
+        paths = []
+        for name in FILES[split]:
+            path = _variant(folder, name)
+            if path is None:
+                msg = f"{folder / name}[.gz]: missing, so the {split} split is incomplete"
+                raise DataError(msg)
+            paths.append(path)
+        count = about.images[split]
+        images = parse(paths[0], (count, SIDE, SIDE))
+        labels = parse(paths[1], (count,)).astype(np.int64)
+        if labels.max() >= about.classes:
+            msg = f"{paths[1]}: labels reach {labels.max()}, expected at most {about.classes - 1}"
+            raise DataError(f"{msg}; the file belongs to another set")
+        return Arrays(images[:, None], labels, tuple(paths))
 
 
 def parse(path: Path, shape: tuple[int, ...]) -> np.ndarray:

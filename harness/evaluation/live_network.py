@@ -13,12 +13,12 @@ from harness.models import require_size
 from harness.profile import sparsity
 from harness.registry import (
     EVALUATION_BATCH,
-    FACTS,
     LOCAL,
     Entry,
     Evaluation,
     Registry,
-    facts,
+    data_set,
+    data_set_names,
     input_shape,
 )
 from harness.results import CheckpointFacts, Result
@@ -105,8 +105,8 @@ def prepared_batches(
 
 def evaluation_of(entry: Entry, registry: Registry, stand_in: str | None) -> Evaluation:
     """The entry's own protocol, or the same preprocessing on a stand-in data set."""
-    if stand_in is not None and stand_in != entry.dataset and not facts(stand_in).stand_in:
-        known = ", ".join(name for name, fact in FACTS.items() if fact.stand_in)
+    if stand_in is not None and stand_in != entry.dataset and not data_set(stand_in).stand_in:
+        known = ", ".join(name for name in data_set_names() if data_set(name).stand_in)
         msg = f"{entry.id}: {stand_in} stands in for no other data set; these do: {known}"
         raise ProtocolError(msg)
     return registry.evaluation(entry, on=stand_in)

@@ -146,10 +146,11 @@ def _labels(result: Result, data_root: Path | None) -> np.ndarray:
     """Label per image, int64 (n,). Raises DataError if the images are others or are not here."""
     import numpy as np
 
-    from harness.data import STREAMED, find_pictures, load
+    from harness.data import find_pictures, load
+    from harness.registry import data_set
 
     data, counts = result.seen
-    if data.dataset in STREAMED:
+    if data_set(data.dataset).streamed:
         pictures = find_pictures(data.dataset, data.split, data_root).pictures
         labels, found = np.asarray(pictures.labels), pictures.fingerprint
     else:

@@ -14,9 +14,9 @@ from harness.registry import (
     Entry,
     Evaluation,
     Overrides,
+    data_set,
     entry_sha256,
     evaluation_sha256,
-    facts,
 )
 from harness.results import (
     CheckpointFacts,
@@ -105,7 +105,7 @@ def make_result(
 
 def smoke_reason(evaluation: Evaluation, batches: EvaluationBatches) -> str:
     """Why an evaluation over `batches` is no full one; "" if it is."""
-    stand_in = facts(evaluation.dataset).stand_in
+    stand_in = data_set(evaluation.dataset).stand_in
     if stand_in:
         return stand_in
     if batches.n < batches.identity.n_total:

@@ -11,7 +11,7 @@ from torch import nn
 from harness.errors import ProtocolError
 from harness.models import input_size
 from harness.profile import quiet_exporter
-from harness.registry import facts
+from harness.registry import data_set
 
 INPUT, OUTPUT = "images", "logits"
 EXAMPLES = 2  # one image would be taken for a constant
@@ -32,7 +32,7 @@ def write_onnx(
         msg = f"{error.name} is not installed. Install the extra: pip install 'reprune[latency]'"
         raise ProtocolError(msg) from error
     side = input_size(model)
-    images = torch.zeros(EXAMPLES, facts(dataset).channels, side, side)
+    images = torch.zeros(EXAMPLES, data_set(dataset).channels, side, side)
     try:
         with quiet_exporter():
             program = torch.onnx.export(

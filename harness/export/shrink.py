@@ -21,7 +21,7 @@ from harness.profile import (
     input_shape_of,
     network_from_file,
 )
-from harness.registry import facts, input_shape, plain
+from harness.registry import data_set, input_shape, plain
 from harness.results import DENSE
 from harness.system import Options
 
@@ -144,7 +144,7 @@ def shrink_run(folder: Path, out: Path) -> Shrunk:
 def _at_the_end(origin: dict[str, Any], folder: RunFolder) -> tuple[nn.Module, IPruning | EDropout]:
     """The unmasked network after the last step and its method, with the state that it found."""
     channels = origin["input_shape"][0]
-    model = build(origin["model"], facts(origin["dataset"]).classes, channels)
+    model = build(origin["model"], data_set(origin["dataset"]).classes, channels)
     settings = {**origin["settings"], "network": "pruned"}
     method = make_method(origin["method"], settings)
     assert isinstance(method, IPruning | EDropout), "checked by name"
@@ -196,7 +196,7 @@ def narrowed_entry(
     Raises CheckpointError if the weights cannot be had, ProtocolError if they cannot be cut.
     """
     network, obtained = load_model(entry, options)
-    about = facts(entry.dataset)
+    about = data_set(entry.dataset)
     origin = Origin(entry.model, about.classes, about.channels)
     shape = input_shape(registry.evaluations[entry.evaluation])
     whole = TimedNetwork(DENSE, entry.model, obtained.source, network)

@@ -18,7 +18,7 @@ from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.export.libraries import library_state
 from harness.export.onnx import write_onnx
 from harness.models import build
-from harness.registry import Entry, facts, make_method, plain
+from harness.registry import Entry, data_set, make_method, plain
 from harness.results import Result, Run, load_entry
 from harness.system import Options
 from harness.training import RunFolder
@@ -48,11 +48,11 @@ class Weights:
 
     @property
     def classes(self) -> int:
-        return facts(self.dataset).classes
+        return data_set(self.dataset).classes
 
     @property
     def channels(self) -> int:
-        return facts(self.dataset).channels
+        return data_set(self.dataset).channels
 
 
 def published(entry: Entry, options: Options) -> Weights:
@@ -84,7 +84,7 @@ def trained(result: Result, seed: int = 0, epoch: str = "last") -> Weights:
         msg = f"{result.entry} seed {seed}: the {epoch} epoch's weights were not kept"
         raise CheckpointUnavailable(f"{msg}. Recipes with `selects: best` keep the best ones")
     method = make_method(result.method, result.settings)
-    shape = facts(result.dataset)
+    shape = data_set(result.dataset)
     network = build(result.model, num_classes=shape.classes, in_channels=shape.channels)
     if method.kind == "dynamic":
         method.attach(network, Schedule(epochs=0, steps_per_epoch=0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths
-from harness.registry import FACTS
+from harness.registry import data_set_names
 from harness.system import provenance
 
 REQUIRED = ("torch", "torchvision", "timm", "fvcore", "mlflow", "pandas", "safetensors")
@@ -96,6 +96,6 @@ def _data(data_root: Path | None) -> Iterator[Diagnosis]:
     except BROKEN:
         return  # without torch nothing can be read; its own finding says so
     root = paths.data_root(data_root)
-    for name in FACTS:
+    for name in data_set_names():
         place = describe(name, root)
         yield Diagnosis(name, place.found, place.text)

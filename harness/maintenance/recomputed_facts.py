@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from harness.errors import RegistryError
-from harness.registry import Entry, Registry, facts
+from harness.registry import Entry, Registry, data_set
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,7 +57,7 @@ def _built(entry: Entry) -> nn.Module:
 
     from harness.models import build
 
-    shape = facts(entry.dataset)
+    shape = data_set(entry.dataset)
     try:
         with torch.device("meta"):
             return build(entry.model, num_classes=shape.classes, in_channels=shape.channels)

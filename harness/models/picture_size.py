@@ -12,7 +12,7 @@ from harness.errors import ProtocolError, RegistryError
 from harness.models.building import build, input_size
 from harness.models.model_names import ModelName, parse_model_name
 from harness.models.own_code import SIDE, own_code
-from harness.registry import Entry, Evaluation, facts, input_shape
+from harness.registry import Entry, Evaluation, data_set, input_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def fitted(name: str, shape: tuple[int, int, int], classes: int) -> str:
 
 def fitted_entry(entry: Entry, evaluation: Evaluation) -> Entry:
     """`entry` with its network fitted to the pictures of `evaluation`. Raises as `fitted` does."""
-    classes = facts(entry.dataset).classes
+    classes = data_set(entry.dataset).classes
     return replace(entry, model=fitted(entry.model, input_shape(evaluation), classes))
 
 

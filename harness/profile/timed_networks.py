@@ -21,7 +21,7 @@ from harness.checkpoints import (
 from harness.errors import ProtocolError
 from harness.models import build, input_size
 from harness.profile.zeros import sparsity
-from harness.registry import facts, input_shape
+from harness.registry import data_set, input_shape
 from harness.results import DENSE
 from harness.system import Options
 from methods.budgets import BudgetValues, read
@@ -117,13 +117,13 @@ def fresh_network(model: str, dataset: str | None, shape: tuple[int, int, int]) 
 def _build(model: str, dataset: str | None) -> nn.Module:
     if dataset is None:
         return build(model)
-    about = facts(dataset)
+    about = data_set(dataset)
     return build(model, num_classes=about.classes, in_channels=about.channels)
 
 
 def input_shape_of(model: str, dataset: str | None) -> tuple[int, int, int]:
     if dataset is not None:
-        about = facts(dataset)
+        about = data_set(dataset)
         return about.channels, about.side, about.side
     side = input_size(model)
     first = next(m for m in build(model).modules() if isinstance(m, nn.Conv2d))

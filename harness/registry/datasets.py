@@ -1,49 +1,141 @@
-"""Shapes of the data sets: enough to build a model before any image is read."""
+"""What is known about a data set before any image is read, and where that is said.
+
+A data set is one file of harness/data/sets/, or an installed entry point of the group
+`bench.datasets`. Names are known without importing any of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import DataError
-from harness.registry import Evaluation
+from harness.errors import RegistryError
+from harness.registry.fields import nearest
+
+if TYPE_CHECKING:
+    from harness.registry.entries import Evaluation
+
+SETS = "harness.data.sets"  # one file per set: its name, with _ for -
+ENTRY_POINTS = "bench.datasets"
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetFacts:
-    """Number of classes, image channels and side length (pixels) as stored."""
+class Download:
+    """One official file. `unpack` is the folder its archive contains; None = not an archive."""
 
+    url: str
+    md5: str
+    unpack: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCopy:
+    """Content recognised by its fingerprint."""
+
+    name: str
+    approximate_images: int | None  # how many may differ from the official ones; None = unknown
+
+
+@dataclass(frozen=True, slots=True)
+class CheckableRows:
+    """Rows whose official content is known, by elimination, and what they hash to.
+
+    unknown: rows left out. fingerprint: of all other rows, with their labels.
+    """
+
+    unknown: tuple[int, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """A data set as its authors published it.
+
+    side: pixels, as stored; pictures that differ in size: what they are usually cropped to.
+    layout: makes what finds and reads the files, a harness.data.Layout; called when they are
+    wanted, so that nothing heavy is imported before.
+    """
+
+    name: str
+    title: str
     classes: int
     channels: int
     side: int
-    title: str
+    images: Mapping[str, int]  # split -> number of images
+    layout: Callable[[], Any]
+    streamed: bool = False  # picture files, too large to hold in memory as one tensor
     stand_in: str = ""  # why a number on it is never a reproduction
+    page: str = ""  # where a person gets it
+    folder: str = ""  # where it belongs below the data root
+    downloads: tuple[Download, ...] = ()
+    md5: Mapping[str, str] = field(default_factory=dict)  # official file name -> md5
+    copies: Mapping[str, KnownCopy] = field(default_factory=dict)  # by fingerprint
+    checkable: Mapping[str, CheckableRows] = field(default_factory=dict)  # by split
 
 
-FACTS = {
-    "cifar10": DatasetFacts(10, 3, 32, "CIFAR-10"),
-    "cifar100": DatasetFacts(100, 3, 32, "CIFAR-100"),
-    "mnist": DatasetFacts(10, 1, 28, "MNIST"),
-    "fashion-mnist": DatasetFacts(10, 1, 28, "Fashion-MNIST"),
-    "kmnist": DatasetFacts(10, 1, 28, "Kuzushiji-MNIST"),
-    "flowers102": DatasetFacts(102, 3, 224, "Flowers-102"),
-    "imagenet": DatasetFacts(1000, 3, 224, "ImageNet (ILSVRC 2012)"),
-    "imagenet-sample": DatasetFacts(
-        1000,
-        3,
-        224,
-        "ImageNet sample, 1,000 pictures",
-        stand_in="1,000 sample pictures, not the validation set",
-    ),
-    "digits": DatasetFacts(10, 1, 8, "Digits 8x8 (ships with scikit-learn)"),
-}
+def registered(**facts: Any) -> Callable[[Callable[[], Any]], DataSet]:
+    """Decorator: the data set with these fields, whose layout the function makes."""
+    return lambda layout: DataSet(layout=layout, **facts)
 
 
-def facts(dataset: str) -> DatasetFacts:
-    """Facts of a data set. Raises DataError with the known names."""
-    if dataset not in FACTS:
-        msg = f"unknown data set {dataset!r}; known: {', '.join(FACTS)}"
-        raise DataError(msg)
-    return FACTS[dataset]
+def data_set(name: str) -> DataSet:
+    """The data set called `name`. Raises RegistryError with the nearest known name."""
+    if name in _files():
+        return _from_module(name)
+    installed = _installed()
+    if name in installed:
+        return _from_entry_point(name, installed[name])
+    raise RegistryError(f"no data set is called {name!r}{nearest(name, data_set_names())}")
+
+
+def data_set_names() -> tuple[str, ...]:
+    """Every data set, sorted; those of other packages last."""
+    return (*_files(), *sorted(_installed().keys() - _files()))
+
+
+def is_data_set(name: str) -> bool:
+    """Whether a data set has that name; other packages are asked last, as that takes time."""
+    return name in _files() or name in _installed()
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    folders = import_module(SETS).__path__
+    names = (module.name for module in iter_modules(folders))
+    return tuple(sorted(name.replace("_", "-") for name in names))
+
+
+@cache
+def _from_module(name: str) -> DataSet:
+    module = import_module(f"{SETS}.{name.replace('-', '_')}")
+    (found,) = (value for value in vars(module).values() if isinstance(value, DataSet))
+    assert found.name == name, f"{module.__name__} registers {found.name!r}"
+    return found
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+@cache
+def _from_entry_point(name: str, target: str) -> DataSet:
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        msg = f"data set {name!r} is installed as {target}, which cannot be imported: {error}"
+        raise RegistryError(f"{msg}. Reinstall or remove the package that names it") from error
+    if not isinstance(found, DataSet) or found.name != name:
+        msg = f"data set {name!r} is installed as {target}, which is {found!r:.60}"
+        raise RegistryError(f"{msg}, not a harness.registry.DataSet of that name")
+    return found
 
 
 # Fixed, because the order of float sums depends on it; part of the evaluation protocol.
@@ -52,7 +144,7 @@ EVALUATION_BATCH = 250
 
 def input_shape(evaluation: Evaluation) -> tuple[int, int, int]:
     """(C,H,W) of one preprocessed image."""
-    shape = facts(evaluation.dataset)
-    side = evaluation.crop or evaluation.resize or shape.side
-    channels = 1 if evaluation.channels == "gray" else shape.channels
+    about = data_set(evaluation.dataset)
+    side = evaluation.crop or evaluation.resize or about.side
+    channels = 1 if evaluation.channels == "gray" else about.channels
     return channels, side, side

@@ -7,19 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from harness.registry.datasets import data_set_names, is_data_set
 from harness.registry.fields import Fault, later, nearest, sha256
 
-DATASETS = (
-    "imagenet",
-    "imagenet-sample",
-    "cifar10",
-    "cifar100",
-    "mnist",
-    "fashion-mnist",
-    "kmnist",
-    "flowers102",
-    "digits",
-)
 METRICS = (
     "top1_pct",
     "top1_error_pct",
@@ -157,7 +147,9 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         require_id("name", self.name)
-        require_one_of("dataset", self.dataset, DATASETS)
+        if not is_data_set(self.dataset):
+            near = nearest(self.dataset, data_set_names())
+            raise Fault(("dataset",), f"unknown value {self.dataset!r}{near}")
         require_one_of("interpolation", self.interpolation, INTERPOLATIONS)
         require_one_of("channels", self.channels, CHANNELS)
         depth = 1 if self.channels == "gray" else 3

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import methods
 from harness.errors import ProtocolError
 from harness.registry import LOCAL, Evaluation, Registry
-from harness.registry.datasets import FACTS
+from harness.registry.datasets import data_set_names, is_data_set
 from harness.registry.entries import ID, Entry
 from harness.registry.overrides import SETTING, Override, with_overrides
 from harness.registry.recipes import Recipe
@@ -177,8 +177,9 @@ def _recipe(registry: Registry, name: str) -> Recipe:
 
 
 def _refuse_unknown(dataset: str) -> None:
-    if dataset not in FACTS:
-        near = ", ".join(get_close_matches(dataset, FACTS, n=2) or FACTS)
+    if not is_data_set(dataset):
+        known = data_set_names()
+        near = ", ".join(get_close_matches(dataset, known, n=2) or known)
         raise ProtocolError(f"no data set is called {dataset!r}; nearest: {near}")
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from harness.data import (
-    STREAMED,
     Augment,
     EvaluationBatches,
     FolderTrainBatches,
@@ -25,7 +24,14 @@ from harness.data import (
     stacked,
 )
 from harness.errors import ProtocolError
-from harness.registry import EVALUATION_BATCH, Augmentation, Evaluation, Recipe, facts, input_shape
+from harness.registry import (
+    EVALUATION_BATCH,
+    Augmentation,
+    Evaluation,
+    Recipe,
+    data_set,
+    input_shape,
+)
 from harness.system import rank, world_size
 from harness.training.random_labels import random_labels, relabelled
 from methods.base import Method
@@ -53,7 +59,7 @@ def train_batches(
         "rank": rank(),
         "world_size": world_size(),
     }
-    if evaluation.dataset in STREAMED:
+    if data_set(evaluation.dataset).streamed:
         return _from_folder(recipe, evaluation, root, common)
     images = load(evaluation.dataset, "train", root, size=evaluation.resize)
     if recipe.random_labels:
@@ -93,7 +99,7 @@ def _redrawn(
     if recipe.random_labels > total:
         msg = f"recipe {recipe.name} draws {recipe.random_labels} labels anew"
         raise ProtocolError(f"{msg}, but {evaluation.dataset} has {total} training images")
-    return random_labels(total, recipe.random_labels, facts(evaluation.dataset).classes, seed)
+    return random_labels(total, recipe.random_labels, data_set(evaluation.dataset).classes, seed)
 
 
 def split_rows(total: int, frac: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -116,7 +122,7 @@ def calibration_images(
     """
     images = method.calibration_images(input_shape(evaluation), seed)
     if images is None and type(method).calibration_rows is not Method.calibration_rows:
-        real = _from_files if evaluation.dataset in STREAMED else _from_array
+        real = _from_files if data_set(evaluation.dataset).streamed else _from_array
         images = real(method, evaluation, root, device)
     return None if images is None else images.to(device)
 

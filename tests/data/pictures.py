@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from harness.data import ImageIdentity, folder
+from harness.data import ImageIdentity, class_folders
 from harness.data.decoders import Transform
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def picture_tree(root: Path, count: int, side: int = 20) -> PictureSet:
 def picture_set(root: Path) -> PictureSet:
     from harness.data.datasets import PictureSet
 
-    found = folder.scan(root, CLASSES)
+    found = class_folders.scan(root, CLASSES)
     identity = ImageIdentity(
         dataset="made-up",
         split="val",

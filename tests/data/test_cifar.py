@@ -10,26 +10,42 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data import cifar, datasets, load
-from harness.data.known import CHECKABLE, SETS, CheckableRows
+from harness.data import Arrays, cifar, datasets, load
 from harness.errors import DataError
+from harness.registry import CheckableRows, DataSet, data_set
 
 ROWS = 7  # images per file in the small layouts written here
 
 
-def small(name: str, binary: bool) -> cifar.Layout:
-    """The layout with ROWS images in every file."""
-    return dataclasses.replace(cifar.LAYOUTS[name][binary], rows={"train": ROWS, "test": ROWS})
+def small(name: str) -> DataSet:
+    """The data set with ROWS images in every file."""
+    files = data_set(name).layout().files
+    return dataclasses.replace(
+        data_set(name), images={split: ROWS * len(files[split]) for split in files}
+    )
 
 
-def contents(layout: cifar.Layout, classes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read(root: Path, name: str, split: str = "test") -> Arrays:
+    """A split of the small set below `root`."""
+    about = small(name)
+    layout = about.layout()
+    folder = layout.find(root)
+    assert folder is not None
+    found: Arrays = layout.read(about, folder, split)
+    return found
+
+
+def contents(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """File stem -> (data (ROWS, 3072), labels), the same for both layouts of a set."""
     rng = np.random.default_rng(0)
-    stems = [
-        name.removesuffix(".bin") for split in ("train", "test") for name in layout.files[split]
-    ]
+    about = small(name)
+    files = about.layout().files
+    stems = [stem for split in ("train", "test") for stem in files[split]]
     return {
-        stem: (rng.integers(0, 256, (ROWS, 3072), np.uint8), rng.integers(0, classes, ROWS))
+        stem: (
+            rng.integers(0, 256, (ROWS, 3072), np.uint8),
+            rng.integers(0, about.classes, ROWS),
+        )
         for stem in stems
     }
 
@@ -39,11 +55,12 @@ def write_pickle(path: Path, batch: dict[Any, Any]) -> None:
     path.write_bytes(pickle.dumps(batch, protocol=2))
 
 
-def write_set(root: Path, name: str, binary: bool, keys: type = str) -> cifar.Layout:
-    layout = small(name, binary)
-    for stem, (data, labels) in contents(layout, SETS[name].classes).items():
-        folder = root / layout.folder
-        folder.mkdir(parents=True, exist_ok=True)
+def write_set(root: Path, name: str, binary: bool, keys: type = str) -> Path:
+    """The files of a small set; the folder they lie in."""
+    layout = data_set(name).layout()
+    folder = root / layout.folders[binary]
+    folder.mkdir(parents=True)
+    for stem, (data, labels) in contents(name).items():
         if binary:
             coarse = [np.full((ROWS, 1), 99, np.uint8)] * (layout.label_bytes - 1)
             table = np.hstack([*coarse, labels[:, None].astype(np.uint8), data])
@@ -52,7 +69,7 @@ def write_set(root: Path, name: str, binary: bool, keys: type = str) -> cifar.La
             batch = {"data": data, layout.label_key: labels.tolist(), "batch_label": "x"}
             named = {k.encode(): v for k, v in batch.items()} if keys is bytes else batch
             write_pickle(folder / stem, named)
-    return layout
+    return folder
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -61,10 +78,10 @@ def write_set(root: Path, name: str, binary: bool, keys: type = str) -> cifar.La
 def test_every_layout_gives_what_was_written(
     tmp_path: Path, name: str, split: str, binary: bool, keys: type
 ) -> None:
-    layout = write_set(tmp_path, name, binary, keys)
-    got = cifar.read(layout, split, tmp_path, SETS[name].classes)
-    written = contents(layout, SETS[name].classes)
-    stems = [file.removesuffix(".bin") for file in layout.files[split]]
+    write_set(tmp_path, name, binary, keys)
+    got = read(tmp_path, name, split)
+    written = contents(name)
+    stems = data_set(name).layout().files[split]
     data = np.concatenate([written[stem][0] for stem in stems])
     assert (got.labels == np.concatenate([written[stem][1] for stem in stems])).all()
     # Red plane, then green, then blue, each row by row.
@@ -101,10 +118,10 @@ class Harm:
 
 def test_a_pickle_that_asks_for_code_is_refused_and_nothing_happens(tmp_path: Path) -> None:
     sign = tmp_path / "executed"
-    layout = write_set(tmp_path, "cifar10", binary=False)
-    write_pickle(tmp_path / layout.folder / "test_batch", {"data": Harm(sign)})
+    folder = write_set(tmp_path, "cifar10", binary=False)
+    write_pickle(folder / "test_batch", {"data": Harm(sign)})
     with pytest.raises(DataError, match=r"test_batch.*(posix|nt)\.system.*nothing was executed"):
-        cifar.read(layout, "test", tmp_path, 10)
+        read(tmp_path, "cifar10")
     assert not sign.exists()
 
 
@@ -137,22 +154,20 @@ BAD_BATCHES = {
 @pytest.mark.parametrize("case", BAD_BATCHES)
 def test_a_wrong_batch_is_refused_with_the_reason(tmp_path: Path, case: str) -> None:
     batch, reason = BAD_BATCHES[case]
-    layout = small("cifar10", binary=False)
-    write_pickle(tmp_path / layout.folder / "test_batch", batch)  # type: ignore[arg-type]
+    write_pickle(tmp_path / "cifar-10-batches-py" / "test_batch", batch)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=reason):
-        cifar.read(layout, "test", tmp_path, 10)
+        read(tmp_path, "cifar10")
 
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_truncated_and_missing_files_are_refused(tmp_path: Path, binary: bool) -> None:
-    layout = write_set(tmp_path, "cifar10", binary)
-    path = tmp_path / layout.folder / layout.files["test"][0]
+    path = write_set(tmp_path, "cifar10", binary) / f"test_batch{'.bin' if binary else ''}"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="truncated"):
-        cifar.read(layout, "test", tmp_path, 10)
+        read(tmp_path, "cifar10")
     path.unlink()
     with pytest.raises(DataError, match="missing"):
-        cifar.read(layout, "test", tmp_path, 10)
+        read(tmp_path, "cifar10")
 
 
 def full_size_test_batch(root: Path, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -181,8 +196,8 @@ def test_official_md5_sums_make_a_copy_official(
     full_size_test_batch(tmp_path)
     file = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
     md5 = {file.name: hashlib.md5(file.read_bytes()).hexdigest()}
-    origin = dataclasses.replace(SETS["cifar10"], md5=md5)
-    monkeypatch.setattr(datasets, "SETS", {"cifar10": origin})
+    published = dataclasses.replace(data_set("cifar10"), md5=md5)
+    monkeypatch.setattr(datasets, "data_set", {"cifar10": published}.__getitem__)
     got = load("cifar10", "test", tmp_path)
     assert (got.identity.copy_name, got.identity.approximate_images) == ("official", 0)
 
@@ -192,10 +207,11 @@ def test_a_copy_that_differs_only_in_unchecked_rows_is_named_so(
 ) -> None:
     data, labels = full_size_test_batch(tmp_path)
     checked = datasets.fingerprint(data[2:], labels[2:])
-    key = ("cifar10", "test")
-    monkeypatch.setitem(CHECKABLE, key, CheckableRows((0, 1), checked))  # type: ignore[misc]
+    rows = {"test": CheckableRows((0, 1), checked)}
+    about = dataclasses.replace(data_set("cifar10"), checkable=rows)
+    monkeypatch.setattr(datasets, "data_set", {"cifar10": about}.__getitem__)
     got = load("cifar10", "test", tmp_path)
     assert got.identity.approximate_images == 2
     assert "all but 2 images" in got.identity.copy_name
-    monkeypatch.setitem(CHECKABLE, key, CheckableRows((0, 2), checked))  # type: ignore[misc]
+    rows["test"] = CheckableRows((0, 2), checked)
     assert load("cifar10", "test", tmp_path).identity.approximate_images is None

@@ -41,7 +41,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
-from harness.data import decode_cache, folder
+from harness.data import class_folders, decode_cache
 from harness.data.decoders import Transform
 decode_cache.SYNC_S = 0.0
 stop_after = int(sys.argv[2])
@@ -54,7 +54,7 @@ class Follow:
         self.done += 1
         if self.done > stop_after: os.kill(os.getpid(), signal.SIGKILL)
 
-pictures = folder.scan(Path(sys.argv[1]), 4)
+pictures = class_folders.scan(Path(sys.argv[1]), 4)
 identity = SimpleNamespace(dataset="made-up", split="val")
 source = SimpleNamespace(identity=identity, pictures=pictures)
 decode_cache.cached(source, Transform(20, 16), "build", True, Follow())

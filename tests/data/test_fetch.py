@@ -17,8 +17,9 @@ import pytest
 
 from harness.data import datasets, load
 from harness.data.fetch import fetch, missing
-from harness.data.known import SETS, Download, Origin
+from harness.data.idx import IdxFiles
 from harness.errors import DataError
+from harness.registry import DataSet, Download, data_set
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -49,8 +50,19 @@ def archive(path: Path, name: str) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def origin(url: str, md5: str, unpack: str | None = "batches") -> Origin:
-    return Origin("toy", 10, {"test": 1}, "batches", "page", (Download(url, md5, unpack),))
+def origin(url: str, md5: str, unpack: str | None = "batches") -> DataSet:
+    return DataSet(
+        name="toy",
+        title="Toy",
+        classes=10,
+        channels=3,
+        side=32,
+        images={"test": 1},
+        layout=IdxFiles,
+        folder="batches",
+        page="page",
+        downloads=(Download(url, md5, unpack),),
+    )
 
 
 def left_behind(root: Path) -> list[str]:
@@ -115,8 +127,8 @@ def test_an_archive_without_the_folder_or_with_an_escaping_path_is_refused(
 
 def test_sets_without_a_public_file_name_their_page(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="image-net.org"):
-        fetch(SETS["imagenet"], tmp_path)
-    assert str(tmp_path / "imagenet") in missing(SETS["imagenet"], tmp_path)
+        fetch(data_set("imagenet"), tmp_path)
+    assert str(tmp_path / "imagenet") in missing(data_set("imagenet"), tmp_path)
 
 
 def test_load_downloads_what_is_missing_and_knows_it_is_official(
@@ -130,8 +142,8 @@ def test_load_downloads_what_is_missing_and_knows_it_is_official(
         (folder / f"{name}-ubyte.gz").write_bytes(packed)
         md5[f"{name}-ubyte.gz"] = hashlib.md5(packed).hexdigest()
     downloads = tuple(Download(f"{url}/{name}", digest) for name, digest in md5.items())
-    kmnist = dataclasses.replace(SETS["kmnist"], downloads=downloads, md5=md5)
-    monkeypatch.setattr(datasets, "SETS", {"kmnist": kmnist})
+    kmnist = dataclasses.replace(data_set("kmnist"), downloads=downloads, md5=md5)
+    monkeypatch.setattr(datasets, "data_set", {"kmnist": kmnist}.__getitem__)
     with pytest.raises(DataError):
         load("kmnist", "test", tmp_path / "root", download=False)
     got = load("kmnist", "test", tmp_path / "root")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 
 from harness.data import idx
 from harness.errors import DataError
+from harness.registry import data_set
 
 COUNT = 12
+KMNIST = replace(data_set("kmnist"), images={"test": COUNT})
+FILES = idx.IdxFiles("KMNIST/raw")
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -33,15 +37,15 @@ def write(folder: Path, packed: bool) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("packed", [False, True])
 def test_raw_and_gzipped_files_give_what_was_written(tmp_path: Path, packed: bool) -> None:
     images, labels = write(tmp_path / "KMNIST/raw", packed)
-    folder = idx.find("kmnist", tmp_path)
+    folder = FILES.find(tmp_path)
     assert folder is not None
-    got = idx.read(folder, "test", COUNT, 10)
+    got = FILES.read(KMNIST, folder, "test")
     assert got.images.shape == (COUNT, 1, 28, 28)
     assert (got.images[:, 0] == images).all() and (got.labels == labels).all()
 
 
 def test_find_gives_none_when_there_is_no_folder(tmp_path: Path) -> None:
-    assert idx.find("kmnist", tmp_path) is None
+    assert FILES.find(tmp_path) is None
 
 
 BAD = {
@@ -75,4 +79,4 @@ def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
     labels = tmp_path / "raw" / idx.FILES["test"][1]
     labels.write_bytes(idx_bytes(np.full(COUNT, 10, np.uint8)))
     with pytest.raises(DataError, match="labels reach 10"):
-        idx.read(tmp_path / "raw", "test", COUNT, 10)
+        FILES.read(KMNIST, tmp_path / "raw", "test")

@@ -11,7 +11,7 @@ import pytest
 from harness.models import build
 from harness.profile.cost import measure_cost
 from harness.registry import load
-from harness.registry.datasets import facts, input_shape
+from harness.registry.datasets import data_set, input_shape
 
 # Taken before attention, banks and recurrent layers were counted, by the previous rules.
 RECORD = json.loads((Path(__file__).parents[1] / "fixtures" / "network_numbers.json").read_text())
@@ -30,7 +30,7 @@ def test_every_network_of_the_registry_is_on_record(registry):
 def test_parameters_weights_and_macs_are_as_before(model, registry, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
     record = RECORD[model]
-    shape = facts(record["dataset"])
+    shape = data_set(record["dataset"])
     network = build(model, num_classes=shape.classes, in_channels=shape.channels)
     cost = measure_cost(
         network, input_shape(registry.evaluations[record["evaluation"]]), judged=True

@@ -15,7 +15,7 @@ from harness.data.batches import resident_batches
 from harness.data.datasets import ImageSet
 from harness.evaluation import evaluate
 from harness.models import build
-from harness.registry import Entry, Evaluation, Recipe, facts, learning_rate, load, make_method
+from harness.registry import Entry, Evaluation, Recipe, data_set, learning_rate, load, make_method
 from harness.training import loop
 from harness.training.loop import Job, train
 from harness.training.optimizers import set_learning_rate
@@ -69,7 +69,7 @@ def user_of(recipe: Recipe) -> Entry:
 
 def network(entry: Entry) -> torch.nn.Module:
     """LeNets as they are; a tiny network in place of the large ones."""
-    shape = facts(entry.dataset)
+    shape = data_set(entry.dataset)
     name = entry.model if entry.model.startswith("lenet") else "convnet_tiny"
     torch.manual_seed(0)
     return build(name, num_classes=shape.classes, in_channels=shape.channels)
@@ -87,7 +87,7 @@ def pictures(count: int, channels: int, side: int, classes: int) -> ImageSet:
 
 
 def batches_of(recipe: Recipe, entry: Entry) -> tuple[FewBatches, EvaluationBatches, Evaluation]:
-    evaluation, shape = REGISTRY.evaluations[entry.evaluation], facts(entry.dataset)
+    evaluation, shape = REGISTRY.evaluations[entry.evaluation], data_set(entry.dataset)
     evaluation = replace(evaluation, resize=None, crop=None)
     side = 28 if entry.model.startswith("lenet") else 8
     made = pictures((STEPS + 1) * recipe.batch, shape.channels, side, shape.classes)

@@ -14,7 +14,6 @@ from harness.commands import shared_options as options
 from harness.commands.output import print_json
 from harness.errors import RegistryError
 from harness.registry import (
-    DATASETS,
     FLOPS_CONVENTIONS,
     FORMATS,
     GRANULARITIES,
@@ -23,6 +22,7 @@ from harness.registry import (
     Fault,
     Paper,
     Published,
+    data_set_names,
     is_metric,
     nearest,
     require_id,
@@ -190,7 +190,7 @@ def _draft(asker: _Asker, registry: Registry, settings: tuple[str, ...], note: s
         settings = tuple(_typed(words, "", lambda text: list(map(_setting, text.split()))).split())
     chosen = dict(_setting(text) for text in settings)
     model = asker.ask("model", check=_require_model)
-    dataset = asker.ask("dataset", known=DATASETS)
+    dataset = asker.ask("dataset", known=data_set_names())
     possible = evaluations_on(registry, dataset)
     return EntryDraft(
         paper=paper,

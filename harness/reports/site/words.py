@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.registry import FACTS, Registry
+from harness.registry import Registry, data_set, is_data_set
 from harness.results import FigureStatus, failed
 
 _TONES = {
@@ -51,8 +51,9 @@ def figure_tone(figure: FigureStatus) -> str:
 
 def dataset_title(name: str) -> str:
     """Name of a data set as people write it."""
-    known = FACTS.get(name)
-    return known.title.partition(" (")[0].partition(",")[0] if known else name
+    if not is_data_set(name):
+        return name
+    return data_set(name).title.partition(" (")[0].partition(",")[0]
 
 
 def method_text(name: str, registry: Registry) -> str:

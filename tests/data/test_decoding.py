@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from harness.data.imagenet import decode, decode_into, opened, ordered_map, squash
+from harness.data.decoding import decode, decode_into, opened, ordered_map, squash
 from harness.data.pixels import Normalise
 from harness.errors import DataError
 

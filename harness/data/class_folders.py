@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.registry import DataSet
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 
@@ -27,27 +28,62 @@ class PictureFolder:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """A folder per split, in it one per class."""
+
+    folder: str  # below the data root
+
+    def find(self, root: Path) -> Path | None:
+        """The folder that holds the splits, or None."""
+        place = root / self.folder
+        return place if place.is_dir() and visible_folders(place) else None
+
+    def pictures(self, about: DataSet, root: Path, split: str) -> PictureFolder | None:
+        """The pictures of a split; None if it is not there. Raises DataError as `scan` does."""
+        place = root / self.folder / split
+        return scan(place, about.classes) if place.is_dir() else None
+
+
 def scan(split_folder: Path, classes: int) -> PictureFolder:
-    """The pictures below `split_folder`.
+    """The pictures below `split_folder`; hidden files and folders are no part of it.
 
     Raises DataError unless there are exactly `classes` class folders, none of them empty: one
     missing folder would shift the class index of all that follow.
     """
-    names = sorted(entry.name for entry in split_folder.iterdir() if entry.is_dir())
+    names = visible_folders(split_folder)
     if len(names) != classes:
         msg = f"{split_folder}: {len(names)} class folders, expected {classes}"
         raise DataError(f"{msg}; pictures must lie in one folder per class")
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        pictures = sorted(
-            path for path in (split_folder / name).iterdir() if path.suffix.lower() in SUFFIXES
-        )
-        if not pictures:
-            raise DataError(f"{split_folder / name}: no picture; the class would go untested")
+        pictures = pictures_in(split_folder / name)
         files += pictures
         labels += [label] * len(pictures)
     return PictureFolder(tuple(files), tuple(labels), tuple(names), list_hash(files, labels))
+
+
+def visible_folders(folder: Path) -> list[str]:
+    """Names of the folders in `folder`, sorted, without hidden ones: .ipynb_checkpoints."""
+    return sorted(e.name for e in folder.iterdir() if not _hidden(e) and e.is_dir())
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a class by name, without hidden files: the ._x.JPEG of a Mac is none.
+
+    Raises DataError if there are none.
+    """
+    pictures = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _hidden(path)
+    )
+    if not pictures:
+        raise DataError(f"{folder}: no picture; the class would go untested")
+    return pictures
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
 
 
 def list_hash(files: Sequence[Path], labels: Sequence[int]) -> str:

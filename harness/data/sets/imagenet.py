@@ -1,0 +1,27 @@
+"""ImageNet as in the challenge of 2012 (Russakovsky et al. 2015)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.registry import registered
+
+if TYPE_CHECKING:
+    from harness.data.class_folders import ClassFolders
+
+
+@registered(
+    name="imagenet",
+    title="ImageNet (ILSVRC 2012)",
+    classes=1000,
+    channels=3,
+    side=224,
+    images={"train": 1_281_167, "val": 50_000},
+    streamed=True,
+    page="https://image-net.org/download-images.php",
+    folder="imagenet",
+)
+def imagenet() -> ClassFolders:
+    from harness.data.class_folders import ClassFolders
+
+    return ClassFolders("imagenet")
