@@ -28,13 +28,14 @@ def parsed(
 
 @contextmanager
 def home(temporary: bool) -> Iterator[None]:
-    """The usual home folder; or one that is removed at the end, so that nothing is on record."""
-    if not temporary:
-        yield
-        return
+    """The clone, whose pages below reports/ a benchmark makes, or a folder removed at the end.
+
+    A BENCH_HOME of the user's own goes before the clone.
+    """
     before = os.environ.get("BENCH_HOME")
+    clone = str(Path(__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["BENCH_HOME"] = str(Path(folder).resolve())
+        os.environ["BENCH_HOME"] = str(Path(folder).resolve()) if temporary else before or clone
         try:
             yield
         finally:

@@ -1,7 +1,9 @@
 """Where files live. Nobody else joins these names.
 
-Home: $BENCH_HOME, else the clone the code runs from, else the user's data folder.
+Home: $BENCH_HOME, else `home/` in the clone the code runs from, else the user's data folder.
 Data: --data-root, else $BENCH_DATA_ROOT, else <home>/data.
+Record: the results that ship with the project, under every home and never written to by a
+measurement; $BENCH_RECORD names another one, such as a group's own.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def home() -> Path:
     if os.environ.get("BENCH_HOME"):
         return Path(os.environ["BENCH_HOME"]).expanduser().resolve()
     if in_clone():
-        return _CLONE
+        return _CLONE / "home"  # git ignores it
     import platformdirs
 
     return Path(platformdirs.user_data_dir("reprune"))
@@ -75,14 +77,31 @@ def checkpoint_store() -> Path:
     return home() / "checkpoints"
 
 
+def reports_folder() -> Path:
+    """What was measured here: results/, latency/ and the answers of links."""
+    return home() / "reports"
+
+
+def record_folder() -> Path:
+    """Likewise, of what ships with the project."""
+    if os.environ.get("BENCH_RECORD"):
+        return Path(os.environ["BENCH_RECORD"]).expanduser().resolve()
+    return _CLONE / "reports" if in_clone() else _PACKAGE / "shipped" / "reports"
+
+
 def results_folder() -> Path:
-    """Append-only JSON results, the record."""
-    return home() / "reports" / "results"
+    """Append-only JSON results measured here."""
+    return reports_folder() / "results"
 
 
 def latency_folder() -> Path:
-    """Append-only JSON records of timings."""
-    return home() / "reports" / "latency"
+    """Append-only JSON records of timings taken here."""
+    return reports_folder() / "latency"
+
+
+def layers(name: str) -> tuple[Path, ...]:
+    """Where files of one kind ("results", "latency", "links.json") are read: record, then home."""
+    return record_folder() / name, reports_folder() / name
 
 
 def runs_folder() -> Path:

@@ -67,14 +67,19 @@ settings.load_profile("project")
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_home() -> Iterator[None]:
-    """No test writes into the clone: home is a temporary folder unless a test sets its own."""
-    before = os.environ.get("BENCH_HOME")
+    """No test writes into the clone: home is a temporary folder unless a test sets its own.
+
+    Nor do they see the project's results: the record is an empty folder.
+    """
+    before = {name: os.environ.get(name) for name in ("BENCH_HOME", "BENCH_RECORD")}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["BENCH_HOME"] = folder
+        os.environ["BENCH_HOME"] = f"{folder}/home"
+        os.environ["BENCH_RECORD"] = f"{folder}/record"
         yield
-    os.environ.pop("BENCH_HOME")
-    if before is not None:
-        os.environ["BENCH_HOME"] = before
+    for name, value in before.items():
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value
 
 
 @pytest.fixture

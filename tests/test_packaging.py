@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_LIMIT_BYTES = 1_000_000  # all shipped checkpoints together
+SHIPPED_RESULTS_LIMIT_BYTES = 10_000_000  # before compression; the wheel packs them to a tenth
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,41 @@ def test_unpacked_wheel_lists_its_registry_away_from_the_clone(wheel: Path, tmp_
     )
     rows = json.loads(done.stdout)
     assert {row["checkpoint"]["status"] for row in rows} == {"shipped"}
+
+
+def run_from(wheel: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command line of the unpacked wheel, in a fresh home and away from the clone."""
+    site = tmp_path / "site"
+    if not site.exists():
+        zipfile.ZipFile(wheel).extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site), "BENCH_HOME": str(tmp_path / "home")}
+    environment.pop("BENCH_RECORD")
+    code = f"from cli import main; main({list(arguments)!r})"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+
+def test_unpacked_wheel_shows_the_projects_results_in_a_fresh_home(
+    wheel: Path, tmp_path: Path
+) -> None:
+    done = run_from(wheel, tmp_path, "table", "--dataset", "cifar10", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["entry"]: row for row in json.loads(done.stdout)}
+    assert rows["dense-resnet20-cifar10"]["published_top1_pct"] == "91.73"
+    assert len(rows) > 20
+    assert not (tmp_path / "home").exists()  # nothing was written
+
+
+def test_record_says_that_a_wheel_has_no_record_to_write(wheel: Path, tmp_path: Path) -> None:
+    done = run_from(wheel, tmp_path, "record", "dense-resnet20-cifar10")
+    assert done.returncode == 2 and "this is no clone" in done.stderr
+
+
+def test_shipped_results_stay_small() -> None:
+    folders = (ROOT / "reports" / "results", ROOT / "reports" / "latency")
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < SHIPPED_RESULTS_LIMIT_BYTES
 
 
 def test_shipped_checkpoints_stay_small() -> None:

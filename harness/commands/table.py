@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness import paths
 from harness.commands import shared_options as options
 from harness.commands.output import console
 from harness.reports import SORTS, STYLES
@@ -94,12 +95,13 @@ def command(
     shown = _columns(columns)
     wanted = Wanted(dataset, model, method, paper, verdict)
     registry = options.load_registry(registries)
-    stored = stored_rows()
+    # A page of the project shows what is on its record, not what else was measured here.
+    stored = stored_rows(None if into is None else paths.layers("results")[0])
     _require_known(wanted, stored, registry)
     order = sort or ("entry" if into is None else "dataset")
     rows = leaderboard(stored, registry, wanted, sort=order, limit=limit)
     if not rows:
-        click.echo("No results match. Measure some: bench reproduce --suite quickstart", err=True)
+        click.echo(_nothing(stored, registry, wanted), err=True)
     if into is not None:
         from harness.reports import update_readme
 
@@ -125,6 +127,20 @@ def _print_papers(papers: Sequence[str], registry: Registry, style: str) -> None
     terminal.print(paper_screen(tables, terminal.width), crop=False, soft_wrap=True)
     commands = [line for paper in papers for line in how_to_check(paper, registry)]
     click.echo("From nothing:\n  " + "\n  ".join(dict.fromkeys(commands)), err=True)
+
+
+def _nothing(stored: Sequence[Row], registry: Registry, wanted: Wanted) -> str:
+    """Why the table is empty, and what fills it."""
+    given = {name: values for name, values in asdict(wanted).items() if values}
+    asked = " ".join(f"--{name} {','.join(values)}" for name, values in given.items())
+    if not stored:
+        return "No result is stored. Measure some: bench reproduce --suite quickstart"
+    if len(given) == 1 and "dataset" in given:
+        entries = registry.select(dataset=given["dataset"][0])
+        if entries:
+            known = f"{len(entries)} published rows are known, none measured"
+            return f"{asked}: {known}. Measure one: bench reproduce {entries[0].id}"
+    return f"{asked}: none of {len(stored)} stored results matches. All of them: bench table"
 
 
 def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) -> None:

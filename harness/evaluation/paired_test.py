@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import paths
 from harness.errors import DataError, ProtocolError
-from harness.results import Result, current, load, load_entry, predictions_sha256
+from harness.results import Result, current, file_of, load, load_entry, predictions_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,18 +91,17 @@ def find(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
     given = Path(word)
     if given.suffix == ".json" and given.is_file():
         return given
-    base = paths.results_folder()
-    by_id = sorted(base.glob(f"*/{glob.escape(word)}.json"))
-    if by_id:
-        return by_id[0]
+    for base in paths.layers("results"):
+        for by_id in base.glob(f"*/{glob.escape(word)}.json"):
+            return by_id
     stored = load_entry(word, aliases, layers=False)
-    answered = [r for r in stored if (base / r.entry / f"{r.result_id}.npz").is_file()]
+    answered = [r for r in stored if file_of(r.entry, r.result_id).with_suffix(".npz").is_file()]
     if not answered:
         problem = "none of its results holds answers per image" if stored else "no result is stored"
         msg = f"{word}: {problem}. Measure it: bench reproduce {word}; what there is: bench table"
         raise DataError(msg)
     (chosen,) = current.per_entry(answered, aliases).values()
-    return base / chosen.entry / f"{chosen.result_id}.json"
+    return file_of(chosen.entry, chosen.result_id)
 
 
 def _require_comparable(a: Result, b: Result, across_evaluations: bool) -> None:

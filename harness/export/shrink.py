@@ -90,8 +90,9 @@ def _stored(what: Path) -> Result | None:
     """The stored result of that file or id, or None."""
     if what.suffix == ".json" and what.is_file():
         return load(what)
-    named = next(paths.results_folder().glob(f"*/{what.name}.json"), None)
-    return None if named is None else load(named)
+    bases = paths.layers("results")
+    named = (file for base in bases for file in base.glob(f"*/{what.name}.json"))
+    return next((load(file) for file in named), None)
 
 
 def _run_of(result: Result) -> Path:

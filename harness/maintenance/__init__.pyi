@@ -4,6 +4,7 @@ from .link_check import RateLimits, fetch_link, probe_links
 from .new_entry import EntryDraft, evaluations_on, file_facts, suggested_id
 from .nightly import NightlyRun, nightly_check
 from .pinning import PinState, pin_checkpoint
+from .project_record import Recorded, put_on_record
 from .recomputed_facts import recompute_models
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Diagnosis",
     "PinState",
     "RateLimits",
+    "Recorded",
     "NightlyRun",
     "accepted",
     "evaluations_on",
@@ -22,6 +24,7 @@ __all__ = [
     "nightly_report",
     "probe_links",
     "published_files",
+    "put_on_record",
     "recompute_models",
     "nightly_check",
     "suggested_id",

@@ -17,6 +17,8 @@ from harness import paths
 from harness.errors import MetricError
 from harness.results import Result, load_all
 
+FILE = "accepted.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
@@ -29,24 +31,28 @@ class Acceptance:
 
 
 def file() -> Path:
-    """Where the decisions stand."""
-    return paths.results_folder().parent / "accepted.jsonl"
+    """Where decisions taken here stand; `put_on_record` adds them to the project's."""
+    return paths.reports_folder() / FILE
 
 
 def decisions() -> dict[str, Acceptance]:
     """Entry -> its last decision. Raises MetricError naming the line that is none."""
+    return {d.entry: d for place in paths.layers(FILE) for d in lines(place)}
+
+
+def lines(place: Path) -> list[Acceptance]:
+    """Every decision in the file at `place`, oldest first; none if there is no file."""
     try:
-        lines = file().read_text(encoding="utf-8").splitlines()
+        text = place.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}
-    found: dict[str, Acceptance] = {}
-    for number, line in enumerate(lines, start=1):
+        return []
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            decision = Acceptance(**json.loads(line))
+            found.append(Acceptance(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            msg = f"{file().name}, line {number}: not a decision ({error}). Restore the file"
+            msg = f"{place.name}, line {number}: not a decision ({error}). Restore the file"
             raise MetricError(f"{msg} from version control") from error
-        found[decision.entry] = decision
     return found
 
 
@@ -64,10 +70,15 @@ def accept(entry_id: str, reason: str, result_id: str | None = None) -> Acceptan
         raise MetricError(msg)
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     decision = Acceptance(entry_id, chosen.result_id, now, " ".join(reason.split()))
-    file().parent.mkdir(parents=True, exist_ok=True)
-    with file().open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(asdict(decision), ensure_ascii=False) + "\n")
+    append(decision, file())
     return decision
+
+
+def append(decision: Acceptance, place: Path) -> None:
+    """Add a line to the file of decisions at `place`."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(asdict(decision), ensure_ascii=False) + "\n")
 
 
 def standing(

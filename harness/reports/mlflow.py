@@ -21,7 +21,7 @@ from typing import Any
 
 from harness import paths
 from harness.reports import mlflow_fields as tracked
-from harness.results import Result, Run, as_json
+from harness.results import Result, Run, as_json, file_of
 
 EXPERIMENT = "reprune"
 ID_TAG = "reprune.result_id"
@@ -169,7 +169,8 @@ def _log(client: Any, experiment: str, result: Result, begun: str | None) -> Non
     client.log_inputs(run_id, [_dataset(result)])
     client.log_text(run_id, as_json(result), "result.json")
     client.log_text(run_id, tracked.layer_csv(result), "layers.csv")
-    for picture in sorted((paths.results_folder() / result.entry).glob(f"{result.result_id}*.png")):
+    beside = file_of(result.entry, result.result_id).parent
+    for picture in sorted(beside.glob(f"{result.result_id}*.png")):
         client.log_artifact(run_id, str(picture))
     children = _children(client, experiment, run_id) if begun else {}
     for seed in result.runs:

@@ -46,7 +46,7 @@ def replaced(
 def update_readme(file: Path, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> bool:
     """Rewrite the table in `file`; True if that changed anything."""
     old = file.read_text()
-    there = os.path.relpath(paths.results_folder(), file.resolve().parent)
+    there = os.path.relpath(paths.layers("results")[0], file.resolve().parent)
     new = replaced(old, rows, columns, Path(there).as_posix())
     if new != old:
         file.write_text(new)

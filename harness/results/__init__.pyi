@@ -18,6 +18,7 @@ from .link_answers import (
     load_links,
     save_links,
 )
+from .result_files import file_of
 from .schema import (
     CheckpointFacts,
     Cost,
@@ -105,6 +106,7 @@ __all__ = [
     "entries_with",
     "failed",
     "figure_statuses",
+    "file_of",
     "gain",
     "judge",
     "latency_as_today",

@@ -31,15 +31,20 @@ class Link:
 
 def links_file() -> Path:
     """Where the last answers lie."""
-    return paths.results_folder().parent / "links.json"
+    return paths.reports_folder() / "links.json"
 
 
 def load_links(path: Path | None = None) -> dict[str, Link]:
     """Address, as the registry spells it -> its last answer; empty if none was ever asked.
 
-    Raises MetricError if the file is not what `save_links` wrote.
+    path: None = the answers that ship with the project and, newer, those asked for here.
+    Raises MetricError if a file is not what `save_links` wrote.
     """
-    place = path or links_file()
+    places = paths.layers("links.json") if path is None else (path,)
+    return {name: link for place in places for name, link in _answers(place).items()}
+
+
+def _answers(place: Path) -> dict[str, Link]:
     try:
         document = json.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -57,7 +62,7 @@ def load_links(path: Path | None = None) -> dict[str, Link]:
 def save_links(answers: Mapping[str, Link], path: Path | None = None) -> Path:
     """Store `answers`, next to older ones of other addresses; the file."""
     place = path or links_file()
-    links = {**load_links(place), **answers}
+    links = {**_answers(place), **answers}
     document = {"version": VERSION, "links": {name: asdict(links[name]) for name in sorted(links)}}
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".{place.name}.{os.getpid()}.part")

@@ -12,9 +12,23 @@ SCHEMA_VERSION: Literal[2] = 2
 
 
 def files(folder: Path | None = None, entry: str = "*") -> list[Path]:
-    """All result files, or those of one entry, oldest first."""
-    base = folder or paths.results_folder()
-    return sorted(base.glob(f"{entry}/*.json"), key=lambda path: path.name)
+    """All result files, or those of one entry, oldest first.
+
+    folder: None = those on the project's record and those measured here. A result that lies in
+    both is read from the record.
+    """
+    bases = paths.layers("results") if folder is None else (folder,)
+    found = {path.name: path for base in reversed(bases) for path in base.glob(f"{entry}/*.json")}
+    return [found[name] for name in sorted(found)]
+
+
+def file_of(entry: str, result_id: str) -> Path:
+    """The JSON file of a stored result; its answers per image lie beside it as .npz.
+
+    For a result that is in no layer, where `save` would put it.
+    """
+    *_, own = places = [base / entry / f"{result_id}.json" for base in paths.layers("results")]
+    return next((place for place in places if place.is_file()), own)
 
 
 def as_today(document: Any) -> dict[str, Any]:

@@ -166,10 +166,14 @@ def load(file: Path) -> LatencyRecord:
 
 
 def load_timings(folder: Path | None = None, entry: str = "*") -> Iterator[LatencyRecord]:
-    """Every stored record, or only those of one entry, oldest first."""
-    base = folder or paths.latency_folder()
-    for file in sorted(base.glob(f"{entry}/*.json"), key=lambda path: path.name):
-        yield load(file)
+    """Every stored record, or only those of one entry, oldest first.
+
+    folder: None = those on the project's record and those taken here.
+    """
+    bases = paths.layers("latency") if folder is None else (folder,)
+    found = {path.name: path for base in bases for path in base.glob(f"{entry}/*.json")}
+    for name in sorted(found):
+        yield load(found[name])
 
 
 def newest(machine: str | None = None, folder: Path | None = None) -> dict[str, LatencyRecord]:

@@ -13,7 +13,9 @@ from tests.support.results import made, trained
 
 
 @pytest.fixture
-def stored() -> None:
+def stored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four results; what is measured here is the project's record as well."""
+    monkeypatch.setenv("BENCH_RECORD", str(home / "reports"))
     results.save(made(entry="a", when="20260101T120000Z-1", status="exact"))
     results.save(made(entry="a", when="20260102T120000Z-1", status="smoke", smoke="few images"))
     results.save(made(entry="b", when="20260103T120000Z-1", status="mismatch", dataset="digits"))

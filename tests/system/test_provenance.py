@@ -68,12 +68,13 @@ def test_the_option_beats_the_environment_for_data(
     assert paths.data_root(tmp_path / "option") == (tmp_path / "option").resolve()
 
 
-def test_without_bench_home_a_clone_is_its_own_home(
+def test_without_bench_home_home_is_a_folder_of_the_clone_that_git_ignores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BENCH_HOME", raising=False)
     root = clone(tmp_path, monkeypatch)
-    assert paths.home() == root
+    assert paths.home() == root / "home"
+    assert "/home/" in (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
 
 
 def test_an_installed_package_writes_to_the_users_data_folder(
@@ -84,6 +85,8 @@ def test_an_installed_package_writes_to_the_users_data_folder(
     assert not paths.in_clone()
     assert paths.home().name == "reprune"
     assert paths.registry_file().parent.name == "shipped"
+    monkeypatch.delenv("BENCH_RECORD", raising=False)
+    assert paths.record_folder().parts[-2:] == ("shipped", "reports")
     assert provenance.code_version() == {"commit": None, "dirty": None}
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from harness import paths
 from harness.registry import Registry
 from harness.reports.claims import DISPUTED, Claims, count_claims
 from harness.reports.papers.paper_tables import heading, here_text, printed_text
@@ -22,7 +21,7 @@ from harness.reports.site.publish import replacing
 from harness.reports.site.words import figure_tone
 from harness.reports.table.leaderboard import leaderboard
 from harness.reports.table.rows import Row, row
-from harness.results import FigureStatus, Link, Result, load, load_all, load_links, newest
+from harness.results import FigureStatus, Link, Result, file_of, load, load_all, load_links, newest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -83,8 +82,7 @@ def _gather(registry: Registry) -> _Material:
             continue
         id = registry.aliases.get(result.entry, result.entry)
         history.setdefault(id, []).append(result)
-        file = paths.results_folder() / result.entry / f"{result.result_id}.json"
-        files[id, result.result_id] = file
+        files[id, result.result_id] = file_of(result.entry, result.result_id)
     every = [replace(row(r), entry=id) for id, found in history.items() for r in found]
     links = load_links()
     shown = leaderboard(every, registry)

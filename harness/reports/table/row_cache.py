@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
@@ -29,15 +29,16 @@ _values = attrgetter(*(field.name for field in fields(Row)))
 def stored_rows(folder: Path | None = None) -> list[Row]:
     """One row per stored result that saw images, oldest first.
 
+    folder: None = those on the project's record and those measured here.
     Raises MetricError for a file that is no result.
     """
-    base = folder or paths.results_folder()
+    bases = paths.layers("results") if folder is None else (folder,)
     cache = paths.cache_folder() / "rows.json"
     known = _read(cache)
     cached: dict[str, list[Any]] = {}
     found: list[Row] = []
     fresh = 0
-    for name, stamp in _listing(base):
+    for base, name, stamp in _listing(bases):
         before = known.get(name)
         if before is not None and before[0] == stamp:
             found.append(Row(*before[1]))
@@ -55,15 +56,20 @@ def stored_rows(folder: Path | None = None) -> list[Row]:
     return found
 
 
-def _listing(base: Path) -> Iterator[tuple[str, str]]:
-    """(path below `base`, size and time of change) of every result file, by file name."""
-    files: list[tuple[str, str, str]] = []
-    with suppress(FileNotFoundError), os.scandir(base) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                files += _within(entry)
-    for _, name, stamp in sorted(files):
-        yield name, stamp
+def _listing(bases: Iterable[Path]) -> Iterator[tuple[Path, str, str]]:
+    """(folder, path below it, size and time of change) of every result file, by file name.
+
+    A file that lies in several folders is taken from the first.
+    """
+    files: dict[str, tuple[Path, str, str]] = {}
+    for base in bases:
+        with suppress(FileNotFoundError), os.scandir(base) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    for file, name, stamp in _within(entry):
+                        files.setdefault(file, (base, name, stamp))
+    for file in sorted(files):
+        yield files[file]
 
 
 def _within(entry: os.DirEntry[str]) -> Iterator[tuple[str, str, str]]:
