@@ -40,6 +40,7 @@ Outcome = Literal[
 ]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Basis = Literal["evaluated", "counted", "retrained", "derived"]
+FileMeans = Literal["here", "published", "gone", "none"]
 Need = Literal["file", "data", "measurement", "training", "gpu"]
 
 OF_IMAGES = frozenset(  # figures that nobody can know without running the network on images
@@ -78,7 +79,7 @@ class Means:
     address answered that it has nothing, "none" = never published. data: the data set is here.
     """
 
-    file: Literal["here", "published", "gone", "none"]
+    file: FileMeans
     data: bool
 
 

@@ -9,13 +9,13 @@ from harness.registry import Entry, Registry
 from harness.reports.papers.derived_figures import load_derived
 from harness.results import (
     FigureStatus,
+    FileMeans,
     Link,
     Means,
     Result,
     figure_statuses,
     load_all,
     load_links,
-    needs_images,
 )
 
 
@@ -37,33 +37,30 @@ def published_figures(
     for result in stored:
         mine.setdefault(registry.aliases.get(result.entry, result.entry), []).append(result)
     here: dict[str, bool] = {}
-    return {
-        entry.id: figure_statuses(
-            entry,
-            mine.get(entry.id, ()),
-            _means(entry, answers, here),
-            derived.get(entry.id, {}),
-            registry.aliases,
-        )
-        for entry in chosen
-    }
+    found = {}
+    for entry in chosen:
+        file = _file(entry, answers)
+        facts = (derived.get(entry.id, {}), registry.aliases)
+        own = mine.get(entry.id, ())
+        found[entry.id] = figure_statuses(entry, own, Means(file, data=False), *facts)
+        if any(figure.waits_for == "data" for figure in found[entry.id]):
+            if entry.dataset not in here:  # asked only where it decides: the answer needs torch
+                here[entry.dataset] = _has_data(entry.dataset)
+            found[entry.id] = figure_statuses(entry, own, Means(file, here[entry.dataset]), *facts)
+    return found
 
 
-def _means(entry: Entry, links: Mapping[str, Link], here: dict[str, bool]) -> Means:
-    """What there is to check `entry` with. here: data sets that were looked for already."""
+def _file(entry: Entry, links: Mapping[str, Link]) -> FileMeans:
+    """Where the published file of `entry` is."""
     from harness.checkpoints import status
 
     if entry.checkpoint is None:
-        return Means("none", False)
-    if status(entry) == "link":
-        answers = [links.get(source) for source in entry.checkpoint.sources]
-        dead = all(answer is not None and answer.ok is False for answer in answers)
-        return Means("gone" if dead else "published", False)
-    if entry.dataset not in here:  # asked only where it decides: the answer needs torch
-        here[entry.dataset] = any(needs_images(entry, name) for name in entry.published) and (
-            _has_data(entry.dataset)
-        )
-    return Means("here", here[entry.dataset])
+        return "none"
+    if status(entry) != "link":
+        return "here"
+    answers = [links.get(source) for source in entry.checkpoint.sources]
+    dead = all(answer is not None and answer.ok is False for answer in answers)
+    return "gone" if dead else "published"
 
 
 def _has_data(dataset: str) -> bool:
