@@ -1,4 +1,5 @@
 from . import accepted, new_entry, nightly_report, published_files
+from .derivation import derive, record_derived
 from .doctor import Diagnosis, examine_machine
 from .link_check import RateLimits, fetch_link, probe_links
 from .new_entry import EntryDraft, evaluations_on, file_facts, suggested_id
@@ -10,6 +11,7 @@ from .recomputed_facts import recompute_models
 __all__ = [
     "EntryDraft",
     "Diagnosis",
+    "derive",
     "PinState",
     "RateLimits",
     "Recorded",
@@ -26,6 +28,7 @@ __all__ = [
     "published_files",
     "put_on_record",
     "recompute_models",
+    "record_derived",
     "nightly_check",
     "suggested_id",
 ]

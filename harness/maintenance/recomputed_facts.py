@@ -25,14 +25,17 @@ class ModelFacts:
     entries: int  # how many entries use it
 
 
-def recompute_models(registry: Registry) -> list[ModelFacts]:
+def recompute_models(
+    registry: Registry, entries: Iterable[Entry] | None = None
+) -> list[ModelFacts]:
     """One row per (model, data set) in registry order; weights are never allocated.
 
+    entries: of which; None = all of the registry.
     Raises RegistryError naming the entry whose network cannot be built, or whose layer pattern
     (prunable_exclude) matches no layer.
     """
     groups: dict[tuple[str, str], list[Entry]] = {}
-    for entry in registry.entries.values():
+    for entry in registry.entries.values() if entries is None else entries:
         groups.setdefault((entry.model, entry.dataset), []).append(entry)
     return [_facts(entries) for entries in groups.values()]
 

@@ -1,4 +1,5 @@
 from .claims import CONTRADICTED, DISPUTED, Claims, LinkCount, count_claims
+from .errata import Erratum, by_section, errata_file, errata_markdown, find_errata
 from .latency_table import (
     MEBIBYTE,
     machine_in_words,
@@ -18,7 +19,7 @@ from .mlflow import (
     sync_mlflow,
     without_password,
 )
-from .papers.derived_figures import DerivedFigure, all_derived, derived_file, save_derived
+from .papers.derived_figures import RELEASED_CODE, DerivedFigure, all_derived, save_derived
 from .papers.paper_formats import render_paper
 from .papers.paper_tables import (
     PaperTable,
@@ -57,10 +58,15 @@ __all__ = [
     "MEBIBYTE",
     "MISSING",
     "DerivedFigure",
+    "Erratum",
+    "by_section",
+    "errata_file",
+    "errata_markdown",
+    "find_errata",
     "PaperTable",
+    "RELEASED_CODE",
     "Row",
     "all_derived",
-    "derived_file",
     "here_text",
     "how_to_check",
     "paper_screen",

@@ -42,7 +42,8 @@ STATUSES = (
     "mismatch",
     "claim contradicted",
 )
-FAILURES = STATUSES[STATUSES.index("published figure inconsistent") :]
+INCONSISTENT = "published figure inconsistent"
+FAILURES = STATUSES[STATUSES.index(INCONSISTENT) :]
 
 ROUNDING_SLACK_PP = 0.01  # evaluation noise between library versions, on top of printed rounding
 MATCH_PP = 0.10

@@ -122,6 +122,9 @@ def page(site: Built, name: str) -> Page:
     return parsed(site.folder / name)
 
 
+LISTS = 4  # front, papers, methods, errata
+
+
 def every_page(site: Built) -> list[Path]:
     return sorted(site.folder.rglob("*.html"))
 
@@ -133,7 +136,9 @@ def test_there_is_a_page_for_every_entry_paper_method_and_list(site: Built) -> N
     used = {e.method for e in REGISTRY.entries.values()} | {"gmp"}
     assert {file.stem for file in (site.folder / "methods").iterdir()} == used
     assert (
-        site.pages == len(every_page(site)) == len(entries) + len(REGISTRY.papers) + len(used) + 3
+        site.pages
+        == len(every_page(site))
+        == len(entries) + len(REGISTRY.papers) + len(used) + LISTS
     )
 
 

@@ -18,6 +18,8 @@ from harness.registry import Registry, entry_sha256
 from harness.results import Comparison
 from harness.system import replace_text
 
+RELEASED_CODE = "released program"  # refutes how a figure was reached, not the figure
+
 
 @dataclass(frozen=True, slots=True)
 class DerivedFigure:
@@ -66,9 +68,14 @@ def all_derived(registry: Registry) -> list[DerivedFigure]:
 
 
 def load_derived(registry: Registry) -> Mapping[str, Mapping[str, Comparison]]:
-    """Entry -> figure -> what was derived of it; contradictions win where rules meet."""
+    """Entry -> figure -> what was derived of it; contradictions win where rules meet.
+
+    What only the released program refutes is no judgement of the figure.
+    """
     found: dict[str, dict[str, Comparison]] = {}
     for figure in all_derived(registry):
+        if figure.kind == RELEASED_CODE:
+            continue
         before = found.setdefault(figure.entry, {}).get(figure.figure)
         if before is None or before.status == "exact":
             found[figure.entry][figure.figure] = figure.comparison

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from harness.registry import Registry
 from harness.reports.claims import DISPUTED, Claims, count_claims
+from harness.reports.errata import DISPUTE, INTRODUCTION, by_section, find_errata
+from harness.reports.papers.derived_figures import all_derived
 from harness.reports.papers.paper_tables import heading, here_text, printed_text
 from harness.reports.papers.published_figures import published_figures
 from harness.reports.site import pages, vega
@@ -168,6 +170,10 @@ class _Site:
         ]
         self._page("papers.html", "listing.html", kind="paper", listed=papers)
         self._page("methods.html", "listing.html", kind="method", listed=methods)
+        items = find_errata(registry, material.claims, all_derived(registry))
+        self._page(
+            "errata.html", sections=by_section(items), introduction=INTRODUCTION, dispute=DISPUTE
+        )
 
     def entry(self, id: str) -> None:
         """The page of one entry, and the records it links to."""
