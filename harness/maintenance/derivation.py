@@ -9,7 +9,7 @@ from harness import paths
 from harness.evaluation import derived_figures
 from harness.maintenance.printed_arithmetic import Shape, impossible_figures
 from harness.profile import dense_macs
-from harness.registry import Entry, Registry, entry_sha256, facts, input_shape
+from harness.registry import Entry, Registry, data_set, entry_sha256, input_shape
 from harness.reports import (
     DerivedFigure,
     count_claims,
@@ -81,7 +81,7 @@ def _shape(entry: Entry, registry: Registry) -> Shape:
 
     from harness.models import build
 
-    known = facts(entry.dataset)
+    known = data_set(entry.dataset)
     model = build(entry.model, num_classes=known.classes, in_channels=known.channels)
     depthwise = tuple(
         name
