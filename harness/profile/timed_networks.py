@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import conv
 
 from harness.checkpoints import (
     build_model,
@@ -122,11 +123,15 @@ def _build(model: str, dataset: str | None) -> nn.Module:
 
 
 def input_shape_of(model: str, dataset: str | None) -> tuple[int, int, int]:
+    """(C,H,W) of the data set's pictures, or of those that the network was made for."""
     if dataset is not None:
         about = data_set(dataset)
         return about.channels, about.side, about.side
     side = input_size(model)
-    first = next(m for m in build(model).modules() if isinstance(m, nn.Conv2d))
+    first = next(iter(prunable_weights(build(model)).values())).owner
+    if isinstance(first, nn.Linear):  # it reads all pixels at once
+        return first.in_features // side**2, side, side
+    assert isinstance(first, conv._ConvNd), "networks for pictures begin with one of the two"
     return first.in_channels, side, side
 
 

@@ -19,6 +19,7 @@ from harness.profile.size import size
 from harness.profile.timed_networks import (
     TimedNetwork,
     TimedNetworks,
+    input_shape_of,
     networks_of_model,
     prune_at_random_,
 )
@@ -288,3 +289,11 @@ def test_drawing_networks_leaves_the_callers_generator_alone() -> None:
     torch.rand(5)
     again = networks_of_model("convnet_tiny").networks[0].network.state_dict()
     assert all(torch.equal(one[name], again[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [("lenet300", (1, 28, 28)), ("convnet_tiny", (1, 8, 8)), ("squeezenet1_1", (3, 224, 224))],
+)
+def test_pictures_have_the_shape_that_the_network_was_made_for(model, shape) -> None:
+    assert input_shape_of(model, None) == shape
