@@ -136,7 +136,7 @@ class Snip(MaskedMethod):
         total = {name: torch.zeros_like(value) for name, value in scored.items()}
         for images, targets in batches:
             images, targets = images[:left], targets[:left]
-            logits = functional_call(self._model, {**buffers, **scored}, (images,))
+            logits = functional_call(self._model, {**buffers, **self._whole(scored)}, (images,))
             loss = F.cross_entropy(logits, targets, reduction="sum") / self.settings.images
             parts = torch.autograd.grad(loss, list(scored.values()))
             for name, part in zip(scored, parts, strict=True):
@@ -148,3 +148,18 @@ class Snip(MaskedMethod):
             f"snip scores connections on {self.settings.images} images, but an epoch has only "
             f"{self.settings.images - left}; set settings.images to that or less"
         )
+
+    def _whole(self, scored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters with `scored` in their places, under the names that the model has."""
+        names = {id(parameter): name for name, parameter in self._model.named_parameters()}
+        whole: dict[str, Tensor] = {}
+        for name, value in scored.items():
+            weight = self.chosen[name]
+            parameter = names[id(weight.parameter)]
+            if weight.rows is None:
+                whole[parameter] = value
+            else:  # some rows of attention's fused projections
+                first, end = weight.rows
+                rest = whole.get(parameter, weight.parameter.detach())
+                whole[parameter] = torch.cat([rest[:first], value, rest[end:]])
+        return whole

@@ -236,3 +236,45 @@ def test_draws_have_the_variance_that_they_are_named_for() -> None:
 def test_a_missing_sparsity_is_refused() -> None:
     with pytest.raises(ValueError, match="sparsity=0.9"):
         Snip(SnipSettings()).attach(build("lenet300"), SCHEDULE)
+
+
+class Attention(nn.Module):
+    """Four tokens of six values, one fused attention, a classifier; no biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.MultiheadAttention(6, 2, bias=False, batch_first=True)
+        self.fc = nn.Linear(24, 3, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        mixed = self.mix(tokens, tokens, tokens, need_weights=False)[0]
+        return self.fc(mixed.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("exclude", "rows"),
+    [
+        ((), slice(0, 18)),
+        (("mix.in_proj.k",), [*range(6), *range(12, 18)]),
+        (("fc",), slice(0, 18)),
+    ],
+)
+def test_fused_projections_are_scored_like_any_weight(exclude, rows) -> None:
+    torch.manual_seed(0)
+    model = Attention()
+    images, targets = torch.randn(10, 4, 6), torch.arange(10) % 3
+    F.cross_entropy(model(images), targets).backward()
+    scores = {
+        "mix.in_proj": (model.mix.in_proj_weight * model.mix.in_proj_weight.grad)[rows],
+        "mix.out_proj": model.mix.out_proj.weight * model.mix.out_proj.weight.grad,
+        "fc": model.fc.weight * model.fc.weight.grad,
+    }
+    scores = {name: score for name, score in scores.items() if name not in exclude}
+    flat_scores = torch.cat([score.flatten() for score in scores.values()]).detach().abs()
+    limit = flat_scores.sort().values[len(flat_scores) // 2]
+    method = snip(model, 0.5, images=10, exclude=exclude, variant="paper")
+    method.begin_training(iter([(images[:6], targets[:6]), (images[6:], targets[6:])]))
+    weight = model.mix.in_proj_weight.detach()
+    assert torch.equal((weight != 0)[rows], scores["mix.in_proj"].detach().abs() >= limit)
+    assert int((weight == 0).sum()) == int((weight[rows] == 0).sum())
+    assert sum(int(mask.sum()) for mask in method.masks.values()) == len(flat_scores) // 2
