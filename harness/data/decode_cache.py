@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -37,7 +38,7 @@ from PIL import features
 from harness import paths
 from harness.data.decoders import CHUNK, Decoders, Transform, cores
 from harness.errors import DataError
-from harness.system import CachePolicy, Progress, held, sha256_json
+from harness.system import CachePolicy, Progress, locked, sha256_json
 
 if TYPE_CHECKING:
     from harness.data.datasets import PictureSet
@@ -146,7 +147,7 @@ class DecodeCache:
         Another process that is at it is waited for. Raises DataError if there must be room.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with held(self.folder.with_suffix(".lock"), self._tell_waiting):
+        with locked(self.folder.with_suffix(".lock"), self._tell_waiting, math.inf):
             pixels = self.finished()
             if pixels is not None:
                 return pixels

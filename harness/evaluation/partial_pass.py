@@ -6,14 +6,13 @@ whole or not at all; removed when the result is on record.
 
 from __future__ import annotations
 
-import os
 import zipfile
 
 import numpy as np
 
 from harness import paths
 from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
-from harness.system import provenance
+from harness.system import provenance, replace_file
 
 FORMAT = 1  # raise it when the same arrays would mean something else
 
@@ -56,16 +55,7 @@ class PartialFile:
         """Replace what was kept."""
         if not arrays:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
-        try:
-            with open(part, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._path)
-        finally:
-            part.unlink(missing_ok=True)
+        replace_file(self._path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
     def forget(self) -> None:
         """Remove it: the result is on record, or is to be measured anew."""

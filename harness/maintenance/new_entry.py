@@ -5,7 +5,6 @@ What is written is read back by the ordinary checks before it replaces anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from harness.registry import (
     Registry,
     plain_yaml,
 )
-from harness.system import sha256_file
+from harness.system import replacing, sha256_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +75,14 @@ def save(
     """
     before = target.read_text(encoding="utf-8") if target.exists() else None
     text = _new_file(draft) if before is None else _extended(before, draft, str(target))
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing(target) as part:
         part.write_text(text, encoding="utf-8")
-        entry = _checked(draft, part, target, others)
-        if file is not None:
-            _require_fit(entry, file)
-        os.replace(part, target)
-    except RegistryError as error:
-        raise RegistryError(str(error).replace(str(part), str(target))) from error
-    finally:
-        part.unlink(missing_ok=True)
+        try:
+            entry = _checked(draft, part, target, others)
+            if file is not None:
+                _require_fit(entry, file)
+        except RegistryError as error:
+            raise RegistryError(str(error).replace(str(part), str(target))) from error
     return entry
 
 

@@ -21,7 +21,7 @@ from harness.profile.operations import WITHOUT_PRODUCTS, may_hide_products
 from harness.profile.traced_products import ACTIVATIONS, KEYS, MIXED, UNCOUNTED, WEIGHT, Products
 from harness.profile.zeros import SparsityProfile
 from harness.results import LayerCost
-from harness.system import sha256_json, versions
+from harness.system import replace_text, sha256_json, versions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,10 +55,7 @@ def dense_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs
     if file.exists():
         return DenseMacs(**json.loads(file.read_text()))
     counted = _trace(model, input_shape)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{id(counted)}.part")
-    part.write_text(json.dumps(asdict(counted)))
-    part.replace(file)
+    replace_text(file, json.dumps(asdict(counted)))
     return counted
 
 

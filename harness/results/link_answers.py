@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 from harness import paths
 from harness.errors import MetricError
 from harness.registry import Registry
+from harness.system import replace_text
 
 VERSION = 1
 
@@ -64,10 +64,7 @@ def save_links(answers: Mapping[str, Link], path: Path | None = None) -> Path:
     place = path or links_file()
     links = {**_answers(place), **answers}
     document = {"version": VERSION, "links": {name: asdict(links[name]) for name in sorted(links)}}
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, place)
+    replace_text(place, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return place
 
 

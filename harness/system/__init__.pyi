@@ -11,9 +11,9 @@ from .distributed import (
     wait_for_all,
     world_size,
 )
-from .files import publish, replace_text
+from .files import publish, replace_file, replace_text, replacing
 from .hashes import sha256_file
-from .locks import held, locked
+from .locks import locked
 from .options import CachePolicy, Options, Reading
 from .precision import fast_precision, verdict_precision
 from .progress import Progress, Silent
@@ -29,14 +29,15 @@ __all__ = [
     "broken_pair",
     "fast_precision",
     "gather_interleaved",
-    "held",
     "locked",
     "processes",
     "provenance",
     "publish",
     "rank",
     "refuse_differences",
+    "replace_file",
     "replace_text",
+    "replacing",
     "replicate",
     "sha256_file",
     "sha256_json",

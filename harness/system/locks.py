@@ -11,28 +11,27 @@ from pathlib import Path
 
 from harness.errors import CheckpointUnavailable
 
-POLL_S = 0.2
+WAIT_S = 3600.0  # a 2 GB file on a slow line takes about this long
+POLL_S = 0.05
 
 
 @contextmanager
-def held(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold `path` exclusively, waiting as long as it takes.
+def locked(
+    path: Path, on_wait: Callable[[str], object] = lambda holder: None, wait_s: float = WAIT_S
+) -> Iterator[None]:
+    """Hold `path` exclusively; the file exists only while somebody holds or waits for it.
 
-    on_wait: called once, with the holder's process id, when somebody else has it.
-    The lock lives in the kernel, so a file left over by a killed process is free at once. The file
-    stays: removing it would let two processes lock two files of one name.
+    on_wait: called once, with the holder's process id, when somebody else has it; may raise.
+    The lock lives in the kernel, so a file left over by a killed process is free at once.
+    Raises CheckpointUnavailable naming the holder when it is not free after `wait_s` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = _acquire(path, on_wait, wait_s)
     try:
-        if not try_lock(handle):
-            on_wait(holder(path))
-            while not try_lock(handle):
-                time.sleep(POLL_S)
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
         yield
     finally:
+        if sys.platform != "win32":  # an open file cannot be removed there
+            path.unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -67,38 +66,22 @@ else:
         return True
 
 
-WAIT_S = 3600.0  # a 2 GB file on a slow line takes about this long
-
-
-POLL_S = 0.05
-
-
-@contextmanager
-def locked(path: Path, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold `path` exclusively; the file exists only while somebody holds or waits for it.
-
-    The lock lives in the kernel, so a file left over by a killed process is free at once.
-    Raises CheckpointUnavailable naming the holder when it is not free after `wait_s` seconds.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = _acquire(path, time.monotonic() + wait_s, wait_s)
-    try:
-        yield
-    finally:
-        if sys.platform != "win32":  # an open file cannot be removed there
-            path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _acquire(path: Path, deadline: float, wait_s: float) -> int:
+def _acquire(path: Path, on_wait: Callable[[str], object], wait_s: float) -> int:
+    deadline = None
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if try_lock(handle) and _still_there(handle, path):
-            os.ftruncate(handle, 0)
-            os.write(handle, str(os.getpid()).encode())
-            return handle
+        if try_lock(handle):
+            if _still_there(handle, path):
+                os.ftruncate(handle, 0)
+                os.write(handle, str(os.getpid()).encode())
+                return handle
+            os.close(handle)
+            continue
         pid = holder(path)
         os.close(handle)
+        if deadline is None:
+            deadline = time.monotonic() + wait_s
+            on_wait(pid)
         if time.monotonic() > deadline:
             msg = (
                 f"another process (pid {pid}) still holds {path.name} after {wait_s:.0f} s. "

@@ -2,8 +2,8 @@ from .allocation_preview import BASELINES, Comparison, allocate, kept_counts, pr
 from .curve_cache import CurveCache
 from .loop import Job, Speed, train
 from .optimizers import build_optimizer
-from .resume import RunFolder
 from .retrain import recipe_for, reproduce_by_training, retrain_together
+from .run_folder import RunFolder
 from .savings_preview import estimate
 from .setup import Training
 from .start_weights import start_entry, trained_first

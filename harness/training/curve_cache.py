@@ -6,7 +6,6 @@ there whole or not at all, so an interrupted measurement goes on with the part i
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness import paths
-from harness.system import Progress
+from harness.system import Progress, replace_file
 
 
 class CurveCache:
@@ -39,17 +38,8 @@ class CurveCache:
 
     def save(self, key: str, name: str, part: Tensor) -> None:
         """Write one part; a kill at any moment leaves it out or whole."""
-        folder = self._folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{quote(name, safe='')}.{os.getpid()}.part"
-        try:
-            with open(unfinished, "wb") as file:
-                np.save(file, part.cpu().numpy(), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(folder / f"{quote(name, safe='')}.npy")
-        finally:
-            unfinished.unlink(missing_ok=True)
+        target = self._folder(key) / f"{quote(name, safe='')}.npy"
+        replace_file(target, lambda file: np.save(file, part.cpu().numpy(), allow_pickle=False))
 
     def forget(self, key: str) -> None:
         """Remove everything under `key`."""

@@ -39,7 +39,7 @@ from harness.system import (
 from harness.training.generators import generator_states, restore_generators
 from harness.training.meter import Meter
 from harness.training.optimizers import build_optimizer, set_learning_rate, usual_groups
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 from harness.training.signals import StopRequest, deferred, signal_name
 from methods.base import Method, Schedule
 

@@ -19,7 +19,7 @@ from harness.system import rank, verdict_precision, wait_for_all
 from harness.training.curve_cache import CurveCache
 from harness.training.generators import generator_states, restore_generators
 from harness.training.loop import HISTORY, Job, Trained, train
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
 from methods.measurement_store import StoresMeasurements

@@ -17,8 +17,8 @@ from harness.results import Figures, Latency, Run, latency_as_today
 from harness.system import rank, wait_for_all
 from harness.training.generators import seed_everything
 from harness.training.loop import Job, Trained, train
-from harness.training.resume import RunFolder, opened
 from harness.training.rounds import gains, prune
+from harness.training.run_folder import RunFolder, opened
 from harness.training.setup import Plan, build, rebuilt, run_folder
 from harness.training.training_split import calibration_images, train_batches, watched_batches
 from methods.base import Method, Schedule

@@ -27,7 +27,7 @@ from harness.registry import (
 )
 from harness.system import Options, sha256_json, world_size
 from harness.training.loop import Speed
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 from harness.training.start_weights import Start, initialise
 from methods.base import Schedule
 

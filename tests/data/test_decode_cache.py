@@ -217,8 +217,8 @@ def test_who_comes_second_waits_and_says_for_whom(
     (facts,) = home.glob("cache/pictures/*/facts.json")
     lock = facts.parent.with_suffix(".lock")
     code = (
-        "import sys, time; from pathlib import Path; from harness.system.locks import held\n"
-        "with held(Path(sys.argv[1]), print):\n"
+        "import sys, time; from pathlib import Path; from harness.system.locks import locked\n"
+        "with locked(Path(sys.argv[1]), print):\n"
         "    print('held', flush=True); time.sleep(1.5)"
     )
     holder = subprocess.Popen(

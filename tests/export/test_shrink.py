@@ -17,7 +17,7 @@ from harness.commands import shrink
 from harness.errors import CheckpointUnavailable, MetricError, NotACheckpoint, ProtocolError
 from harness.export.shrink import find_run, shrink_run, state_file
 from harness.models import build
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 from methods.base import Schedule
 from methods.ipruning import EDropout
 from methods.ipruning.filter_layout import FilterLayout, unpack_bits

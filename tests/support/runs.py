@@ -18,7 +18,7 @@ from harness.evaluation.protocol import evaluate
 from harness.registry import Evaluation
 from harness.registry.recipes import Duration, LrSchedule, Optimizer, Recipe
 from harness.training.loop import Job
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 from methods.dense import Dense
 from tests.support import worker
 

@@ -19,8 +19,8 @@ from harness.registry import Entry, Evaluation, Recipe, data_set, learning_rate,
 from harness.training import loop
 from harness.training.loop import Job, train
 from harness.training.optimizers import set_learning_rate
-from harness.training.resume import RunFolder
 from harness.training.rounds import prune
+from harness.training.run_folder import RunFolder
 from harness.training.start_weights import initialise
 
 REGISTRY = load()

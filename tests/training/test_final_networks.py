@@ -14,7 +14,7 @@ from harness.registry.own_runs import local_training
 from harness.results.schema import Result
 from harness.system.options import Options
 from harness.training import Training, reproduce_by_training
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 
 SHORT: dict[str, object] = {"steps": 6, "settings.candidates": 4, "batch": 64}
 

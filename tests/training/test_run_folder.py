@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.training.resume import RunFolder
+from harness.training.run_folder import RunFolder
 
 CLASSES = np.array([3, 999, 0], np.uint16)
 

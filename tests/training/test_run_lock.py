@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.errors import ProtocolError
-from harness.training.resume import RunFolder, opened
+from harness.training.run_folder import RunFolder, opened
 from tests.support.runs import DEADLINE_S, Command
 
 LONG = ["train", "--method", "dense", "--model", "convnet_tiny", "--dataset", "digits"]

@@ -15,8 +15,8 @@ from harness.evaluation.protocol import evaluate
 from harness.registry.recipes import Duration, Optimizer, PruneRounds, Recipe
 from harness.system.distributed import processes, rank, refuse_differences, world_size
 from harness.training.loop import Job, train
-from harness.training.resume import RunFolder
 from harness.training.rounds import prune
+from harness.training.run_folder import RunFolder
 from methods.acdc import ACDC
 from methods.ftwt import FTWT
 from methods.ipruning import EDropout, IPruning

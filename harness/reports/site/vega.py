@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from harness import paths
+from harness.system import replace_text
 
 HEADER = (
     "/* Vega, Vega-Lite and Vega-Embed, bundled by vl-convert {version}. Licences: "
@@ -26,12 +24,5 @@ def bundle() -> str:
     script = HEADER.format(version=version) + vl_convert.javascript_bundle(
         "window.vegaEmbed = vegaEmbed;"
     )
-    _keep(kept, script)
+    replace_text(kept, script)
     return script
-
-
-def _keep(place: Path, script: str) -> None:
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(script, encoding="utf-8")
-    part.replace(place)

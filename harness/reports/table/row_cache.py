@@ -20,6 +20,7 @@ from harness import paths
 from harness.reports.table import rows
 from harness.reports.table.rows import Row, row
 from harness.results import load, schema, verdict
+from harness.system import replace_text
 
 WORTH_KEEPING = 200  # files; fewer are read about as fast as the cache would be
 
@@ -98,8 +99,5 @@ def _read(cache: Path) -> dict[str, list[Any]]:
 
 
 def _write(cache: Path, cached: dict[str, list[Any]]) -> None:
-    part = cache.with_name(f".{cache.name}.{os.getpid()}.part")
     with suppress(OSError):  # a home that cannot be written to costs time, nothing else
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps([_code(), cached], separators=(",", ":")))
-        part.replace(cache)
+        replace_text(cache, json.dumps([_code(), cached], separators=(",", ":")))

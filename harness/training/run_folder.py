@@ -12,19 +12,18 @@ done.json             written last: a run that has it is finished
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness.errors import ProtocolError
-from harness.system import held, rank, wait_for_all
+from harness.system import locked, rank, replace_file, wait_for_all
 
 
 class RunFolder:
@@ -151,17 +150,8 @@ class RunFolder:
         plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
         self._replace(name, lambda file: file.write(save(plain)))
 
-    def _replace(self, name: str, write: Any) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        part = self.path / f".{name}.{os.getpid()}.part"
-        try:
-            with open(part, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path / name)
-        finally:
-            part.unlink(missing_ok=True)
+    def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        replace_file(self.path / name, write)
 
 
 @contextmanager
@@ -183,7 +173,7 @@ def opened(folder: RunFolder, *, fresh: bool) -> Iterator[RunFolder]:
 
     entry = folder.path.parent
     lock = entry.parent / ".locks" / f"{entry.name}-{folder.path.name}.lock"
-    with held(lock, refuse) if rank() == 0 else nullcontext():
+    with locked(lock, refuse) if rank() == 0 else nullcontext():
         if not fresh:
             yield folder.or_finished_twin()
             return
