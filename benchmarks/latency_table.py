@@ -65,7 +65,8 @@ def subjects(model: str, wanted: Iterable[str]) -> TimedNetworks:
     made = [dense, *(replace(subject, name=f"str-{subject.name}") for subject in pruned)]
     if CHANNELS in names:
         images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
-        small = remove_channels_(copy.deepcopy(dense.network), images, 0.5)
+        small = copy.deepcopy(dense.network)
+        remove_channels_(small, images, 0.5)
         told = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
         made.append(TimedNetwork(CHANNELS, model, told, small))
     return replace(found, networks=tuple(made))

@@ -83,7 +83,9 @@ def narrowed(origin: Origin, weights: Mapping[str, Tensor]) -> nn.Module:
         if weight is None or not isinstance(own, Tensor) or weight.shape == own.shape:
             continue
         _narrow_(name, module, weight.shape)
-    network.load_state_dict(dict(weights))
+    versioned = network.state_dict()  # some layers read the version of their keys
+    versioned.update(weights)
+    network.load_state_dict(versioned)
     return network.eval()
 
 

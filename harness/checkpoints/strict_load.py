@@ -34,7 +34,9 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> Non
     told = misfit(model.state_dict(), tensors)
     if told:
         raise KeyMismatch(f"{name}: {told}")
-    model.load_state_dict(dict(tensors), strict=True)
+    versioned = model.state_dict()  # some layers read the version of their keys, such as MNASNet's
+    versioned.update(tensors)
+    model.load_state_dict(versioned, strict=True)
 
 
 def misfit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Shaped]) -> str:

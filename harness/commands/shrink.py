@@ -108,15 +108,15 @@ def _cut(
 
 
 def _search(what: str, out: Path, as_json: bool) -> None:
-    from harness.export import find_run, shrink_run, state_file
+    from harness.export import filter_state_file, finished_run_folder, shrink_filter_search
 
-    made = shrink_run(find_run(what), out)
+    made = shrink_filter_search(finished_run_folder(what), out)
     if as_json:
         print_json({**asdict(made), "out": out.name})
         return
     for line in _lines(made):
         click.echo(line)
-    click.echo(f"written              {out.name}, {state_file(out).name}")
+    click.echo(f"written              {out.name}, {filter_state_file(out).name}")
 
 
 def _lines(made: Shrunk) -> list[str]:

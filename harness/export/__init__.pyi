@@ -1,25 +1,26 @@
-from .shrink import (
+from .channel_removal import OUTPUTS, Removal, remove_channels_
+from .filter_search import (
     Shrunk,
-    find_run,
-    narrowed_entry,
-    narrowed_model,
-    remove_channels_,
-    shrink_run,
-    state_file,
+    filter_state_file,
+    finished_run_folder,
+    shrink_filter_search,
 )
+from .narrowing import narrowed_entry, narrowed_model
 from .weights import Weights, export, last_trained, published, trained
 
 __all__ = [
+    "OUTPUTS",
+    "Removal",
     "Shrunk",
     "Weights",
     "export",
-    "find_run",
+    "filter_state_file",
+    "finished_run_folder",
     "last_trained",
     "narrowed_entry",
     "narrowed_model",
     "published",
     "remove_channels_",
-    "shrink_run",
-    "state_file",
+    "shrink_filter_search",
     "trained",
 ]

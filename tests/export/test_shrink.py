@@ -15,7 +15,11 @@ from harness import paths
 from harness.checkpoints.narrowed import load_shrunk
 from harness.commands import shrink
 from harness.errors import CheckpointUnavailable, MetricError, NotACheckpoint, ProtocolError
-from harness.export.shrink import find_run, shrink_run, state_file
+from harness.export.filter_search import (
+    filter_state_file,
+    finished_run_folder,
+    shrink_filter_search,
+)
 from harness.models import build
 from harness.training.run_folder import RunFolder
 from methods.base import Schedule
@@ -66,7 +70,7 @@ def logits(model: nn.Module) -> Tensor:
 def test_the_file_holds_the_masked_network_with_fewer_parameters(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
 
-    made = shrink_run(run, out)
+    made = shrink_filter_search(run, out)
 
     small = load_shrunk(out)
     model = build("resnet18_cifar_quarter", 10, 1)
@@ -82,9 +86,9 @@ def test_the_file_holds_the_masked_network_with_fewer_parameters(run: Path, tmp_
 
 def test_the_state_beside_it_unpacks_to_the_best_one(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
-    shrink_run(run, out)
+    shrink_filter_search(run, out)
 
-    with safe_open(state_file(out), "pt") as opened:
+    with safe_open(filter_state_file(out), "pt") as opened:
         layout = FilterLayout.from_json(opened.metadata()["layout"])
         bits = unpack_bits(opened.get_tensor("state"), layout.size)
 
@@ -105,10 +109,10 @@ def test_the_command_prints_difference_sizes_and_times(run: Path, tmp_path: Path
 def test_outputs_that_differ_write_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.export.shrink.LARGEST_DIFFERENCE", -1.0)
+    monkeypatch.setattr("harness.export.filter_search.LARGEST_DIFFERENCE", -1.0)
 
     with pytest.raises(MetricError, match="nothing was written"):
-        shrink_run(run, tmp_path / "s.safetensors")
+        shrink_filter_search(run, tmp_path / "s.safetensors")
     assert not (tmp_path / "s.safetensors").exists()
 
 
@@ -117,11 +121,11 @@ def test_what_cannot_be_shrunk_is_refused(run: Path, tmp_path: Path) -> None:
     constant = finished("constant", "edropout", {"candidates": 4, "layout": "ed06"})
 
     with pytest.raises(ProtocolError, match="only runs of ipruning and edropout"):
-        shrink_run(other, tmp_path / "s")
+        shrink_filter_search(other, tmp_path / "s")
     with pytest.raises(ProtocolError, match="constant.*ed06"):
-        shrink_run(constant, tmp_path / "s")
+        shrink_filter_search(constant, tmp_path / "s")
     with pytest.raises(CheckpointUnavailable, match="no finished run"):
-        find_run("nothing")
+        finished_run_folder("nothing")
 
 
 def test_other_files_are_no_shrunk_networks(tmp_path: Path) -> None:

@@ -1,43 +1,21 @@
-"""Finished filter searches as physically smaller networks: made, checked, written, read again."""
+"""Finished filter searches as physically smaller networks: made, checked, written, found."""
 
 from __future__ import annotations
 
-import copy
-import warnings
-from dataclasses import replace
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.checkpoints import DESCRIPTION, EXTRA, LAYOUT, Origin, load_model, save_narrowed
-from harness.errors import ProtocolError
-from harness.profile import (
-    DRAWN_WITH_SEED,
-    TimedNetwork,
-    TimedNetworks,
-    fresh_network,
-    input_shape_of,
-    network_from_file,
-)
-from harness.registry import data_set, input_shape, plain
-from harness.results import DENSE
-from harness.system import Options
-
-if TYPE_CHECKING:
-    from harness.registry import Entry, Registry
-
-
-import json
-from dataclasses import dataclass
-from typing import Any
-
 from harness import paths
-from harness.errors import CheckpointUnavailable, MetricError
+from harness.checkpoints import DESCRIPTION, LAYOUT
+from harness.errors import CheckpointUnavailable, MetricError, ProtocolError
 from harness.models import build
 from harness.profile import interleaved
-from harness.registry import make_method
+from harness.registry import data_set, make_method, plain
 from harness.results import Result, Times, load
 from harness.training import RunFolder
 from methods.base import Schedule
@@ -64,7 +42,7 @@ class Shrunk:
     threads: int
 
 
-def find_run(what: str) -> Path:
+def finished_run_folder(what: str) -> Path:
     """The folder of a finished run: `what` itself, a stored result's, or an entry's newest one.
 
     what: a folder, a result (its id or file), or the name of an entry. The first seed of a result
@@ -107,7 +85,7 @@ def _run_of(result: Result) -> Path:
     raise CheckpointUnavailable(f"{msg}. Repeat the training command to make it again")
 
 
-def shrink_run(folder: Path, out: Path) -> Shrunk:
+def shrink_filter_search(folder: Path, out: Path) -> Shrunk:
     """Shrink the network of a finished run, check it, and write it to `out`.
 
     `out` gets the weights, and what they are in its header; beside it <name>.state.safetensors
@@ -177,91 +155,13 @@ def _write(small: ShrunkResNet, method: IPruning | EDropout, out: Path) -> None:
     from safetensors.torch import save_file
 
     weights, description = save(small)
-    plain = {name: tensor.contiguous() for name, tensor in weights.items()}
+    packed = {name: tensor.contiguous() for name, tensor in weights.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(plain, out, metadata={DESCRIPTION: description})
+    save_file(packed, out, metadata={DESCRIPTION: description})
     bits = {"state": pack_bits(method.final_state())}
-    save_file(bits, state_file(out), metadata={LAYOUT: method.layout.to_json()})
+    save_file(bits, filter_state_file(out), metadata={LAYOUT: method.layout.to_json()})
 
 
-def state_file(out: Path) -> Path:
+def filter_state_file(out: Path) -> Path:
     """Where the packed state of the network in `out` lies."""
     return out.with_name(f"{out.stem}.state.safetensors")
-
-
-def narrowed_entry(
-    entry: Entry, registry: Registry, options: Options, share: float, out: Path
-) -> TimedNetworks:
-    """An entry's network whole, and without `share` of its channels, which is written to `out`.
-
-    Raises CheckpointError if the weights cannot be had, ProtocolError if they cannot be cut.
-    """
-    network, obtained = load_model(entry, options)
-    about = data_set(entry.dataset)
-    origin = Origin(entry.model, about.classes, about.channels)
-    shape = input_shape(registry.evaluations[entry.evaluation])
-    whole = TimedNetwork(DENSE, entry.model, obtained.source, network)
-    return _narrow(entry.id, whole, origin, shape, share, out)
-
-
-def narrowed_model(
-    model: str, weights: Path | None, share: float, out: Path, options: Options
-) -> TimedNetworks:
-    """A model whole, and without `share` of its channels, which is written to `out`."""
-    shape = input_shape_of(model, None)
-    if weights is None:
-        whole = TimedNetwork(
-            DENSE, model, f"random, seed {DRAWN_WITH_SEED}", fresh_network(model, None, shape)
-        )
-    else:
-        whole = replace(network_from_file(model, weights, None, options), name=DENSE)
-    return _narrow(model, whole, Origin(model), shape, share, out)
-
-
-def _narrow(
-    name: str,
-    whole: TimedNetwork,
-    origin: Origin,
-    shape: tuple[int, int, int],
-    share: float,
-    out: Path,
-) -> TimedNetworks:
-    images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(DRAWN_WITH_SEED))
-    network = remove_channels_(copy.deepcopy(whole.network), images, share)
-    save_narrowed(network, origin, images, out)
-    told = f"{whole.weights}; without {100 * share:g} % of the channels, smallest L1 norm first"
-    small = TimedNetwork(f"channels-{share:g}", origin.model, told, network)
-    return TimedNetworks(f"{name}-channels-{share:g}", shape, (whole, small))
-
-
-def remove_channels_(network: nn.Module, images: Tensor, share: float) -> nn.Module:
-    """`network` without the `share` of each layer's channels that have the smallest L1 norm.
-
-    Channels that a sum or a concatenation ties together go together; the classifier's outputs
-    stay. images: (1,C,H,W), to trace the network with. It is changed in place.
-    Raises ProtocolError without torch-pruning, or if the network does not run afterwards.
-    """
-    try:
-        import torch_pruning
-    except ImportError as error:
-        raise ProtocolError(EXTRA) from error
-    head = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about parameters that no layer owns: left as they are
-            pruner = torch_pruning.pruner.MagnitudePruner(
-                network.eval(),
-                images,
-                importance=torch_pruning.importance.MagnitudeImportance(p=1),
-                pruning_ratio=share,
-                ignored_layers=[head],
-            )
-            pruner.step()
-        with torch.inference_mode():
-            network(images)
-    except (RuntimeError, ValueError, IndexError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"channels cannot be cut from {type(network).__name__}: {first}"
-        hint = "Its forward pass fixes channel counts? Shortcuts that pad channels do"
-        raise ProtocolError(f"{msg}. {hint}; take a model with projections instead") from error
-    return network
