@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
 @click.command("claims", epilog="Example:  bench claims --paper acdc")
 @click.option("--paper", help="List every figure of one paper.")
+@click.option(
+    "--errata",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the errata page, such as reports/errata.md, from what is stored.",
+)
 @options.extra_registries
 @options.as_json
-def command(paper: str | None, registries: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    paper: str | None, errata: Path | None, registries: tuple[Path, ...], as_json: bool
+) -> None:
     """How many published figures hold, and how many links.
 
     Figure by figure, from stored results, `bench registry check --full --record` and link checks:
@@ -36,6 +44,11 @@ def command(paper: str | None, registries: tuple[Path, ...], as_json: bool) -> N
     if paper is not None:
         options.require_papers([paper], registry)
     found = count_claims(registry)
+    if errata is not None:
+        from harness.reports import write_errata
+
+        click.echo(f"{errata}: {write_errata(registry, found, errata)} errata")
+        return
     if as_json:
         print_json(_document(found, paper))
     elif paper is None:

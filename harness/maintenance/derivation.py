@@ -14,12 +14,11 @@ from harness.reports import (
     DerivedFigure,
     count_claims,
     errata_file,
-    errata_markdown,
-    find_errata,
     save_derived,
+    write_errata,
 )
 from harness.results import Comparison, verdict
-from harness.system import Progress, Silent, replace_text
+from harness.system import Progress, Silent
 from methods import budgets
 from methods.inventory import prunable_weights
 
@@ -66,10 +65,8 @@ def derive(
 
 def record_derived(registry: Registry, figures: Iterable[DerivedFigure]) -> None:
     """Keep what was derived of all entries, and write the errata page anew."""
-    kept = list(figures)
-    save_derived(kept)
-    items = find_errata(registry, count_claims(registry), kept)
-    replace_text(errata_file(), errata_markdown(items))
+    save_derived(figures)
+    write_errata(registry, count_claims(registry), errata_file())
 
 
 def _figure(entry: Entry, name: str, kind: str, comparison: Comparison) -> DerivedFigure:

@@ -1,5 +1,5 @@
 from .claims import CONTRADICTED, DISPUTED, Claims, LinkCount, count_claims
-from .errata import Erratum, by_section, errata_file, errata_markdown, find_errata
+from .errata import Erratum, by_section, errata_file, find_errata, write_errata
 from .latency_table import (
     MEBIBYTE,
     machine_in_words,
@@ -61,8 +61,8 @@ __all__ = [
     "Erratum",
     "by_section",
     "errata_file",
-    "errata_markdown",
     "find_errata",
+    "write_errata",
     "PaperTable",
     "RELEASED_CODE",
     "Row",

@@ -10,9 +10,10 @@ from pathlib import Path
 from harness import paths
 from harness.registry import Entry, Registry
 from harness.reports.claims import CONTRADICTED, Claims
-from harness.reports.papers.derived_figures import RELEASED_CODE, DerivedFigure
+from harness.reports.papers.derived_figures import RELEASED_CODE, DerivedFigure, all_derived
 from harness.reports.papers.paper_tables import heading, printed_text
 from harness.results import needs_images, verdict
+from harness.system import replace_text
 
 INTRODUCTION = (
     "Each line is a printed figure and what holds instead, found by the command beside it: without "
@@ -49,7 +50,7 @@ class Erratum:
 
 def errata_file() -> Path:
     """Where the page lies."""
-    return paths.results_folder().parent / "errata.md"
+    return paths.record_folder() / "errata.md"
 
 
 def find_errata(
@@ -91,6 +92,13 @@ def _add(found: dict[tuple[str, str, str], Erratum], item: Erratum) -> None:
     found[key] = item
 
 
+def write_errata(registry: Registry, claims: Claims, target: Path) -> int:
+    """Write the page from what is stored into `target`; how many lines it has."""
+    items = find_errata(registry, claims, all_derived(registry))
+    replace_text(target, _markdown(items))
+    return len(items)
+
+
 def by_section(items: Iterable[Erratum]) -> Mapping[str, list[Erratum]]:
     """Title of each section that has any -> its errata."""
     chosen = list(items)
@@ -98,7 +106,7 @@ def by_section(items: Iterable[Erratum]) -> Mapping[str, list[Erratum]]:
     return {title: mine for title, mine in titled.items() if mine}
 
 
-def errata_markdown(items: Iterable[Erratum]) -> str:
+def _markdown(items: Iterable[Erratum]) -> str:
     """The whole of reports/errata.md."""
     blocks = ["# Errata of published figures", INTRODUCTION, DISPUTE]
     for title, mine in by_section(items).items():
@@ -109,7 +117,9 @@ def errata_markdown(items: Iterable[Erratum]) -> str:
             for e in mine
         ]
         blocks += [f"## {title}", "\n".join(lines)]
-    blocks.append("Written by `bench registry check --full --record`.")
+    blocks.append(
+        "Written by `bench registry check --full --record`, or by `bench claims --errata FILE`."
+    )
     return "\n\n".join(blocks) + "\n"
 
 

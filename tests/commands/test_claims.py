@@ -13,7 +13,7 @@ from tests.support.results import made
 
 def test_counts_reasons_and_links_are_printed(bench: Bench) -> None:
     results.save(made("dense-resnet20-cifar10"))
-    results.save(made("dense-resnet56-cifar10", status="mismatch"))
+    results.save(made("dense-resnet56-cifar10", "20260102T0Z-2", status="mismatch"))
     done = bench("claims")
     assert done.exit_code == 0
     own = len(load().select(paper="reprune"))

@@ -215,7 +215,10 @@ def test_every_paper_is_a_suite_and_the_way_to_check_it_ends_in_its_table() -> N
         assert how_to_check(paper, REGISTRY)[-1] == f"bench table --paper {paper}"
 
 
-def test_what_was_derived_settles_a_figure_until_the_row_changes(home: Path) -> None:
+def test_what_was_derived_settles_a_figure_until_the_row_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_RECORD", str(tmp_path))
     entry = REGISTRY.get("rd-resnet32-cifar10-95.5")
     comparison = Comparison("published figure inconsistent", "95.5", reason="arithmetic")
     right = DerivedFigure(entry.id, entry_sha256(entry), "sparsity_pct", "a rule", comparison)

@@ -33,8 +33,8 @@ class DerivedFigure:
 
 
 def derived_file() -> Path:
-    """Where the last derivations lie."""
-    return paths.results_folder().parent / "derived.json"
+    """Where the last derivations lie: on the project's record."""
+    return paths.record_folder() / "derived.json"
 
 
 def save_derived(figures: Iterable[DerivedFigure]) -> None:
