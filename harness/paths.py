@@ -104,6 +104,11 @@ def layers(name: str) -> tuple[Path, ...]:
     return record_folder() / name, reports_folder() / name
 
 
+def own_datasets_folder() -> Path:
+    """What was measured about data sets of one's own, one JSON file each."""
+    return home() / "datasets"
+
+
 def runs_folder() -> Path:
     """Resumable training runs."""
     return home() / "runs"

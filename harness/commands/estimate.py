@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import network_options
+from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich
 from harness.commands.run_options import RunOptions, measuring
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--method", required=True, help="Method that can tell beforehand, such as ftwt.")
 @network_options.model(required=True)
-@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@dataset_options.dataset(required=True)
 @click.option("--start", help="Registry id of the dense network.")
 @click.option(
     "--weights",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import network_options
+from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.outcomes import print_results
 from harness.commands.output import print_json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--weights checkpoints/shipped/dense-convnet-tiny-digits.safetensors",
 )
 @network_options.model(required=True)
-@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@dataset_options.dataset(required=True)
 @click.option(
     "--weights",
     required=True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import network_options
+from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     metavar="FILE.csv:COLUMN",
     help="With --model: random weights pruned to the layer densities of this file (repeatable).",
 )
-@click.option("--dataset", help="With --model: sets classes and image size.")
+@dataset_options.dataset(help="With --model: sets classes and image size.")
 @click.option("--name", help="With --model: name of the record.")
 @click.option(
     "--batch",

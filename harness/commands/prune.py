@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import methods
-from harness.commands import network_options
+from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
 from harness.commands.run_options import RunOptions, recording
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--method", required=True, help="Method with a one-shot form, such as magnitude.")
 @network_options.model(required=True)
-@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@dataset_options.dataset(required=True)
 @click.option("--start", help="Registry id of the dense network to prune.")
 @click.option(
     "--weights",

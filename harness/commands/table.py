@@ -11,6 +11,7 @@ import click
 
 from harness import paths
 from harness.commands import shared_options as options
+from harness.commands.dataset_options import named
 from harness.commands.output import console
 from harness.reports import SORTS, STYLES
 
@@ -34,7 +35,7 @@ def _several(name: str, text: str) -> Callable[[F], F]:
     "table",
     epilog="Example:  bench table --dataset cifar10 --method acdc,gmp,dense --sort top1",
 )
-@_several("dataset", "Only these data sets.")
+@_several("dataset", "Only these data sets; folder:PATH for pictures of your own.")
 @_several("model", "Only these models.")
 @_several("method", "Only these methods.")
 @_several(
@@ -93,6 +94,7 @@ def command(
         _print_papers(paper, options.load_registry(registries), "json" if as_json else style)
         return
     shown = _columns(columns)
+    dataset = tuple(map(named, dataset))
     wanted = Wanted(dataset, model, method, paper, verdict)
     registry = options.load_registry(registries)
     # A page of the project shows what is on its record, not what else was measured here.

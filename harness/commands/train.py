@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import methods
-from harness.commands import network_options
+from harness.commands import dataset_options, network_options
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, run_training, training_options
 
@@ -21,7 +21,7 @@ METHODS = ", ".join(methods.BUILT_IN)
     "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
 )
 @network_options.model(required=True)
-@click.option("--dataset", required=True, help="Data set, such as cifar10.")
+@dataset_options.dataset(required=True)
 @click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
 @click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--start", help="Registry id whose weights the run starts from.")

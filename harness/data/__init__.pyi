@@ -15,6 +15,7 @@ from .decoders import Transform, cores, in_batches
 from .decoding import decode, ordered_map
 from .identity import ImageIdentity
 from .layout import Arrays, Layout
+from .own_data import data_set_name
 from .pixels import Normalise, in_channels
 from .training_batches import FolderTrainBatches, TrainBatches, generator_for
 
@@ -36,6 +37,7 @@ __all__ = [
     "cache_folder",
     "cached",
     "cores",
+    "data_set_name",
     "decode",
     "decode_cache",
     "describe",

@@ -30,9 +30,10 @@ class PictureFolder:
 
 @dataclass(frozen=True, slots=True)
 class ClassFolders:
-    """A folder per split, in it one per class."""
+    """A folder per split, in it one per class; or the class folders alone, to be split here."""
 
-    folder: str  # below the data root
+    folder: str  # below the data root, or anywhere
+    train_frac: float | None = None  # share of each class for "train", the rest is "val"
 
     def find(self, root: Path) -> Path | None:
         """The folder that holds the splits, or None."""
@@ -41,8 +42,10 @@ class ClassFolders:
 
     def pictures(self, about: DataSet, root: Path, split: str) -> PictureFolder | None:
         """The pictures of a split; None if it is not there. Raises DataError as `scan` does."""
-        place = root / self.folder / split
-        return scan(place, about.classes) if place.is_dir() else None
+        place = root / self.folder
+        if self.train_frac is not None:
+            return part_of(scan(place, about.classes), self.train_frac, split)
+        return scan(place / split, about.classes) if (place / split).is_dir() else None
 
 
 def scan(split_folder: Path, classes: int) -> PictureFolder:
@@ -62,6 +65,27 @@ def scan(split_folder: Path, classes: int) -> PictureFolder:
         files += pictures
         labels += [label] * len(pictures)
     return PictureFolder(tuple(files), tuple(labels), tuple(names), list_hash(files, labels))
+
+
+def part_of(whole: PictureFolder, train_frac: float, split: str) -> PictureFolder:
+    """The train or val part of pictures without a split: round(frac * n) of each class, 1 at least.
+
+    A picture's rank is the hash of its class and name, so the order of names says nothing about
+    the part it falls into, and the same names are always split the same way.
+    """
+    chosen: list[int] = []
+    for label in range(len(whole.classes)):
+        rows = [row for row, of in enumerate(whole.labels) if of == label]
+        by_hash = sorted(rows, key=lambda row: _name_hash(whole.files[row]))
+        count = min(max(round(train_frac * len(rows)), 1), len(rows) - 1)
+        chosen += sorted(by_hash[:count] if split == "train" else by_hash[count:])
+    files = tuple(whole.files[row] for row in chosen)
+    labels = tuple(whole.labels[row] for row in chosen)
+    return PictureFolder(files, labels, whole.classes, list_hash(files, labels))
+
+
+def _name_hash(path: Path) -> str:
+    return hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).hexdigest()
 
 
 def visible_folders(folder: Path) -> list[str]:

@@ -175,6 +175,9 @@ def _has_official_md5(about: DataSet, path: Path) -> bool:
 def _by_count(about: DataSet, split: str, pictures: PictureFolder) -> KnownCopy:
     """A copy judged by its numbers alone; a stand-in is never an official split."""
     found, expected = len(pictures.files), about.images[split]
+    if about.own:
+        msg = f"{about.name} {split}: the pictures changed since their protocol was measured"
+        raise DataError(f"{msg}. Measure them anew: --dataset folder:{about.folder}")
     if found == expected and not about.stand_in:
         return KnownCopy("official in number of pictures and classes; bytes unchecked", 0)
     return KnownCopy(f"unknown copy of {found} pictures, expected {expected}", None)

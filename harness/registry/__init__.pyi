@@ -9,6 +9,7 @@ from .datasets import (
     data_set_names,
     input_shape,
     is_data_set,
+    is_installed_data_set,
     registered,
 )
 from .entries import (
@@ -36,6 +37,7 @@ from .overrides import (
     settings_among,
     with_overrides,
 )
+from .own_datasets import OwnDataSet, own_data_set_names, read_own
 from .own_runs import local_entry, local_pruning, local_training
 from .plain_yaml import Document, scalar
 from .reading import LOCAL, Registry, get, load
@@ -87,6 +89,10 @@ __all__ = [
     "data_set",
     "data_set_names",
     "is_data_set",
+    "is_installed_data_set",
+    "OwnDataSet",
+    "own_data_set_names",
+    "read_own",
     "registered",
     "final_choices",
     "from_mapping",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
@@ -67,6 +68,7 @@ class DataSet:
     side: int
     images: Mapping[str, int]  # split -> number of images
     layout: Callable[[], Any]
+    own: bool = False  # a folder of the user's, which nobody published
     streamed: bool = False  # picture files, too large to hold in memory as one tensor
     stand_in: str = ""  # why a number on it is never a reproduction
     page: str = ""  # where a person gets it
@@ -86,6 +88,9 @@ def data_set(name: str) -> DataSet:
     """The data set called `name`. Raises RegistryError with the nearest known name."""
     if name in _files():
         return _from_module(name)
+    own = _own().own_picture_set(name)
+    if own is not None:
+        return own
     installed = _installed()
     if name in installed:
         return _from_entry_point(name, installed[name])
@@ -93,13 +98,24 @@ def data_set(name: str) -> DataSet:
 
 
 def data_set_names() -> tuple[str, ...]:
-    """Every data set, sorted; those of other packages last."""
-    return (*_files(), *sorted(_installed().keys() - _files()))
+    """Every data set: ours, then folders of the user's and those of other packages."""
+    return tuple(dict.fromkeys((*_files(), *_own().own_data_set_names(), *sorted(_installed()))))
 
 
 def is_data_set(name: str) -> bool:
     """Whether a data set has that name; other packages are asked last, as that takes time."""
-    return name in _files() or name in _installed()
+    return name in _files() or name in _own().own_data_set_names() or name in _installed()
+
+
+def is_installed_data_set(name: str) -> bool:
+    """Whether another package brings the data set."""
+    return name not in _files() and name in _installed()
+
+
+def _own() -> ModuleType:
+    from harness.registry import own_datasets  # which needs DataSet
+
+    return own_datasets
 
 
 @cache

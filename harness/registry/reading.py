@@ -15,6 +15,7 @@ from harness.registry import families, plain_yaml
 from harness.registry.entries import Entry, Evaluation, Paper, require_id
 from harness.registry.families import Origin
 from harness.registry.fields import Fault, from_mapping, nearest
+from harness.registry.own_datasets import with_own_datasets
 from harness.registry.plain_yaml import Document
 from harness.registry.recipes import START_BASELINE, Recipe
 
@@ -127,13 +128,15 @@ class Registry:
 def load(path: Path | None = None, extra: Iterable[Path] = ()) -> Registry:
     """The registry in `path` (default: the one that comes with the code) and the `extra` files.
 
+    With the protocols of the user's own data sets.
+
     Raises RegistryError with file, line and column: unknown or repeated key, repeated id, dangling
     reference, wrong type, anything that is not plain YAML.
     """
     draft = _Draft()
     for file in (path or paths.registry_file(), *extra):
         draft.add(plain_yaml.read(Path(file)))
-    return draft.finish()
+    return with_own_datasets(draft.finish())
 
 
 @cache

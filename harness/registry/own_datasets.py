@@ -1,0 +1,100 @@
+"""Data sets of one's own: what was measured about each once, kept in the home folder.
+
+<home>/datasets/<name>.json holds the facts and the evaluation protocol that was generated for a
+folder of pictures, or for a data set of another package. harness.data writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from harness import paths
+from harness.errors import RegistryError
+from harness.registry.datasets import DataSet, KnownCopy
+from harness.registry.entries import Evaluation
+from harness.registry.fields import Fault, from_mapping
+
+if TYPE_CHECKING:
+    from harness.registry.reading import Registry
+
+_LAYOUT = "harness.data.class_folders"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnDataSet:
+    """One file of the folder. The name of the evaluation is that of the data set."""
+
+    evaluation: Evaluation
+    recipe: str  # of the registry, for training
+    finetune: str
+    title: str
+    images: Mapping[str, int]  # split -> number of images
+    fingerprints: Mapping[str, str]  # split -> of its images
+    classes: tuple[str, ...] = ()
+    folder: str | None = None  # of the pictures; None = the data set of an installed package
+    train_frac: float | None = None  # share of each class to train on, if the folder has no splits
+    side: int = field(default=0)  # pixels of a prepared picture
+
+
+def own_data_set_names() -> tuple[str, ...]:
+    """Names of the data sets that a protocol was generated for, sorted."""
+    return tuple(sorted(file.stem for file in paths.own_datasets_folder().glob("*.json")))
+
+
+def read_own(name: str) -> OwnDataSet:
+    """What is kept about the data set `name`. Raises RegistryError if its file is damaged."""
+    file = paths.own_datasets_folder() / f"{name}.json"
+    try:
+        return from_mapping(OwnDataSet, json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:  # a Fault is a ValueError
+        reason = error.problem if isinstance(error, Fault) else str(error)
+        msg = f"{file}: what is kept about data set {name!r} cannot be read: {reason}"
+        raise RegistryError(f"{msg}. Delete the file; it is made again from the images") from error
+
+
+def own_picture_set(name: str) -> DataSet | None:
+    """The folder of pictures that goes by that name, or None."""
+    if name not in own_data_set_names():
+        return None
+    about = read_own(name)
+    if about.folder is None:
+        return None
+    copies = {digest: KnownCopy("own pictures", 0) for digest in about.fingerprints.values()}
+    return DataSet(
+        name=name,
+        title=about.title,
+        classes=len(about.classes),
+        channels=1 if about.evaluation.channels == "gray" else 3,
+        side=about.side,
+        images=about.images,
+        layout=partial(_layout, about.folder, about.train_frac),
+        streamed=True,
+        own=True,
+        folder=about.folder,
+        copies=copies,
+    )
+
+
+def _layout(folder: str, train_frac: float | None) -> Any:
+    return import_module(_LAYOUT).ClassFolders(folder, train_frac)
+
+
+def with_own_datasets(registry: Registry) -> Registry:
+    """`registry` with the protocols that were generated; its own ones win."""
+    kept = {name: read_own(name) for name in own_data_set_names()}
+    if not kept:
+        return registry
+    from harness.registry.reading import Standard
+
+    evaluations = {name: about.evaluation for name, about in kept.items()}
+    standards = {name: Standard(name, about.recipe, about.finetune) for name, about in kept.items()}
+    return replace(
+        registry,
+        evaluations={**evaluations, **registry.evaluations},
+        defaults={**standards, **registry.defaults},
+    )

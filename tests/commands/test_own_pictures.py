@@ -1,0 +1,72 @@
+"""A folder of one's own pictures in every verb that takes a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.commands.conftest import Bench, document
+
+NETWORK = ("--model", "convnet_tiny")
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    """Three classes that differ in brightness, in pictures of several sizes."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for label, name in enumerate(("dark", "middle", "light")):
+            folder = tmp_path / "tones" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 60, (16 + i, 17, 3)) + 95 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "tones"
+
+
+def test_train_resume_eval_prune_and_table_on_a_folder(
+    bench: Bench, tones: Path, home: Path
+) -> None:
+    data = ("--dataset", f"folder:{tones}")
+    train = ("train", "--method", "dense", *NETWORK, *data, "--set", "epochs=2", "--no-tracking")
+    first = bench(*train, "--json")
+    assert first.exit_code == 0, first.stderr
+    assert "folder-tones v1: 3 classes, 24 train and 12 val images" in first.stderr
+    trained = document(first)
+    assert trained["dataset"] == "folder-tones" and trained["protocol"]["name"] == "folder-tones"
+    assert trained["data"]["copy_name"] == "own pictures" and trained["data"]["n_total"] == 12
+    assert str(tones) not in first.stdout  # results hold no absolute path
+
+    again = document(bench(*train, "--fresh", "--json"))
+    assert [run["counts"] for run in again["runs"]] == [run["counts"] for run in trained["runs"]]
+
+    (weights,) = (home / "runs").glob("*/*/weights.safetensors")
+    evaluated = bench("eval", *NETWORK, *data, "--weights", weights, "--no-tracking", "--json")
+    assert evaluated.exit_code == 0, evaluated.stderr
+    assert document(evaluated)["counts"]["top1"] == trained["runs"][0]["counts"]["top1"]
+
+    pruned = bench(
+        "prune", "--method", "magnitude", *NETWORK, *data, "--weights", weights,
+        "--target", "0.8", "--no-tracking", "--json",
+    )  # fmt: skip
+    assert pruned.exit_code == 0, pruned.stderr
+    assert document(pruned)["cost"]["nnz"] == round(document(pruned)["cost"]["total"] * 0.2)
+
+    for typed in (f"folder:{tones}", "folder-tones"):
+        table = bench("table", "--dataset", typed)
+        assert table.exit_code == 0 and table.stdout.count("convnet-tiny-folder-tones") == 3
+
+
+def test_a_dry_run_says_which_protocol_was_generated(bench: Bench, tones: Path) -> None:
+    done = bench("train", "--method", "gmp", *NETWORK, "--dataset", f"folder:{tones}", "--dry-run")
+    assert done.exit_code == 0
+    assert "convnet_tiny on folder-tones" in done.stdout and "standard-pictures" in done.stdout
+
+
+def test_a_bad_folder_is_one_line_and_exit_4(bench: Bench, tmp_path: Path) -> None:
+    done = bench("train", "--method", "dense", *NETWORK, "--dataset", f"folder:{tmp_path / 'no'}")
+    assert done.exit_code == 4 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "does not exist" in done.stderr
