@@ -1,5 +1,5 @@
 from .derivation import derived_figures
-from .live_network import evaluate_model
+from .live_network import evaluate_model, facts_of_memory
 from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together
 from .recalibration import recalibrate_, recalibration_note
@@ -18,6 +18,7 @@ __all__ = [
     "evaluate",
     "evaluate_model",
     "evaluate_together",
+    "facts_of_memory",
     "make_result",
     "recalibrate_",
     "recalibration_note",

@@ -1,5 +1,6 @@
 from .claims import CONTRADICTED, DISPUTED, Claims, LinkCount, count_claims
 from .errata import Erratum, by_section, errata_file, find_errata, write_errata
+from .frames import frame
 from .latency_table import (
     MEBIBYTE,
     machine_in_words,
@@ -47,6 +48,7 @@ from .table.terminal import leaderboard_screen
 from .verdicts import verdict_blocks, verdict_lines
 
 __all__ = [
+    "frame",
     "AXES",
     "Axis",
     "BY_KEY",

@@ -21,7 +21,7 @@ def publisher(
 
     def publish(result: Result) -> None:
         nonlocal working
-        if result.mode != "evaluated":
+        if result.runs:
             density_beside(result)
         if working and (problem := mirror(result, tracking_uri)):
             working = False
