@@ -15,9 +15,9 @@ from harness.checkpoints import DESCRIPTION, LAYOUT
 from harness.errors import CheckpointUnavailable, MetricError, ProtocolError
 from harness.models import build
 from harness.profile import interleaved
-from harness.registry import data_set, make_method, plain
+from harness.registry import data_set, make_method
 from harness.results import Result, Times, load
-from harness.training import RunFolder
+from harness.training import RunFolder, finished_run
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
 from methods.ipruning.dead_channels import ShrunkResNet, save
@@ -77,10 +77,9 @@ def _run_of(result: Result) -> Path:
     if not result.runs:
         msg = f"{result.result_id} ({result.entry}) was not trained here, so it has no run"
         raise CheckpointUnavailable(f"{msg}. Cut its channels instead: bench shrink --channels 0.5")
-    wanted = plain(result.runs[0])
-    for file in sorted(paths.runs_folder().glob("*/*/done.json")):
-        if json.loads(file.read_text())["run"] == wanted:
-            return file.parent
+    folder = finished_run(result.runs[0])
+    if folder is not None:
+        return folder.path
     msg = f"{result.result_id} ({result.entry}): the folder of its run is not here"
     raise CheckpointUnavailable(f"{msg}. Repeat the training command to make it again")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from harness import paths
 from harness.checkpoints import load_into, load_model
 from harness.errors import CheckpointUnavailable, ProtocolError
 from harness.export.libraries import library_state
 from harness.export.onnx import write_onnx
 from harness.models import build
-from harness.registry import Entry, data_set, make_method, plain
+from harness.registry import Entry, data_set, make_method
 from harness.results import Result, Run, load_entry
 from harness.system import Options
-from harness.training import RunFolder
+from harness.training import RunFolder, finished_run
 from methods.base import Method, Schedule
 
 if TYPE_CHECKING:
@@ -194,10 +192,8 @@ def _seed_of(result: Result, seed: int) -> Run:
 
 def _folder_of(result: Result, run: Run) -> RunFolder:
     """The folder whose finished run is the recorded one, of whichever entry trained it."""
-    wanted = plain(run)
-    for file in sorted(paths.runs_folder().glob("*/*/done.json")):
-        done = json.loads(file.read_text())
-        if done["run"] == wanted:
-            return RunFolder(file.parent, done["key"])
+    folder = finished_run(run)
+    if folder is not None:
+        return folder
     msg = f"{result.entry} seed {run.seed}: the folder of this run is not here"
     raise CheckpointUnavailable(f"{msg}. Repeat the training command to make it again")

@@ -218,6 +218,7 @@ class Run:
     nnz: int | None = None
     figures: Mapping[str, float] = field(default_factory=dict)  # by the method, of the last epoch
     best_figures: Mapping[str, float] = field(default_factory=dict)  # of the best epoch, if kept
+    key: str | None = None  # hash of the configuration; names its folder. None: an older result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

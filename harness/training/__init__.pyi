@@ -3,7 +3,7 @@ from .curve_cache import CurveCache
 from .loop import Job, Speed, train
 from .optimizers import build_optimizer
 from .retrain import recipe_for, reproduce_by_training, retrain_together
-from .run_folder import RunFolder
+from .run_folder import RunFolder, finished_run
 from .savings_preview import estimate
 from .setup import Training
 from .start_weights import start_entry, trained_first
@@ -21,6 +21,7 @@ __all__ = [
     "build_optimizer",
     "calibration_images",
     "estimate",
+    "finished_run",
     "kept_counts",
     "pruned",
     "recipe_for",

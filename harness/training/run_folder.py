@@ -22,7 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness import paths
 from harness.errors import ProtocolError
+from harness.registry import from_mapping
+from harness.results import Run
 from harness.system import locked, rank, replace_file, wait_for_all
 
 
@@ -152,6 +155,24 @@ class RunFolder:
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         replace_file(self.path / name, write)
+
+
+def folder_name(key: str, seed: int) -> str:
+    """The name of a run's folder below that of its entry."""
+    return f"{key[:12]}-seed{seed}"
+
+
+def finished_run(run: Run) -> RunFolder | None:
+    """The folder of a stored run, of whichever entry trained it; None if it is not here.
+
+    A result of another final network of the same training is not the run of that folder.
+    """
+    name = "*" if run.key is None else folder_name(run.key, run.seed)
+    for file in sorted(paths.runs_folder().glob(f"*/{name}/done.json")):
+        done = json.loads(file.read_text())
+        if from_mapping(Run, done["run"]) == run:
+            return RunFolder(file.parent, done["key"])
+    return None
 
 
 @contextmanager

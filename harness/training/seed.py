@@ -59,7 +59,7 @@ def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
             best = figures_of(method, kept, plan.test)
         latency = latency_of(method, trained.model, plan.test)
     wait_for_all()
-    run = _run(seed, trained, final, figures, best)
+    run = _run(folder.key, seed, trained, final, figures, best)
     finished = Seed(run, trained.model, final.predictions, figures, latency)
     if rank() == 0:
         if method.final_choices:
@@ -155,8 +155,11 @@ def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
     )
 
 
-def _run(seed: int, trained: Trained, final: Evaluated, figures: Figures, best: Figures) -> Run:
+def _run(
+    key: str, seed: int, trained: Trained, final: Evaluated, figures: Figures, best: Figures
+) -> Run:
     return Run(
+        key=key,
         seed=seed,
         counts=final.counts,
         best_top1_pct=trained.best_top1_pct,

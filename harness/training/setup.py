@@ -27,7 +27,7 @@ from harness.registry import (
 )
 from harness.system import Options, sha256_json, world_size
 from harness.training.loop import Speed
-from harness.training.run_folder import RunFolder
+from harness.training.run_folder import RunFolder, folder_name
 from harness.training.start_weights import Start, initialise
 from methods.base import Schedule
 
@@ -82,7 +82,7 @@ def run_folder(plan: Plan, seed: int) -> RunFolder:
             "seed": seed,
         }
     )
-    path: Path = paths.runs_folder() / plan.entry.id / f"{key[:12]}-seed{seed}"
+    path: Path = paths.runs_folder() / plan.entry.id / folder_name(key, seed)
     return RunFolder(path, key)
 
 
