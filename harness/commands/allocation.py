@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import console, print_json
 from harness.commands.run_options import RunOptions, measuring
@@ -16,6 +17,7 @@ from harness.reports import MISSING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.export import NetworkName
     from harness.results import Result
     from harness.system import Reading
     from harness.training import Comparison
@@ -77,7 +79,8 @@ def chosen_settings(
     "allocation",
     epilog="Example:  bench allocation dense-convnet-tiny-digits --target 0.9 --plot shares.png",
 )
-@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
+@click.argument("entry_id", metavar="[ID]", required=False, shell_complete=options.complete_ids)
+@network_options.named
 @click.option(
     "--target",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -104,7 +107,7 @@ def chosen_settings(
 @options.reading
 @measuring
 def command(
-    entry_id: str,
+    name: NetworkName,
     target: float | None,
     budget: str | None,
     calibration: dict[str, object] | None,
@@ -118,22 +121,25 @@ def command(
 ) -> None:
     """Layer rates chosen by rate-distortion and four other rules.
 
-    ID is a dense network. Its distortion curves are measured once and kept; an interrupted
-    measurement goes on with the same command. --run shows what a finished run left.
+    ID is a dense network, or --model and --weights name one of your own. Its distortion curves are
+    measured once and kept; an interrupted measurement goes on with the same command.
+    --run shows what a finished run left.
     """
     from harness.registry import assigned
 
     registry = run.registry()
-    entry = registry.get(entry_id)
     finished = _finished(run_id) if run_id else None
     if target is None and finished is None:
         raise click.UsageError("say how much to remove: --target 0.9")
     settings = {**chosen_settings(budget, calibration, solver), **assigned(assignments)}
+    from harness.export import find_network
     from harness.training import allocate
 
     share = target if target is not None else finished.cost.sparsity_pct / 100  # type: ignore[union-attr]
     with run.begun(from_file=from_file, reading=reading) as (chosen, _):
-        comparison = allocate(entry, registry, chosen, share, settings, finished)
+        found = find_network(name, registry, chosen)
+        network = found.weights.network.to(chosen.device)
+        comparison = allocate(found.entry, network, registry, chosen, share, settings, finished)
     if plot is not None:
         from harness.reports import allocation_plot
 

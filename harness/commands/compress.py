@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import console, print_json, progress
 from harness.reports import MISSING
@@ -15,6 +16,7 @@ from harness.reports import MISSING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.export import NetworkName
     from harness.profile import SizeTable
     from harness.system import Reading
 
@@ -33,7 +35,10 @@ def _layer_bits(
 
 
 @click.command("compress", epilog="Example:  bench compress dense-convnet-tiny-digits --share")
-@click.argument("what", metavar="ID|FILE", shell_complete=options.complete_ids)
+@click.argument(
+    "entry_id", metavar="[ID|FILE]", required=False, shell_complete=options.complete_ids
+)
+@network_options.named
 @options.reading
 @click.option(
     "--bits",
@@ -66,7 +71,7 @@ def _layer_bits(
 @options.extra_registries
 @options.as_json
 def command(
-    what: str,
+    name: NetworkName,
     reading: Reading,
     bits: int,
     layer_bits: dict[str, int],
@@ -84,10 +89,16 @@ def command(
     trained; weights that are not shared among 2^bits values have no shared size.
     """
     registry = options.load_registry(registries)
-    from harness.profile import Widths, find_weights, size_table
+    from harness.export import find_weights
+    from harness.profile import Widths, size_table
+    from harness.system import Options
+
+    what = name.word or name.model
 
     with progress() as bars:
-        given = find_weights(what, reading, registry, data_root, bars)
+        given = find_weights(
+            name, registry, Options(data_root=data_root, reading=reading, progress=bars)
+        )
         bars.stage(f"{what}: sizes")
         sizes = size_table(given, Widths(bits, layer_bits, index_bits), sparsity, share)
     if as_json:

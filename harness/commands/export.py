@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
 
 if TYPE_CHECKING:
-    from harness.export import Weights
-    from harness.registry import Registry
-    from harness.system import Options
+    from harness.export import NetworkName
+    from harness.system import Reading
 
 # Spelled out here: the module that knows them imports torch.
 _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
@@ -23,8 +24,9 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
     "export",
     epilog="Example:  bench export dense-convnet-tiny-digits digits.safetensors --to safetensors",
 )
-@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
-@click.argument("target", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("words", metavar="[ID] FILE", nargs=-1, shell_complete=options.complete_ids)
+@network_options.named
+@options.reading
 @click.option(
     "--to",
     "form",
@@ -42,8 +44,9 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
 @options.extra_registries
 @options.as_json
 def command(
-    entry_id: str,
-    target: Path,
+    words: tuple[str, ...],
+    name: NetworkName,
+    reading: Reading,
     form: str | None,
     seed: int | None,
     epoch: str | None,
@@ -54,21 +57,24 @@ def command(
 ) -> None:
     """Hand out weights, published or trained here.
 
-    ID is a registry entry or the name of a run; an entry with a published checkpoint means that
-    one, unless --seed or --epoch ask for our own training. torchvision and timm: a state dict that
-    loads strictly into that library's network, checked on random pictures. onnx: any number of
-    images, zeros in place. paper: a torch file that the paper's code reads.
+    ID is a registry entry or the name of a run; --model and --weights name one of your own instead.
+    An entry with a published checkpoint means that one, unless --seed or --epoch ask for our own
+    training. torchvision and timm: a state dict that loads strictly into that library's network,
+    checked on random pictures. onnx: any number of images, zeros in place. paper: a torch file that
+    the paper's code reads.
     """
+    target = _target(words, name)
+    name = replace(name, word=words[0] if len(words) > 1 else None, seed=seed, epoch=epoch)
     chosen = form or {".safetensors": "safetensors", ".onnx": "onnx"}.get(target.suffix)
     if chosen is None:
         raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
-    from harness.export import export
+    from harness.export import export, find_network
     from harness.system import Options
 
     registry = options.load_registry(registries)
     with progress() as bars:
-        wanted = Options(data_root=data_root, offline=offline, progress=bars)
-        weights = _weights(registry, entry_id, seed, epoch, wanted)
+        wanted = Options(data_root=data_root, offline=offline, reading=reading, progress=bars)
+        weights = find_network(name, registry, wanted).weights
     target.parent.mkdir(parents=True, exist_ok=True)
     how = export(weights, target, chosen)
     facts = {"entry": weights.name, "weights": weights.where, "form": chosen, "read_by": how}
@@ -79,13 +85,11 @@ def command(
         click.echo(f"  {how.replace('FILE', repr(target.name))}")
 
 
-def _weights(
-    registry: Registry, entry_id: str, seed: int | None, epoch: str | None, wanted: Options
-) -> Weights:
-    from harness.export import last_trained, published, trained
-
-    id = registry.aliases.get(entry_id, entry_id)
-    entry = registry.entries.get(id)
-    if entry is not None and entry.checkpoint and seed is None and epoch is None:
-        return published(entry, wanted)
-    return trained(last_trained(id, registry.aliases), seed or 0, epoch or "last")
+def _target(words: tuple[str, ...], name: NetworkName) -> Path:
+    """The file to write: the last word, after an ID where no --model is named."""
+    if len(words) != (2 if name.model is None else 1):
+        raise click.UsageError("give ID FILE, or --model NAME --dataset NAME --weights FILE FILE")
+    target = Path(words[-1])
+    if target.is_dir():
+        raise click.UsageError(f"{words[-1]} is a folder; name a file in it")
+    return target

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from harness.commands import dataset_options
 from harness.commands.shared_options import load_registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,6 +50,38 @@ def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]
         return called  # type: ignore[return-value]  # click only calls it by keywords
 
     return decorate
+
+
+def named(command: F) -> F:
+    """The command's ID, or --model, --model-args, --dataset and --weights, as a NetworkName `name`.
+
+    The ID is the argument `entry_id`, where the command has it.
+    """
+
+    @wraps(command)
+    def called(
+        *,
+        model: str | None,
+        dataset: str | None,
+        weights: Path | None,
+        entry_id: str | None = None,
+        **values: Any,
+    ) -> Any:
+        from harness.export import NetworkName
+
+        return command(name=NetworkName(entry_id, model, dataset, weights), **values)
+
+    for option in (
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="With --model: its weights, a state dict (.pt, .pth, .safetensors, ...).",
+        ),
+        dataset_options.dataset(help="With --model: sets classes and picture size."),
+        model(help=f"Instead of an ID. {MODEL_HELP}"),
+    ):
+        called = option(called)
+    return called  # type: ignore[return-value]  # click only calls it by keywords
 
 
 def _named(typed: str, assignments: tuple[str, ...]) -> str:

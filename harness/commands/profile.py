@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import console, print_json, progress
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.export import NetworkName
     from harness.results import Cost
     from harness.system import Reading
 
 
 @click.command("profile", epilog="Example:  bench profile dense-resnet20-cifar10")
-@click.argument("entry_id", metavar="ID", shell_complete=options.complete_ids)
+@click.argument("entry_id", metavar="[ID]", required=False, shell_complete=options.complete_ids)
+@network_options.named
 @click.option("--dense", is_flag=True, help="Profile the architecture without its checkpoint.")
 @click.option(
     "--from",
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 @options.extra_registries
 @options.as_json
 def command(
-    entry_id: str,
+    name: NetworkName,
     dense: bool,
     from_file: Path | None,
     reading: Reading,
@@ -42,20 +45,28 @@ def command(
 ) -> None:
     """Parameters, zeros and MACs per layer.
 
+    ID is a registry entry or the name of a run; --model profiles a network of one's own, with
+    fresh weights where no --weights are given.
+
     Weights are all kernels and matrices, attention's included, tied ones once; what is outside is
     listed below with its share. One MAC is one multiply-accumulate; effective MACs are the dense
     ones times the layer's density.
     """
     registry = options.load_registry(registries)
-    entry = registry.get(entry_id)
-    from harness.checkpoints import build_model, load_model
+    from harness.checkpoints import build_model
+    from harness.export import find_network
     from harness.profile import measure_cost
     from harness.registry import input_shape
     from harness.system import Options
 
     with progress() as bars:
         chosen = Options(data_root=data_root, from_file=from_file, reading=reading, progress=bars)
-        model = build_model(entry) if dense else load_model(entry, chosen)[0]
+        if dense and name.word is not None:
+            entry = registry.get(name.word)
+            model = build_model(entry)
+        else:
+            found = find_network(name, registry, chosen, fresh=True)
+            entry, model = found.entry, found.weights.network
         cost = measure_cost(
             model,
             input_shape(registry.evaluations[entry.evaluation]),

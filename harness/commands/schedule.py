@@ -96,7 +96,7 @@ def run_training(
     entry, recipe, changed = planned
     entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
     if schedule.dry_run:
-        announce(entry, recipe, changed, schedule.seeds, registry)
+        announce(entry, recipe, changed, schedule.seeds, registry, from_file)
         return
     from harness.reports import verdict_blocks
     from harness.system import Reading
@@ -119,19 +119,21 @@ def announce(
     changed: Overrides,
     seeds: int,
     registry: Registry,
+    from_file: Path | None = None,
 ) -> None:
     """Print what would run, the training of a start network that has to come first included."""
     from harness.registry import merged_settings
     from harness.training import start_entry, trained_first
 
-    source = start_entry(entry, recipe, registry)
+    source = None if from_file else start_entry(entry, recipe, registry)
+    start = f"file {from_file.name}" if from_file else "random initialisation"
     rows = {
         "entry": entry.id,
         "method": f"{entry.method} {dict(merged_settings(entry, recipe, changed))}",
         "model": f"{entry.model} on {entry.dataset}",
         "recipe": f"{recipe.name} v{recipe.version}: {recipe.length}, batch {recipe.batch}",
         "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",
-        "start": source.id if source else "random initialisation",
+        "start": source.id if source else start,
         "seeds": str(seeds),
     }
     if recipe.prune:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 import methods
 from harness.commands import dataset_options, network_options
+from harness.commands import shared_options as options
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, run_training, training_options
+
+if TYPE_CHECKING:
+    from harness.system import Reading
 
 METHODS = ", ".join(methods.BUILT_IN)
 
@@ -25,6 +32,12 @@ METHODS = ", ".join(methods.BUILT_IN)
 @click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
 @click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--start", help="Registry id whose weights the run starts from.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File whose weights the run starts from, instead of --start.",
+)
+@options.reading
 @click.option("--name", help="Name under which the result is stored.")
 @training_options
 @recording
@@ -35,6 +48,8 @@ def command(
     recipe_name: str | None,
     evaluation: str | None,
     start: str | None,
+    weights: Path | None,
+    reading: Reading,
     name: str | None,
     schedule: TrainingChoices,
     run: RunOptions,
@@ -44,6 +59,8 @@ def command(
     Seeds run one after the other. Interrupted runs continue with the same command; finished ones
     are not repeated.
     """
+    if start is not None and weights is not None:
+        raise click.UsageError("--start and --weights both say where to begin; give one")
     from harness.registry import local_training
 
     registry = run.registry()
@@ -58,4 +75,4 @@ def command(
         name=name,
         overrides=schedule.overrides,
     )
-    run_training(planned, registry, schedule, run)
+    run_training(planned, registry, schedule, run, from_file=weights, reading=reading)

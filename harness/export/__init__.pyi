@@ -5,16 +5,21 @@ from .filter_search import (
     finished_run_folder,
     shrink_filter_search,
 )
+from .finding import FoundNetwork, NetworkName, find_network, find_weights
 from .narrowing import narrowed_entry, narrowed_model
 from .weights import Weights, export, last_trained, published, trained
 
 __all__ = [
     "OUTPUTS",
+    "FoundNetwork",
+    "NetworkName",
     "Removal",
     "Shrunk",
     "Weights",
     "export",
     "filter_state_file",
+    "find_network",
+    "find_weights",
     "finished_run_folder",
     "last_trained",
     "narrowed_entry",

@@ -43,6 +43,7 @@ class Weights:
     network: nn.Module
     stated: Mapping[str, float]  # what papers' files say beside the weights
     maker: Method | None  # the method that trained it, here
+    file_bytes: int  # of the file they came in
 
     @property
     def classes(self) -> int:
@@ -67,6 +68,7 @@ def published(entry: Entry, options: Options) -> Weights:
         network=network.cpu(),
         stated={},
         maker=None,
+        file_bytes=obtained.size_bytes,
     )
 
 
@@ -99,6 +101,7 @@ def trained(result: Result, seed: int = 0, epoch: str = "last") -> Weights:
         network=network.eval(),
         stated=_stated(run, epoch),
         maker=method,
+        file_bytes=file.stat().st_size,
     )
 
 

@@ -1,5 +1,5 @@
 from .backends import RUNNERS, missing_compiler, quiet_exporter
-from .compressed_size import SizeTable, Widths, find_weights, size_table
+from .compressed_size import SizeTable, WeightsFile, Widths, size_table
 from .cost import measure_cost
 from .latency import LatencyRequest, measure_latency
 from .macs import DenseMacs, dense_macs
@@ -27,10 +27,10 @@ __all__ = [
     "SizeTable",
     "TimedNetwork",
     "TimedNetworks",
+    "WeightsFile",
     "Widths",
     "dense_macs",
     "figures_of",
-    "find_weights",
     "fresh_network",
     "in_turns",
     "input_shape_of",

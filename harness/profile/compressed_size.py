@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
-from harness.checkpoints import obtain_checkpoint, read_weights
 from harness.errors import ProtocolError
-from harness.registry import Registry
-from harness.system import Options, Progress, Reading
 from methods.deep_compression import (
     LayerSize,
     Widths,
@@ -40,21 +36,6 @@ class SizeTable:
     total: LayerSize
     stored_bytes: int | None  # shared stage and one entry count per matrix; None: not shared
     file_bytes: int
-
-
-def find_weights(
-    what: str, reading: Reading, registry: Registry, data_root: Path | None, progress: Progress
-) -> WeightsFile:
-    """The weights of registry entry `what`, or of the file of that name.
-
-    Raises CheckpointError if they cannot be had or read, RegistryError for neither id nor file.
-    """
-    if Path(what).is_file():
-        tensors, facts = read_weights(Path(what), reading, progress=progress)
-        return WeightsFile(tensors, facts.size_bytes)
-    options = Options(data_root=data_root, progress=progress)
-    obtained = obtain_checkpoint(registry.get(what), options)
-    return WeightsFile(obtained.tensors(), obtained.size_bytes)
 
 
 def size_table(

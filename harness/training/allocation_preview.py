@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from harness.checkpoints import load_model
 from harness.errors import ProtocolError
 from harness.profile import DenseMacs, dense_macs, sparsity
 from harness.registry import Entry, Registry, input_shape, make_method, method_refusals
@@ -69,14 +68,16 @@ class Comparison:
 
 def allocate(
     entry: Entry,
+    model: nn.Module,
     registry: Registry,
     options: Options,
     target: float,
     settings: Mapping[str, object],
     run: Result | None = None,
 ) -> Comparison:
-    """Rate-distortion pruning of the entry's network next to the baselines, at one target.
+    """Rate-distortion pruning of a dense network next to the baselines, at one target.
 
+    entry: what `model` is called and how it is measured.
     settings: of method rd. run: a finished run on the same layers, shown as one more column.
     With a MACs budget `target` is the share of MACs to remove, and the baselines are asked for the
     sparsity that this came to. Curves are kept in the cache: an interrupted call goes on.
@@ -85,7 +86,6 @@ def allocate(
     """
     method = make_method("rd", settings)
     evaluation = registry.evaluations[entry.evaluation]
-    model, _ = load_model(entry, options)
     if isinstance(method, StoresMeasurements):
         method.store = CurveCache(options.progress)
     with method_refusals(f"{entry.id}, target {100 * target:g} %"):
