@@ -259,7 +259,7 @@ class DeepCompressionSettings(LayerSettings):
     share_bits: width of the shared codes of the final network, None = not shared; layer_bits:
     layer pattern -> another width. With rule "zeros" weights are shared before the first step and
     training moves the shared values: a value's gradient is the sum over the weights that have it.
-    index_bits: width of a gap, for the sizes that are told.
+    index_bits: width of a gap, for the sizes that are reported.
     """
 
     rule: Literal["percentile", "std", "zeros"] = "percentile"

@@ -2,7 +2,7 @@
 
 Parametrizations and torch's pruning hooks show it as the attribute itself. Layers with a forward
 of their own (weight standardisation, quantisation) work it out there: they are run until they
-call the product, and what they hand over is the answer.
+call the product, whose weight is the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def multiplied(owner: nn.Module, attribute: str) -> Tensor:
     _refresh(owner, attribute)
     own: Tensor = getattr(owner, attribute)
     if attribute == "weight" and has_own_forward(owner):
-        seen = _handed_over(owner, own)
+        seen = _weight_of_first_product(owner, own)
         return own if seen is None else seen
     return own
 
@@ -60,7 +60,7 @@ def has_own_forward(owner: nn.Module) -> bool:
 _TORCH = (nn.Linear.__module__, conv.__name__)
 
 
-def _handed_over(owner: nn.Module, own: Tensor) -> Tensor | None:
+def _weight_of_first_product(owner: nn.Module, own: Tensor) -> Tensor | None:
     """The weight in the first product that the owner's forward calls; None if it calls none."""
     with torch.no_grad(), _Catch() as catch:
         try:

@@ -85,25 +85,9 @@ def measure_latency(subjects: TimedNetworks, request: LatencyRequest) -> Latency
     _require_timed_device(request.device)
     record_id, created = new_id()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    timings: list[Timing] = []
-    skipped: list[Skipped] = []
-    interrupted = False
     with _threads(request.threads), verdict_precision():
-        try:
-            for subject in subjects.networks:
-                subject.network.to(request.device)
-            networks = tuple(_facts(s, subjects.input_shape, request) for s in subjects.networks)
-            for batch in request.batches:
-                timings += _batch(subjects, batch, request, skipped)
-        except KeyboardInterrupt:
-            interrupted = True
-            if not timings:
-                msg = f"{subjects.entry}: stopped before any batch size was complete; nothing kept"
-                raise Preempted(msg) from None
+        measured = _measured(subjects, request)
         hardware = provenance.hardware(request.device)
-    if not timings:
-        reasons = "; ".join(dict.fromkeys(f"{s.backend}: {s.reason}" for s in skipped))
-        raise MetricError(f"{subjects.entry}: nothing could be timed. {reasons}")
     return LatencyRecord(
         record_id=record_id,
         created=created,
@@ -112,17 +96,48 @@ def measure_latency(subjects: TimedNetworks, request: LatencyRequest) -> Latency
         warmup=WARMUP_PASSES,
         burst=request.burst,
         settle_s=SETTLE_S,
-        networks=networks,
-        timings=tuple(timings),
-        skipped=tuple(skipped),
+        networks=measured.networks,
+        timings=tuple(measured.timings),
+        skipped=tuple(measured.skipped),
         memory=MEANING[torch.device(request.device).type] if request.memory else "",
-        interrupted=interrupted,
+        interrupted=measured.interrupted,
         load_average=load,
         environment={name: os.environ[name] for name in _VARIABLES if name in os.environ},
         versions=provenance.versions(*_PACKAGES),
         hardware=hardware,
         code=provenance.code_version(),
     )
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What grows from one batch size to the next."""
+
+    networks: tuple[Network, ...] = ()
+    timings: list[Timing] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def _measured(subjects: TimedNetworks, request: LatencyRequest) -> _Measured:
+    """All batch sizes, or those that were complete at a Ctrl-C."""
+    found = _Measured()
+    try:
+        for subject in subjects.networks:
+            subject.network.to(request.device)
+        shape = subjects.input_shape
+        found.networks = tuple(_facts(each, shape, request) for each in subjects.networks)
+        for batch in request.batches:
+            found.timings += _batch(subjects, batch, request, found.skipped)
+    except KeyboardInterrupt:
+        found.interrupted = True
+        if not found.timings:
+            msg = f"{subjects.entry}: stopped before any batch size was complete; nothing kept"
+            raise Preempted(msg) from None
+    if not found.timings:
+        reasons = "; ".join(dict.fromkeys(f"{s.backend}: {s.reason}" for s in found.skipped))
+        raise MetricError(f"{subjects.entry}: nothing could be timed. {reasons}")
+    return found
 
 
 def _require_timed_device(device: str) -> None:

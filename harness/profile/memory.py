@@ -59,7 +59,7 @@ def peak_bytes(backend: str, network: nn.Module, converted: Any, images: Tensor)
 
 
 class _Job(NamedTuple):
-    """What the child is told before it gets the network."""
+    """What the child process gets before the network."""
 
     backend: str
     shape: tuple[int, ...]

@@ -99,7 +99,7 @@ def in_turns(
     Each way is first run WARMUP_PASSES times. A turn is SETTLE_S or more of untimed passes, which
     bring the way's weights into the caches while threads of the previous one fall asleep, then
     `burst` timed ones. Every second round goes backwards, so that no way always follows the same.
-    after_round: told how many timed passes the round added to each. Raises ProtocolError below 30.
+    after_round: called with the timed passes that the round added. Raises ProtocolError below 30.
     """
     require_repeats(repeats)
     now = clock or _now

@@ -122,15 +122,15 @@ def export_paper_layout(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
     return out | {PREFIX + key: value for key, value in plain.items()}
 
 
-def _fitting(model: nn.Module, held: list[str]) -> list[str]:
-    """The gated convolutions of `model` in order, if they are those of the heads `held`."""
+def _fitting(model: nn.Module, heads: list[str]) -> list[str]:
+    """The gated convolutions of `model` in order, if they are those of the file, `heads`."""
     wanted = [layer.conv for layer in gates_of(model).layers]
-    missing = [conv for conv in wanted if conv not in held]
-    extra = [conv for conv in held if conv not in wanted]
+    missing = [conv for conv in wanted if conv not in heads]
+    extra = [conv for conv in heads if conv not in wanted]
     if missing or extra:
         msg = (
             f"heads do not fit the model: missing for {missing[:4]}, left over for {extra[:4]} "
-            f"({len(held)} in the file, {len(wanted)} gates); a baseline file has none, "
+            f"({len(heads)} in the file, {len(wanted)} gates); a baseline file has none, "
             "load it before the gates are attached"
         )
         raise ValueError(msg)
