@@ -13,7 +13,6 @@ from harness.commands.run_options import RunOptions, recording
 
 if TYPE_CHECKING:
     from harness.maintenance import NightlyRun
-    from harness.registry import Entry, Registry
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -59,7 +58,7 @@ def command(
         return
     if reason or result_id:
         raise click.UsageError("--reason and --result belong to --accept ID")
-    entries = _entries(registry, entry_ids, suite)
+    entries = options.chosen_entries(registry, entry_ids, suite, "nightly")
     from harness.maintenance import nightly_check
     from harness.maintenance import nightly_report as report
     from harness.maintenance import published_files as published
@@ -74,14 +73,6 @@ def command(
     else:
         click.echo(report.text(checked))
     raise SystemExit(report.exit_code(checked))
-
-
-def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
-    if not ids and suite is None:
-        raise click.UsageError("name at least one ID, or --suite nightly")
-    chosen = [registry.get(entry_id) for entry_id in ids]
-    chosen += registry.suite(suite) if suite else ()
-    return list({entry.id: entry for entry in chosen}.values())
 
 
 def _accept(entry_id: str, reason: str | None, result_id: str | None, as_json: bool) -> None:

@@ -12,14 +12,12 @@ from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
-from harness.errors import Preempted
 from harness.results import BACKENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from harness.profile import LatencyRequest, TimedNetworks
-    from harness.results import LatencyRecord
+    from harness.profile import TimedNetworks
     from harness.system import Reading
 
 
@@ -100,6 +98,7 @@ def command(
     entries = [registry.get(name) for name in ids]
     from harness.profile import (
         LatencyRequest,
+        measure_and_save,
         networks_of_entry,
         networks_of_model,
         require_repeats,
@@ -123,7 +122,7 @@ def command(
         ]
         if model is not None:
             made.append(partial(networks_of_model, model, weights, budgets, dataset, name, chosen))
-        records = list(_measured(made, request))
+        records = measure_and_save(made, request)
     if as_json:
         print_json(records)
         return
@@ -136,21 +135,3 @@ def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool
         raise click.UsageError("give ids of entries, or --model NAME")
     if about_model and model is None:
         raise click.UsageError("--weights, --budget, --dataset and --name go with --model")
-
-
-def _measured(
-    made: list[Callable[[], TimedNetworks]], request: LatencyRequest
-) -> Iterator[LatencyRecord]:
-    """Each one's record, saved. Raises Preempted after saving what was complete at a Ctrl-C."""
-    from harness.profile import measure_latency
-    from harness.results import save_timings
-
-    for make in made:
-        record = measure_latency(make(), request)
-        file = save_timings(record)
-        request.progress.note(f"written: {file.parent.name}/{file.name}")
-        if record.interrupted:
-            complete = ", ".join(str(batch) for batch in sorted({t.batch for t in record.timings}))
-            msg = f"{record.entry}: stopped; kept batch {complete}. Repeat with the --batch missing"
-            raise Preempted(msg)
-        yield record

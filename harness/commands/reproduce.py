@@ -78,7 +78,7 @@ def command(
     missing, or a stand-in set was used.
     """
     registry = run.registry()
-    entries = _entries(registry, entry_ids, suite)
+    entries = options.chosen_entries(registry, entry_ids, suite, "quickstart")
     _refuse_contradictions(entries, from_file, mode, schedule)
     if schedule.dry_run:
         for entry in entries:
@@ -113,14 +113,6 @@ def _refuse_contradictions(
         raise click.UsageError("--from gives one file; name one ID")
     if schedule.overrides and mode != "train":
         raise click.UsageError("--set changes a training recipe; add --mode train")
-
-
-def _entries(registry: Registry, ids: tuple[str, ...], suite: str | None) -> list[Entry]:
-    if not ids and suite is None:
-        raise click.UsageError("name at least one ID, or --suite quickstart")
-    chosen = [registry.get(entry_id) for entry_id in ids]
-    chosen += registry.suite(suite) if suite else ()
-    return list({entry.id: entry for entry in chosen}.values())
 
 
 def _followed(coming: Iterable[Outcome], entries: Sequence[Entry], bars: Progress) -> list[Outcome]:

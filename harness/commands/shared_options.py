@@ -142,6 +142,17 @@ def _complete_suites(
     return [name for name in (*registry.suites, *registry.papers) if name.startswith(incomplete)]
 
 
+def chosen_entries(
+    registry: Registry, ids: tuple[str, ...], suite: str | None, example: str
+) -> list[Entry]:
+    """The entries named and those of the suite, each once. Raises UsageError if there is none."""
+    if not ids and suite is None:
+        raise click.UsageError(f"name at least one ID, or --suite {example}")
+    chosen = [registry.get(entry_id) for entry_id in ids]
+    chosen += registry.suite(suite) if suite else ()
+    return list({entry.id: entry for entry in chosen}.values())
+
+
 def require_known(wanted: dict[str, str | None], entries: Iterable[Entry]) -> None:
     """Raises UsageError, with the nearest known values, for a filter that no entry can pass."""
     from difflib import get_close_matches

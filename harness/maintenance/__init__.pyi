@@ -4,7 +4,7 @@ from .doctor import Diagnosis, examine_machine
 from .link_check import RateLimits, fetch_link, probe_links
 from .new_entry import EntryDraft, evaluations_on, file_facts, suggested_id
 from .nightly import NightlyRun, nightly_check
-from .pinning import PinState, pin_checkpoint
+from .pinning import PinState, pin_checkpoints
 from .project_record import Recorded, put_on_record
 from .recomputed_facts import recompute_models
 
@@ -21,7 +21,7 @@ __all__ = [
     "examine_machine",
     "fetch_link",
     "file_facts",
-    "pin_checkpoint",
+    "pin_checkpoints",
     "new_entry",
     "nightly_report",
     "probe_links",

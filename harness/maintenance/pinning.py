@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,19 +30,22 @@ class PinState:
         return self.state not in ("contradiction", "changed", "ambiguous")
 
 
-def pin_checkpoint(entry: Entry) -> PinState:
-    """Pin the stored checkpoint of `entry` unless its hash is known, and read the file again.
+def pin_checkpoints(entries: Iterable[Entry]) -> list[PinState]:
+    """Pin each stored checkpoint unless its hash is known, and read the file again.
 
-    The entry has a checkpoint. Raises RegistryError if registry.lock is damaged.
+    Entries without a checkpoint are left out. Raises RegistryError if registry.lock is damaged.
     """
-    assert entry.checkpoint is not None
-    stated, pin = entry.checkpoint.sha256, pins.pinned(entry.id)
+    return [_pinned(e, e.checkpoint) for e in entries if e.checkpoint is not None]
+
+
+def _pinned(entry: Entry, checkpoint: Checkpoint) -> PinState:
+    stated, pin = checkpoint.sha256, pins.pinned(entry.id)
     if stated and pin and stated != pin.sha256:
         detail = f"registry.lock says {pin.sha256[:16]}; delete its line if the registry is right"
         return PinState(entry.id, "contradiction", stated, detail)
     known = stated or (pin.sha256 if pin else None)
     if known is None:
-        return _pin(entry, entry.checkpoint)
+        return _pin(entry, checkpoint)
     state = "in the registry" if stated else "pinned"
     return _reread(entry, known) or PinState(entry.id, state, known)
 

@@ -1,7 +1,7 @@
 from .backends import RUNNERS, missing_compiler, quiet_exporter
 from .compressed_size import SizeTable, WeightsFile, Widths, size_table
 from .cost import measure_cost
-from .latency import LatencyRequest, measure_latency
+from .latency import LatencyRequest, measure_and_save, measure_latency
 from .macs import DenseMacs, dense_macs
 from .method_figures import figures_of, latency_of
 from .notes import abbreviated, notes_of
@@ -37,6 +37,7 @@ __all__ = [
     "interleaved",
     "latency_of",
     "layer_times",
+    "measure_and_save",
     "measure_latency",
     "measure_cost",
     "network_from_file",

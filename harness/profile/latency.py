@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ from harness.profile.timing import (
     require_repeats,
     times_of,
 )
-from harness.results import LatencyRecord, Network, Skipped, Timing, new_id
+from harness.results import LatencyRecord, Network, Skipped, Timing, new_id, save_timings
 from harness.system import Progress, Silent, provenance, verdict_precision
 
 # Of float32 sums in another order over a hundred layers, relative to the largest output; half
@@ -71,6 +71,26 @@ class _Way:
     largest_difference: float
     largest_output: float
     peak_memory_bytes: int | None
+
+
+def measure_and_save(
+    made: Iterable[Callable[[], TimedNetworks]], request: LatencyRequest
+) -> list[LatencyRecord]:
+    """The record of each, saved as soon as it is complete; networks are made one after the other.
+
+    Raises what `measure_latency` does, and Preempted after saving what was complete at a Ctrl-C.
+    """
+    records = []
+    for make in made:
+        record = measure_latency(make(), request)
+        file = save_timings(record)
+        request.progress.note(f"written: {file.parent.name}/{file.name}")
+        if record.interrupted:
+            complete = ", ".join(str(batch) for batch in sorted({t.batch for t in record.timings}))
+            msg = f"{record.entry}: stopped; kept batch {complete}. Repeat with the --batch missing"
+            raise Preempted(msg)
+        records.append(record)
+    return records
 
 
 def measure_latency(subjects: TimedNetworks, request: LatencyRequest) -> LatencyRecord:

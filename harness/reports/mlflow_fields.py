@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from datetime import datetime
 from typing import Any
 
+from harness.reports.table.rows import sample_std
 from harness.results import Result, Run
 
 # What the run table shows before anybody chooses columns; MLflow sorts them within each group.
@@ -59,10 +59,7 @@ def metrics(result: Result) -> dict[str, float]:
         "work/macs_remaining_pct": 100 * cost.macs_effective / cost.macs_dense,
     }
     top1 = [seed.counts.top1_pct for seed in result.runs]
-    if len(top1) > 1:
-        mean = math.fsum(top1) / len(top1)
-        variance = math.fsum((value - mean) ** 2 for value in top1) / (len(top1) - 1)
-        values["measured/top1_pct_std"] = math.sqrt(variance)
+    values["measured/top1_pct_std"] = sample_std(top1)
     if result.latency is not None:
         for way, times in result.latency.ms.items():
             values[f"timed/{_plain(way)}_ms_p50"] = times.p50

@@ -29,11 +29,11 @@ def command(entry_ids: tuple[str, ...], registries: tuple[Path, ...], as_json: b
     from the record that lies beside the stored file. Stored files are read again: one that changed
     since is named. Without an ID: all entries. Exit code: 0 fine, 4 a file or a pin does not hold.
     """
-    from harness.maintenance import pin_checkpoint
+    from harness.maintenance import pin_checkpoints
 
     registry = options.load_registry(registries)
     chosen = [registry.get(name) for name in entry_ids] or list(registry.entries.values())
-    rows = [pin_checkpoint(entry) for entry in chosen if entry.checkpoint is not None]
+    rows = pin_checkpoints(chosen)
     if as_json:
         print_json([asdict(row) for row in rows])
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.reports.plots.pareto import front
+from harness.reports.table.rows import sample_std
 from harness.results import LatencyRecord, Result
 
 Axis = Literal["macs", "params", "latency"]
@@ -50,7 +50,7 @@ def plot_points(
             found.append(Point(result.entry, result.method, "published", cost, value, None, ""))
         if top1.measured is not None:
             kind: Kind = "evaluated" if result.mode == "evaluated" else "retrained"
-            spread = _std(result)
+            spread = sample_std([run.counts.top1_pct for run in result.runs])
             found.append(
                 Point(result.entry, result.method, kind, cost, top1.measured, spread, doubt(result))
             )
@@ -82,8 +82,3 @@ def _cost(result: Result, axis: Axis, latencies: Mapping[str, LatencyRecord]) ->
     record = latencies.get(result.entry)
     fastest = None if record is None else record.fastest(record.networks[-1].name, batch=1)
     return None if fastest is None else fastest.ms.p50
-
-
-def _std(result: Result) -> float | None:
-    values = [run.counts.top1_pct for run in result.runs]
-    return statistics.stdev(values) if len(values) > 1 else None

@@ -21,7 +21,7 @@ from harness.results import FigureStatus, Link, Result
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ShownFigure:
     """One metric of one result, or a published number that was never measured."""
 
     metric: str
@@ -35,7 +35,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ShownSource:
     """Where a file or page lies, and whether it answers."""
 
     address: str
@@ -51,7 +51,7 @@ class MeasuredResult:
     result: Result
     tone: str
     note: str
-    judged: tuple[Judged, ...]
+    judged: tuple[ShownFigure, ...]
     plot: LayerPlot | None
     command: Command
     facts: tuple[tuple[str, str], ...]
@@ -85,11 +85,11 @@ class EntryPage:
     model: str
     method_text: str
     settings: dict[str, object]
-    published: tuple[Judged, ...]  # only if nothing was measured
+    published: tuple[ShownFigure, ...]  # only if nothing was measured
     measurements: tuple[MeasuredResult, ...]
     history: tuple[Past, ...]
     commands: tuple[Command, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ShownSource, ...]
     baseline: str | None
     siblings: tuple[str, ...]  # other entries with this baseline, or on it
 
@@ -105,7 +105,7 @@ class ListPage:
     measured: tuple[Line, ...]
     unmeasured: tuple[Line, ...]
     counts: dict[str, int]
-    sources: tuple[Source, ...] = ()
+    sources: tuple[ShownSource, ...] = ()
     tables: tuple[PaperTable, ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -167,9 +167,9 @@ def _siblings(entry: Entry | None, registry: Registry) -> tuple[str, ...]:
     )
 
 
-def _published(entry: Entry) -> tuple[Judged, ...]:
+def _published(entry: Entry) -> tuple[ShownFigure, ...]:
     return tuple(
-        Judged(
+        ShownFigure(
             metric=name,
             published=value.text + (f" ± {value.std}" if value.std else ""),
             measured=MISSING,
@@ -185,7 +185,7 @@ def _published(entry: Entry) -> tuple[Judged, ...]:
 
 def _measurement(result: Result, registry: Registry) -> MeasuredResult:
     judged = tuple(
-        Judged(
+        ShownFigure(
             metric=name,
             published=comparison.published or MISSING,
             measured=measured_text(comparison),
@@ -259,26 +259,26 @@ def _past(result: Result) -> Past:
     )
 
 
-def _sources(entry: Entry | None, links: Mapping[str, Link]) -> tuple[Source, ...]:
+def _sources(entry: Entry | None, links: Mapping[str, Link]) -> tuple[ShownSource, ...]:
     if entry is None or entry.checkpoint is None:
         return ()
-    return tuple(source(address, links) for address in entry.checkpoint.sources)
+    return tuple(shown_source(address, links) for address in entry.checkpoint.sources)
 
 
-def source(address: str, links: Mapping[str, Link]) -> Source:
+def shown_source(address: str, links: Mapping[str, Link]) -> ShownSource:
     """An address and what its last check said; files of the project need none."""
     kind = address.partition(":")[0]
     if kind in ("data", "shipped"):
         where = "comes with the project" if kind == "shipped" else "below the data root"
-        return Source(address, where, "plain", "")
+        return ShownSource(address, where, "plain", "")
     answer = links.get(address)
     if answer is None:
-        return Source(address, "never probed", "none", "ask: bench registry links")
+        return ShownSource(address, "never probed", "none", "ask: bench registry links")
     state, its_tone = {True: ("alive", "good"), False: ("dead", "bad"), None: ("unclear", "close")}[
         answer.ok
     ]
     status = f"HTTP {answer.status}, " if answer.status else ""
-    return Source(address, state, its_tone, f"{status}{answer.detail} ({answer.checked[:10]})")
+    return ShownSource(address, state, its_tone, f"{status}{answer.detail} ({answer.checked[:10]})")
 
 
 def paper_page(
@@ -301,7 +301,7 @@ def paper_page(
         measured=measured,
         unmeasured=unmeasured,
         counts=found.counts(key),
-        sources=tuple(source(address, links) for address in pages),
+        sources=tuple(shown_source(address, links) for address in pages),
         tables=tuple(paper_tables(key, registry, figures)),
         commands=tuple(how_to_check(key, registry)),
     )

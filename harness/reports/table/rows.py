@@ -81,7 +81,7 @@ def row(result: Result) -> Row:
         published_top1_pct=top1.published,
         evaluated_top1_pct=top1.measured if evaluated else None,
         retrained_top1_pct=None if evaluated else top1.measured,
-        retrained_std_pp=_std(seeds),
+        retrained_std_pp=sample_std(seeds),
         n_seeds=len(seeds) or None,
         delta_pp=top1.delta,
         sparsity_pct=None if dynamic else result.cost.sparsity_pct,
@@ -139,7 +139,8 @@ def _latencies(result: Result) -> tuple[float | None, float | None]:
     return dense, min(others, default=None)
 
 
-def _std(values: Sequence[float]) -> float | None:
+def sample_std(values: Sequence[float]) -> float | None:
+    """Standard deviation with ddof 1; None for fewer than two values."""
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
