@@ -73,20 +73,22 @@ def compare(
     Raises DataError if a result, its answers or the labels are missing, ProtocolError if the two
     are not comparable.
     """
-    files = find(a, aliases), find(b, aliases)
+    files = result_file_of(a, aliases), result_file_of(b, aliases)
     first, second = (load(file) for file in files)
     _require_comparable(first, second, across_evaluations)
-    answers = _answers(files[0], first), _answers(files[1], second)
+    predictions = _predictions(files[0], first), _predictions(files[1], second)
     labels = _labels(first, data_root)
-    for result, given in zip((first, second), answers, strict=True):
+    for result, given in zip((first, second), predictions, strict=True):
         right, on_record = int((given == labels).sum()), result.seen[1].top1
         if right != on_record:
             msg = f"{result.entry}: {right} answers are right, its record says {on_record}"
             raise DataError(f"{msg}. The data set found here is not the one it was measured on")
-    return paired(_side(first), answers[0], _side(second), answers[1], labels), first.seen[0]
+    return paired(_side(first), predictions[0], _side(second), predictions[1], labels), first.seen[
+        0
+    ]
 
 
-def find(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
+def result_file_of(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
     """The JSON file that `word` means. Raises DataError saying what to do when there is none."""
     given = Path(word)
     if given.suffix == ".json" and given.is_file():
@@ -95,12 +97,14 @@ def find(word: str, aliases: Mapping[str, str] = current.NO_ALIASES) -> Path:
         for by_id in base.glob(f"*/{glob.escape(word)}.json"):
             return by_id
     stored = load_entry(word, aliases, layers=False)
-    answered = [r for r in stored if file_of(r.entry, r.result_id).with_suffix(".npz").is_file()]
-    if not answered:
+    with_predictions = [
+        r for r in stored if file_of(r.entry, r.result_id).with_suffix(".npz").is_file()
+    ]
+    if not with_predictions:
         problem = "none of its results holds answers per image" if stored else "no result is stored"
         msg = f"{word}: {problem}. Measure it: bench reproduce {word}; what there is: bench table"
         raise DataError(msg)
-    (chosen,) = current.per_entry(answered, aliases).values()
+    (chosen,) = current.per_entry(with_predictions, aliases).values()
     return file_of(chosen.entry, chosen.result_id)
 
 
@@ -125,7 +129,7 @@ def _require_comparable(a: Result, b: Result, across_evaluations: bool) -> None:
             raise ProtocolError(msg)
 
 
-def _answers(file: Path, result: Result) -> np.ndarray:
+def _predictions(file: Path, result: Result) -> np.ndarray:
     """Class index per image, int64 (n,). Raises DataError if missing or not those on record."""
     import numpy as np
 
@@ -170,13 +174,13 @@ def _side(result: Result) -> Side:
 
 
 def paired(
-    a: Side, answers_a: np.ndarray, b: Side, answers_b: np.ndarray, labels: np.ndarray
+    a: Side, predictions_a: np.ndarray, b: Side, predictions_b: np.ndarray, labels: np.ndarray
 ) -> Paired:
     """Counts, the exact McNemar test and an interval from class indices (n,) and labels (n,)."""
-    right_a, right_b = answers_a == labels, answers_b == labels
+    right_a, right_b = predictions_a == labels, predictions_b == labels
     n = len(labels)
     only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-    same = int((answers_a == answers_b).sum())
+    same = int((predictions_a == predictions_b).sum())
     return Paired(
         a=a,
         b=b,

@@ -46,8 +46,8 @@ class PartialFile:
     def load(self) -> dict[str, np.ndarray] | None:
         """The arrays kept last, or None; a damaged file counts as absent."""
         try:
-            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as held:
-                return dict(held)
+            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                return dict(stored)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
 

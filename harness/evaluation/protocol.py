@@ -114,7 +114,7 @@ class _Tally:
     def __init__(self, model: nn.Module) -> None:
         self.model = model.eval()
         self.error: Exception | None = None
-        self.spoils: bool | None = None  # True: the model writes into its input
+        self.writes_input: bool | None = None  # None: not known before the first batch
         self.n = self.batches = 0
         self.sums: Tensor | None = None
         self.predictions: list[Tensor] = []
@@ -165,11 +165,11 @@ class _Tally:
 
     def _logits(self, images: Tensor) -> Tensor:
         # Whoever writes into the images does so every time: one look at the first batch will do.
-        given = images.clone() if self.spoils is not False else images
+        given = images.clone() if self.writes_input is not False else images
         with self.clock.running(images.device):
             logits: Tensor = self.model(given).float()
-        if self.spoils is None:
-            self.spoils = not torch.equal(given, images)
+        if self.writes_input is None:
+            self.writes_input = not torch.equal(given, images)
         return logits
 
     def evaluated(self) -> Evaluated | Exception:

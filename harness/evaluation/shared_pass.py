@@ -189,25 +189,25 @@ def _fast(
     measured: list[FastMeasurement | None] = []
     for draft, one in zip(drafts, found, strict=True):
         if isinstance(one, Exception):
-            progress.note(f"{draft.loaded.entry.id}: no fast measurement: {_in_short(one)}")
+            progress.note(f"{draft.loaded.entry.id}: no fast measurement: {_first_line(one)}")
         measured.append(None if isinstance(one, Exception) else one)
     return measured
 
 
 def _failure(entry: Entry, error: Exception) -> BenchError:
-    """`error` as one that is told to the user, with the entry's id."""
+    """`error` as one for the user, with the entry's id."""
     if isinstance(error, BenchError):
         return type(error)(f"{entry.id}: {error}")
     advice = "Free some, or run on the CPU: --device cpu."
     if not isinstance(error, torch.OutOfMemoryError):
         advice = f"Do its weights belong to this network? See: bench show {entry.id}"
     failure = MetricError(
-        f"{entry.id}: the network cannot be evaluated: {_in_short(error)} {advice}"
+        f"{entry.id}: the network cannot be evaluated: {_first_line(error)} {advice}"
     )
     failure.__cause__ = error
     return failure
 
 
-def _in_short(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     first = (str(error).splitlines() or [""])[0][:200].rstrip(".")
     return f"{type(error).__name__}: {first}."

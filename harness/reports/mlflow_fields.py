@@ -12,8 +12,7 @@ import io
 from datetime import datetime
 from typing import Any
 
-from harness.reports.table.rows import sample_std
-from harness.results import Result, Run
+from harness.results import Result, Run, sample_std
 
 # What the run table shows before anybody chooses columns; MLflow sorts them within each group.
 COLUMNS = (
@@ -58,8 +57,7 @@ def metrics(result: Result) -> dict[str, float]:
         "work/macs_effective": cost.macs_effective,
         "work/macs_remaining_pct": 100 * cost.macs_effective / cost.macs_dense,
     }
-    top1 = [seed.counts.top1_pct for seed in result.runs]
-    values["measured/top1_pct_std"] = sample_std(top1)
+    values["measured/top1_pct_std"] = sample_std([run.counts.top1_pct for run in result.runs])
     if result.latency is not None:
         for way, times in result.latency.ms.items():
             values[f"timed/{_plain(way)}_ms_p50"] = times.p50

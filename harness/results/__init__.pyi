@@ -62,7 +62,7 @@ from .timings import (
     newest,
     save_timings,
 )
-from .verdict import STATUSES, Comparison, as_printed, failed, overall
+from .verdict import STATUSES, Comparison, as_printed, failed, overall, sample_std
 from .version_1 import latency_as_today
 
 __all__ = [
@@ -126,6 +126,7 @@ __all__ = [
     "outcome_of",
     "overall",
     "predictions_sha256",
+    "sample_std",
     "save",
     "save_links",
     "save_timings",

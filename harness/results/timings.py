@@ -189,5 +189,5 @@ def of_one_place(
     records: Iterable[LatencyRecord], wanted: Callable[[Place], bool] = lambda place: True
 ) -> dict[str, LatencyRecord]:
     """Entry -> newest record among those taken where the newest wanted one was."""
-    held = sorted((r for r in records if wanted(r.place)), key=lambda r: r.record_id)
-    return {record.entry: record for record in held if record.place == held[-1].place}
+    fitting = sorted((r for r in records if wanted(r.place)), key=lambda r: r.record_id)
+    return {record.entry: record for record in fitting if record.place == fitting[-1].place}

@@ -155,11 +155,18 @@ def better_than_printed(metric: str, bound: str | None, delta: float) -> bool:
 
 
 def _two_standard_errors(published: Published, measured: Sequence[float], floor: float) -> float:
-    n = len(measured)
-    mean = math.fsum(measured) / n
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in measured) / (n - 1)) if n > 1 else 0.0
     s_published = max(float(published.std or 0.0), floor)
-    return 2.0 * math.sqrt(s_published**2 / (published.n_runs or 1) + max(spread, floor) ** 2 / n)
+    s_measured = max(sample_std(measured) or 0.0, floor)
+    variances = s_published**2 / (published.n_runs or 1) + s_measured**2 / len(measured)
+    return 2.0 * math.sqrt(variances)
+
+
+def sample_std(values: Sequence[float]) -> float | None:
+    """Standard deviation with ddof 1; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1))
 
 
 def _spread_said(published: Published, floor: float) -> str:

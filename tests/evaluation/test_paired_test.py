@@ -15,7 +15,14 @@ from scipy import stats
 from harness import results
 from harness.data import ImageIdentity, load
 from harness.errors import DataError, ProtocolError
-from harness.evaluation.paired_test import Side, compare, find, interval_pp, mcnemar_p, paired
+from harness.evaluation.paired_test import (
+    Side,
+    compare,
+    interval_pp,
+    mcnemar_p,
+    paired,
+    result_file_of,
+)
 from harness.results.schema import Protocol
 from harness.results.store import predictions_sha256
 from tests.support.results import counts, made
@@ -140,7 +147,12 @@ def test_entries_result_ids_and_files_name_the_same_result(labels: np.ndarray) -
     stored("a", None, 0, "20260103T120000Z-00000003")  # newer, but without answers
     file = stored("a", labels, 364, "20260102T120000Z-00000002")
     stored("a", labels, 364, "20260101T120000Z-00000001")
-    assert find("a") == find("20260102T120000Z-00000002") == find(str(file)) == file
+    assert (
+        result_file_of("a")
+        == result_file_of("20260102T120000Z-00000002")
+        == result_file_of(str(file))
+        == file
+    )
 
 
 @pytest.mark.parametrize(

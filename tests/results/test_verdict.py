@@ -1,6 +1,7 @@
 """Tolerances, rounding and priorities of verdicts, against hand-computed cases."""
 
 import math
+import statistics
 
 import pytest
 from hypothesis import given, settings
@@ -237,3 +238,9 @@ def test_a_retrained_number_says_which_spread_was_taken() -> None:
 def test_wrong_bounds_and_spreads_are_faults(facts: dict[str, str]) -> None:
     with pytest.raises(ValueError):
         published("0.3", **facts)
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=8))
+def test_the_deviation_is_that_of_the_standard_library(values: list[float]) -> None:
+    assert verdict.sample_std(values) == pytest.approx(statistics.stdev(values), abs=1e-9)
+    assert verdict.sample_std(values[:1]) is None and verdict.sample_std([]) is None

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.reports.plots.pareto import front
-from harness.reports.table.rows import sample_std
-from harness.results import LatencyRecord, Result
+from harness.results import LatencyRecord, Result, sample_std
 
 Axis = Literal["macs", "params", "latency"]
 Kind = Literal["published", "evaluated", "retrained"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.registry import LOCAL
-from harness.results import Comparison, Result, failed
+from harness.results import Comparison, Result, failed, sample_std
 
 NOTHING = Comparison("reported")  # of a network whose weights alone were counted
 
@@ -137,11 +135,3 @@ def _latencies(result: Result) -> tuple[float | None, float | None]:
         return None, None
     dense, *others = [times.p50 for times in result.latency.ms.values()]
     return dense, min(others, default=None)
-
-
-def sample_std(values: Sequence[float]) -> float | None:
-    """Standard deviation with ddof 1; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
