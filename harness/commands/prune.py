@@ -12,7 +12,7 @@ from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
 from harness.commands.run_options import RunOptions, recording
-from harness.commands.schedule import TrainingChoices, run_training, training_options
+from harness.commands.schedule import TrainingChoices, limit, run_training, training_options
 
 if TYPE_CHECKING:
     from harness.system import Reading
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @click.option("--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own).")
 @click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
 @click.option("--name", help="Name under which the result is stored.")
+@limit
 @training_options
 @recording
 def command(

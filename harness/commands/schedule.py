@@ -29,13 +29,15 @@ class TrainingChoices:
     evaluate_every: int
     channels_last: bool
     compiled: bool
+    train_images: int | None = None
 
     @property
     def overrides(self) -> dict[str, object]:
-        """The typed values of --set. Raises SettingsError for what is not KEY=VALUE."""
+        """The typed values of --set and --limit. Raises SettingsError for what is not KEY=VALUE."""
         from harness.registry import assigned
 
-        return assigned(self.assignments)
+        images = {} if self.train_images is None else {"train_images": self.train_images}
+        return {**images, **assigned(self.assignments)}
 
 
 training_options = gathered(
@@ -65,6 +67,15 @@ training_options = gathered(
     click.option(
         "--compile", "compiled", is_flag=True, help="torch.compile the network (recorded)."
     ),
+)
+
+# Where nothing published is trained again; field `train_images` of the choices.
+limit = click.option(
+    "--limit",
+    "train_images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train on N images, evenly spread: a quick trial, and every result says so.",
 )
 
 

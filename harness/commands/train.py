@@ -11,7 +11,7 @@ import methods
 from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.run_options import RunOptions, recording
-from harness.commands.schedule import TrainingChoices, run_training, training_options
+from harness.commands.schedule import TrainingChoices, limit, run_training, training_options
 
 if TYPE_CHECKING:
     from harness.system import Reading
@@ -39,6 +39,7 @@ METHODS = ", ".join(methods.BUILT_IN)
 )
 @options.reading
 @click.option("--name", help="Name under which the result is stored.")
+@limit
 @training_options
 @recording
 def command(

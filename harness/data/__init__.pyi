@@ -7,6 +7,7 @@ from .batches import (
     evaluation_batches,
     find_images,
     resident_batches,
+    spread_rows,
     stacked,
 )
 from .datasets import ImageSet, PictureSet, describe, find_pictures, load
@@ -14,6 +15,7 @@ from .decode_cache import DecodeCache, cache_folder, cached
 from .decoders import Transform, cores, in_batches
 from .decoding import decode, ordered_map
 from .identity import ImageIdentity
+from .in_memory import InMemory
 from .layout import Arrays, Layout
 from .own_data import data_set_name
 from .pixels import Normalise, in_channels
@@ -28,6 +30,7 @@ __all__ = [
     "FolderTrainBatches",
     "ImageIdentity",
     "ImageSet",
+    "InMemory",
     "Layout",
     "Normalise",
     "PictureSet",
@@ -50,5 +53,6 @@ __all__ = [
     "load",
     "ordered_map",
     "resident_batches",
+    "spread_rows",
     "stacked",
 ]

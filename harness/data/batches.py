@@ -131,7 +131,7 @@ def resident_batches(
         raise ProtocolError(
             f"{evaluation.name}: {msg}, but {images.identity.dataset} is held at {side} pixels"
         )
-    chosen = images if limit is None else images.take(_spread(len(images), limit))
+    chosen = images if limit is None else images.take(spread_rows(len(images), limit))
     held = chosen.to(device)
     whole = in_channels(held.images, evaluation.channels)
 
@@ -164,7 +164,7 @@ def _picture_batches(
         raise ProtocolError(f"{msg}; give `crop`, the side of the centre square in pixels")
     pictures = source.pictures
     total = len(pictures.files)
-    rows = None if limit is None or limit >= total else _spread(total, limit).numpy()
+    rows = None if limit is None or limit >= total else spread_rows(total, limit).numpy()
     transform = Transform(evaluation.resize, evaluation.crop, evaluation.interpolation)
     held = cached(source, transform, cache, rows is None, progress)
     files = pictures.files if rows is None else [pictures.files[row] for row in rows]
@@ -218,7 +218,7 @@ def _refuse_absurd(evaluation: Evaluation, batch_size: int, limit: int | None) -
         raise ProtocolError(f"{evaluation.name}: {msg}")
 
 
-def _spread(total: int, count: int) -> Tensor:
+def spread_rows(total: int, count: int) -> Tensor:
     """`count` row numbers spread evenly over 0..total-1, ascending; at most `total` of them."""
     count = min(count, total)
     return torch.arange(count) * total // count

@@ -50,6 +50,13 @@ class PictureSet:
     identity: ImageIdentity
     pictures: PictureFolder
 
+    def take(self, rows: Tensor) -> PictureSet:
+        """The pictures at `rows` (int64), in that order; the identity stays the parent's."""
+        chosen = rows.tolist()
+        files = tuple(self.pictures.files[row] for row in chosen)
+        labels = tuple(self.pictures.labels[row] for row in chosen)
+        return replace(self, pictures=replace(self.pictures, files=files, labels=labels))
+
 
 def load(
     name: str,

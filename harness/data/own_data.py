@@ -22,7 +22,13 @@ from harness.data.class_folders import PictureFolder, part_of, scan, visible_fol
 from harness.data.datasets import load
 from harness.data.decoding import decode, ordered_map
 from harness.errors import DataError
-from harness.registry import OwnDataSet, is_installed_data_set, own_data_set_names, read_own
+from harness.registry import (
+    OwnDataSet,
+    data_set,
+    is_installed_data_set,
+    own_data_set_names,
+    read_own,
+)
 from harness.system import replace_text
 
 PREFIX = "folder:"
@@ -221,7 +227,8 @@ def _size_and_colour(file: Path) -> tuple[int, bool]:
 
 def _of_installed(name: str) -> dict[str, object]:
     train = load(name, "train")
-    evaluated = load(name, "test")
+    split = "test" if "test" in data_set(name).images else "val"
+    evaluated = load(name, split)
     scaled = train.images.double() / 255
     sums, squares = scaled.sum((0, 2, 3)).numpy(), (scaled**2).sum((0, 2, 3)).numpy()
     mean, std = _statistics(sums, squares, scaled[:, 0].numel())
@@ -230,16 +237,16 @@ def _of_installed(name: str) -> dict[str, object]:
     base = "standard-mnist" if gray else "standard-cifar"
     return {
         "evaluation": {
-            **_protocol(name, "test", Prepared(None, side, gray, mean, std)),
+            **_protocol(name, split, Prepared(None, side, gray, mean, std)),
             "note": "generated from the training images",
         },
         "recipe": base,
         "finetune": f"{base}-finetune",
-        "title": name,
-        "images": {"train": len(train), "test": len(evaluated)},
+        "title": data_set(name).title,
+        "images": {"train": len(train), split: len(evaluated)},
         "fingerprints": {
             "train": train.identity.fingerprint,
-            "test": evaluated.identity.fingerprint,
+            split: evaluated.identity.fingerprint,
         },
         "side": side,
     }

@@ -201,6 +201,7 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     drop_last: bool = False  # leave out an incomplete last batch
     validation_frac: float = 0.0  # random part of the training set held back
+    train_images: int | None = later(None)  # evenly spread; None = all
     random_labels: int = later(0)  # training images whose labels are drawn anew, by seed
     init: str = "default"
     start: str | None = None  # registry id whose weights the run starts from, or "baseline"
@@ -223,6 +224,8 @@ class Recipe:
         require_one_of("selects", self.selects, SELECTIONS)
         _at_least(self, 1, "version", "batch")
         _at_least(self, 0, "random_labels")
+        if self.train_images is not None:
+            _at_least(self, 1, "train_images")
         for name in ("label_smoothing", "validation_frac"):
             if not 0 <= getattr(self, name) < 1:
                 raise Fault((name,), f"{getattr(self, name)} is outside [0, 1)")

@@ -39,6 +39,7 @@ from harness.training.seed import Seed, one_seed
 from harness.training.setup import Plan, Training, run_folder
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
+from harness.training.training_split import subset_reason
 
 
 def retrain_together(
@@ -184,6 +185,7 @@ def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
         approximate_images=plan.test.identity.approximate_images,
         per_seed_pct=_per_seed([seed.run for seed in seeds]),
         smoke=smoke_reason(evaluation, plan.test)
+        or subset_reason(plan.recipe, evaluation)
         or changed_schedule(entry, plan.training.overrides, plan.start, plan.options.from_file),
         assumed=plan.registry.assumed_of(entry, plan.recipe),
     )

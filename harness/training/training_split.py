@@ -12,6 +12,7 @@ from harness.data import (
     Augment,
     EvaluationBatches,
     FolderTrainBatches,
+    ImageSet,
     Normalise,
     TrainBatches,
     decode,
@@ -21,6 +22,7 @@ from harness.data import (
     load,
     ordered_map,
     resident_batches,
+    spread_rows,
     stacked,
 )
 from harness.errors import ProtocolError
@@ -61,7 +63,7 @@ def train_batches(
     }
     if data_set(evaluation.dataset).streamed:
         return _from_folder(recipe, evaluation, root, common)
-    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    images = _training_images(recipe, evaluation, root)
     if recipe.random_labels:
         images = relabelled(images, *_redrawn(recipe, evaluation, len(images), seed))
     if recipe.validation_frac:
@@ -79,7 +81,7 @@ def watched_batches(
     """
     if not (recipe.validation_frac or recipe.random_labels):
         return {}
-    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    images = _training_images(recipe, evaluation, root)
     parts = {}
     if recipe.validation_frac:
         parts["val"] = images.take(split_rows(len(images), recipe.validation_frac, seed)[1])
@@ -91,6 +93,22 @@ def watched_batches(
         name: resident_batches(part, evaluation, device, EVALUATION_BATCH)
         for name, part in parts.items()
     }
+
+
+def subset_reason(recipe: Recipe, evaluation: Evaluation) -> str:
+    """What a result says that was trained on a part of the images; "" if on all."""
+    total = data_set(evaluation.dataset).images.get("train", 0)
+    wanted = recipe.train_images
+    if wanted is None or wanted >= total:
+        return ""
+    return f"trained on {wanted:,} of {total:,} images, evenly spread"
+
+
+def _training_images(recipe: Recipe, evaluation: Evaluation, root: Path | None) -> ImageSet:
+    images = load(evaluation.dataset, "train", root, size=evaluation.resize)
+    if recipe.train_images is None:
+        return images
+    return images.take(spread_rows(len(images), recipe.train_images))
 
 
 def _redrawn(
@@ -161,8 +179,11 @@ def _from_folder(
         msg = f"recipe {recipe.name} holds back images of the training set or changes labels"
         raise ProtocolError(f"{msg}, which {evaluation.dataset}, a set of files, cannot do")
     wanted = recipe.augmentation
+    pictures = find_pictures(evaluation.dataset, "train", root)
+    if recipe.train_images is not None:
+        pictures = pictures.take(spread_rows(len(pictures.pictures.files), recipe.train_images))
     return FolderTrainBatches(
-        find_pictures(evaluation.dataset, "train", root),
+        pictures,
         crop=wanted.random_resized_crop or evaluation.crop or WHOLE_CROP,
         resize=None if wanted.random_resized_crop else evaluation.resize,
         flip=wanted.flip,

@@ -60,6 +60,19 @@ def test_train_resume_eval_prune_and_table_on_a_folder(
         assert table.exit_code == 0 and table.stdout.count("convnet-tiny-folder-tones") == 3
 
 
+def test_a_trial_on_a_few_images_says_so_and_is_no_verdict(bench: Bench, tones: Path) -> None:
+    train = ("train", "--method", "dense", *NETWORK, "--set", "epochs=1", "--no-tracking", "--json")
+    for data, total in ((f"folder:{tones}", 24), ("digits", "1,433")):
+        done = bench(*train, "--dataset", data, "--limit", "7")
+        assert done.exit_code == 0, done.stderr
+        result = document(done)
+        assert result["smoke"] == f"trained on 7 of {total} images, evenly spread"
+        assert result["verdict"]["status"] == "smoke"
+        assert result["overrides"]["train_images"]["value"] == 7
+    whole = document(bench(*train, "--dataset", f"folder:{tones}", "--limit", "24"))
+    assert whole["smoke"] == ""
+
+
 def test_a_dry_run_says_which_protocol_was_generated(bench: Bench, tones: Path) -> None:
     done = bench("train", "--method", "gmp", *NETWORK, "--dataset", f"folder:{tones}", "--dry-run")
     assert done.exit_code == 0

@@ -63,6 +63,25 @@ def test_an_installed_method_and_registry_train_like_our_own(installed, tmp_path
     assert {row["name"]: row["nnz"] for row in result["cost"]["layers"]} == kept
 
 
+def test_method_network_and_data_set_of_a_package_work_together_outside_the_clone(
+    installed, tmp_path
+):
+    done = run(
+        *(installed, tmp_path, "train", "--method", "checkerboard", "--model", "stripes_net"),
+        *("--dataset", "stripes", "--set", "epochs=8", "--set", "settings.period=2"),
+        *("--no-tracking", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "stripes v1: 128 train and 64 test images" in done.stderr
+    result = json.loads(done.stdout)
+    assert (result["model"], result["dataset"]) == ("stripes_net", "stripes")
+    assert result["data"]["copy_name"] == "as its package reads it"
+    assert {row["name"]: row["nnz"] for row in result["cost"]["layers"]} == {"conv": 36, "fc": 8}
+    assert result["counts"]["n"] == 64
+    table = run(installed, tmp_path, "table", "--dataset", "stripes")
+    assert table.returncode == 0 and "stripes-net" in table.stdout, table.stderr
+
+
 def test_without_the_package_the_registry_file_is_refused(tmp_path):
     extra = HERE / "package" / "extra.yaml"
     done = run(tmp_path, tmp_path, "list", "--registry", extra)
