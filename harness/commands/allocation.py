@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.export import NetworkName
     from harness.results import Result
     from harness.system import Reading
-    from harness.training import Comparison
+    from harness.training import AllocationComparison
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -165,7 +165,7 @@ def _finished(name: str) -> Result:
     return found[-1]
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: AllocationComparison) -> Table:
     """Share removed per layer in %, then totals."""
     from rich.table import Table
 
@@ -199,7 +199,7 @@ def _table(comparison: Comparison) -> Table:
     return table
 
 
-def _document(comparison: Comparison) -> dict[str, object]:
+def _document(comparison: AllocationComparison) -> dict[str, object]:
     """Unrounded counts, ready for JSON."""
     shown = {column.label: column for column in comparison.columns}
     return {

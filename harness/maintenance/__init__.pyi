@@ -1,6 +1,7 @@
 from . import accepted, new_entry, nightly_report, published_files
 from .derivation import derive, record_derived
 from .doctor import Diagnosis, examine_machine
+from .known_names import require_known_names
 from .link_check import RateLimits, fetch_link, probe_links
 from .new_entry import EntryDraft, evaluations_on, file_facts, suggested_id
 from .nightly import NightlyRun, nightly_check
@@ -30,5 +31,6 @@ __all__ = [
     "recompute_models",
     "record_derived",
     "nightly_check",
+    "require_known_names",
     "suggested_id",
 ]

@@ -32,7 +32,7 @@ Family = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Origin:
+class EntryPlace:
     """Where an entry was written, for errors found later."""
 
     document: Document
@@ -48,7 +48,7 @@ class Origin:
         return self.document.error_at(*self.mark, problem)
 
 
-def entries(document: Document) -> Iterator[tuple[Entry, Origin]]:
+def entries(document: Document) -> Iterator[tuple[Entry, EntryPlace]]:
     """Every row of every family of `document`. Raises RegistryError with file, line, column."""
     families = document.root.get("families", [])
     if not isinstance(families, list):
@@ -63,7 +63,9 @@ def entries(document: Document) -> Iterator[tuple[Entry, Origin]]:
         yield from _table_rows(document, family, path)
 
 
-def _written_rows(document: Document, family: Family, path: Path) -> Iterator[tuple[Entry, Origin]]:
+def _written_rows(
+    document: Document, family: Family, path: Path
+) -> Iterator[tuple[Entry, EntryPlace]]:
     rows = family.get("rows", [])
     assert isinstance(rows, list)
     for i, row in enumerate(rows):
@@ -71,7 +73,7 @@ def _written_rows(document: Document, family: Family, path: Path) -> Iterator[tu
         if not isinstance(row, dict):
             raise document.error(place, f"expected a row (a mapping), found {row!r}")
         _check_keys(document, row, _FIELDS, place)
-        origin = Origin(document, path, place, document.locate(place))
+        origin = EntryPlace(document, path, place, document.locate(place))
         try:
             entry = _entry(family, row)
         except Fault as fault:
@@ -79,7 +81,9 @@ def _written_rows(document: Document, family: Family, path: Path) -> Iterator[tu
         yield entry, origin
 
 
-def _table_rows(document: Document, family: Family, path: Path) -> Iterator[tuple[Entry, Origin]]:
+def _table_rows(
+    document: Document, family: Family, path: Path
+) -> Iterator[tuple[Entry, EntryPlace]]:
     if "table" not in family:
         return
     columns = _columns(document, family, path)
@@ -98,7 +102,7 @@ def _table_rows(document: Document, family: Family, path: Path) -> Iterator[tupl
             msg = f"{len(cells)} cells in a table of {len(columns)} columns"
             raise document.error_at(number, 1, msg)
         seen.add(cells[columns.index("id")])
-        origin = Origin(document, path, (), marks[0])
+        origin = EntryPlace(document, path, (), marks[0])
         try:
             entry = _entry(family, _row_of_cells(columns, cells, doubts))
         except Fault as fault:
@@ -236,7 +240,7 @@ def _check_shape(document: Document, family: Family, path: Path) -> None:
         raise document.error((*path, "table"), "a table is a block of lines after `table: |`")
 
 
-def _located(origin: Origin, fault: Fault) -> RegistryError:
+def _located(origin: EntryPlace, fault: Fault) -> RegistryError:
     """The error where the value stands: in the row, else in the family it was taken from."""
     document = origin.document
     taken = not document.holds((*origin.row, *fault.path))
@@ -246,7 +250,7 @@ def _located(origin: Origin, fault: Fault) -> RegistryError:
 
 
 def _located_in_table(
-    origin: Origin, fault: Fault, columns: tuple[str, ...], marks: list[tuple[int, int]]
+    origin: EntryPlace, fault: Fault, columns: tuple[str, ...], marks: list[tuple[int, int]]
 ) -> RegistryError:
     names = {str(step) for step in fault.path} | {f"settings.{step}" for step in fault.path[1:]}
     for column, mark in zip(columns, marks, strict=True):

@@ -13,7 +13,7 @@ from harness import paths
 from harness.errors import RegistryError
 from harness.registry import families, plain_yaml
 from harness.registry.entries import Entry, Evaluation, Paper, require_id
-from harness.registry.families import Origin
+from harness.registry.families import EntryPlace
 from harness.registry.fields import Fault, from_mapping, nearest
 from harness.registry.own_datasets import with_own_datasets
 from harness.registry.plain_yaml import Document
@@ -133,7 +133,7 @@ def load(path: Path | None = None, extra: Iterable[Path] = ()) -> Registry:
     Raises RegistryError with file, line and column: unknown or repeated key, repeated id, dangling
     reference, wrong type, anything that is not plain YAML.
     """
-    draft = _Draft()
+    draft = _Registered()
     for file in (path or paths.registry_file(), *extra):
         draft.add(plain_yaml.read(Path(file)))
     return with_own_datasets(draft.finish())
@@ -149,7 +149,7 @@ def get(id: str) -> Entry:
     return _default().get(id)
 
 
-class _Draft:
+class _Registered:
     """Files are added one by one; references are checked when all are there."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class _Draft:
         self.suites: dict[str, tuple[str, ...]] = {}
         self.defaults: dict[str, Standard] = {}
         self.default_places: list[tuple[Document, str]] = []
-        self.origins: dict[str, Origin] = {}
+        self.origins: dict[str, EntryPlace] = {}
         self.starts: list[tuple[Document, str, str]] = []  # recipes that start from an entry
         self.members: list[tuple[Document, str, tuple[str, ...]]] = []
 
@@ -205,7 +205,7 @@ class _Draft:
         if recipe.start is not None and recipe.start != START_BASELINE:
             self.starts.append((document, name, recipe.start))
 
-    def _add_entry(self, entry: Entry, origin: Origin) -> None:
+    def _add_entry(self, entry: Entry, origin: EntryPlace) -> None:
         for key, name in (("id", entry.id), *(("aliases", alias) for alias in entry.aliases)):
             first = self.origins.get(name)
             if first is not None:
@@ -271,7 +271,7 @@ class _Draft:
             msg = f"evaluation {standard.evaluation!r} is not on {dataset!r}"
             raise document.error(("defaults", dataset, "evaluation"), msg)
 
-    def _check_references(self, entry: Entry, origin: Origin) -> None:
+    def _check_references(self, entry: Entry, origin: EntryPlace) -> None:
         tables: tuple[tuple[str, str | None, Iterable[str]], ...] = (
             ("paper", entry.paper, self.papers),
             ("evaluation", entry.evaluation, self.evaluations),
@@ -302,7 +302,7 @@ class _Draft:
         # Installed third-party methods are looked up last: that reads every package's metadata.
         return name in methods.BUILT_IN or name in self.external or name in methods.names()
 
-    def _check_baseline(self, entry: Entry, origin: Origin) -> None:
+    def _check_baseline(self, entry: Entry, origin: EntryPlace) -> None:
         assert entry.baseline is not None
         baseline = self.entries[entry.baseline]
         if baseline.granularity != "dense" or baseline.dataset != entry.dataset:

@@ -1,17 +1,17 @@
-from .allocation_preview import BASELINES, Comparison, allocate, kept_counts, pruned
+from .allocation_preview import BASELINES, AllocationComparison, allocate, kept_counts, pruned
 from .curve_cache import CurveCache
 from .loop import Job, Speed, train
 from .optimizers import build_optimizer
 from .retrain import recipe_for, reproduce_by_training, retrain_together
 from .run_folder import RunFolder, finished_run
 from .savings_preview import estimate
-from .setup import Training
 from .start_weights import start_entry, trained_first
+from .training_plan import Training
 from .training_split import calibration_images
 
 __all__ = [
     "BASELINES",
-    "Comparison",
+    "AllocationComparison",
     "CurveCache",
     "Job",
     "RunFolder",

@@ -33,7 +33,7 @@ BASELINES: dict[str, AllocationName] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RuleColumn:
     """Weights left per layer under one rule, in network order; None if the rule cannot do it."""
 
     label: str
@@ -42,7 +42,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AllocationComparison:
     """Several columns for one network."""
 
     network: str
@@ -50,7 +50,7 @@ class Comparison:
     layers: tuple[str, ...]
     sizes: tuple[int, ...]  # weights
     macs: tuple[int, ...]  # dense multiply-accumulates of one image; 0 = never executed
-    columns: tuple[Column, ...]
+    columns: tuple[RuleColumn, ...]
 
     def rates_pct(self, kept: Sequence[int]) -> list[float]:
         """Share of each layer's weights that is gone, in %."""
@@ -74,7 +74,7 @@ def allocate(
     target: float,
     settings: Mapping[str, object],
     run: Result | None = None,
-) -> Comparison:
+) -> AllocationComparison:
     """Rate-distortion pruning of a dense network next to the baselines, at one target.
 
     entry: what `model` is called and how it is measured.
@@ -91,7 +91,7 @@ def allocate(
     with method_refusals(f"{entry.id}, target {100 * target:g} %"):
         images = calibration_images(method, evaluation, options.data_root, options.device, seed=0)
         kept = kept_counts(pruned(method, model, target, images))
-    columns = [Column("RD", kept)]
+    columns = [RuleColumn("RD", kept)]
     if run is not None:
         columns.append(column_of(run, model))
     reached = target if settings.get("budget", "weights") == "weights" else share_gone(model, kept)
@@ -124,34 +124,34 @@ def share_gone(model: nn.Module, kept: Iterable[int]) -> float:
     return 1.0 - sum(kept) / sparsity(model).counts()[1]
 
 
-def baselines(model: nn.Module, target: float) -> list[Column]:
+def baselines(model: nn.Module, target: float) -> list[RuleColumn]:
     """LAMP, ERK, uniform+ and global magnitude pruning at `target`, each once."""
     columns = []
     for label, rule in BASELINES.items():
         method = Magnitude(MagnitudeSettings(allocation=rule))
         try:
-            columns.append(Column(label, kept_counts(pruned(method, model, target, None))))
+            columns.append(RuleColumn(label, kept_counts(pruned(method, model, target, None))))
         except ValueError as error:
-            columns.append(Column(label, None, str(error)))
+            columns.append(RuleColumn(label, None, str(error)))
     return columns
 
 
-def column_of(run: Result, model: nn.Module) -> Column:
+def column_of(run: Result, model: nn.Module) -> RuleColumn:
     """What a finished run left per layer. Raises ProtocolError if its layers are not `model`'s."""
     left = {layer.name: layer.nnz for layer in run.cost.layers}
     sizes = {layer.name: layer.total for layer in run.cost.layers}
     if sizes != {layer.name: layer.total for layer in sparsity(model).layers}:
         msg = f"run {run.entry} pruned {run.model} on {run.dataset}, whose layers are others"
         raise ProtocolError(f"{msg}. Name the dense entry that it started from")
-    return Column(run.entry, tuple(left.values()))
+    return RuleColumn(run.entry, tuple(left.values()))
 
 
 def side_by_side(
-    network: str, model: nn.Module, macs: DenseMacs, target: float, columns: Sequence[Column]
-) -> Comparison:
+    network: str, model: nn.Module, macs: DenseMacs, target: float, columns: Sequence[RuleColumn]
+) -> AllocationComparison:
     """The columns with what they are columns of."""
     layers = sparsity(model).layers
-    return Comparison(
+    return AllocationComparison(
         network=network,
         target=target,
         layers=tuple(layer.name for layer in layers),

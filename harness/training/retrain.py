@@ -36,9 +36,9 @@ from harness.registry import (
 from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
 from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
 from harness.training.seed import Seed, one_seed
-from harness.training.setup import Plan, Training, run_folder
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
+from harness.training.training_plan import Training, TrainingPlan, run_folder
 from harness.training.training_split import subset_reason
 
 
@@ -119,7 +119,7 @@ def _plan(
     options: Options,
     training: Training,
     on_result: Listener | None,
-) -> Plan:
+) -> TrainingPlan:
     """Start weights, trained first where that is needed, and the evaluation images."""
     evaluation = registry.evaluations[entry.evaluation]
 
@@ -131,7 +131,9 @@ def _plan(
         evaluation, options.data_root, options.device, EVALUATION_BATCH, limit=options.limit
     )
     settings = merged_settings(entry, recipe, training.overrides)
-    return Plan(entry, registry, recipe, evaluation, settings, options, training, test, start)
+    return TrainingPlan(
+        entry, registry, recipe, evaluation, settings, options, training, test, start
+    )
 
 
 def _weights_of(
@@ -157,14 +159,14 @@ def _weights_of(
     return folder.best if recipe.selects == "best" else folder.weights
 
 
-def _on_record(plan: Plan) -> bool:
+def _on_record(plan: TrainingPlan) -> bool:
     """Whether a result of this entry by this recipe was saved: a run may be killed just before."""
     wanted = recipe_sha256(plan.recipe)
     stored = load_all(entry=plan.entry.id)
     return any(result.recipe and result.recipe.sha256 == wanted for result in stored)
 
 
-def _result(plan: Plan, seeds: list[Seed], wall_s: float) -> Result:
+def _result(plan: TrainingPlan, seeds: list[Seed], wall_s: float) -> Result:
     """Mean over seeds, cost of the first seed's network, and the verdict."""
     entry, evaluation = plan.entry, plan.evaluation
     convention = plan.registry.convention_of(entry)
@@ -222,7 +224,7 @@ def _per_seed(runs: list[Run]) -> dict[str, list[float]]:
     }
 
 
-def _precision(plan: Plan) -> str:
+def _precision(plan: TrainingPlan) -> str:
     speed = plan.training.speed
     extras = [name for name, on in asdict(speed).items() if on]
     return "+".join(

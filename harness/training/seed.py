@@ -19,7 +19,7 @@ from harness.training.generators import seed_everything
 from harness.training.loop import Job, Trained, train
 from harness.training.rounds import gains, prune
 from harness.training.run_folder import RunFolder, opened
-from harness.training.setup import Plan, build, rebuilt, run_folder
+from harness.training.training_plan import TrainingPlan, build, rebuilt, run_folder
 from harness.training.training_split import calibration_images, train_batches, watched_batches
 from methods.base import Method, Schedule
 
@@ -35,7 +35,7 @@ class Seed:
     latency: Latency | None
 
 
-def one_seed(plan: Plan, seed: int) -> Seed:
+def one_seed(plan: TrainingPlan, seed: int) -> Seed:
     """Train one seed, or take it from its folder if it is finished; nobody else does meanwhile."""
     with opened(run_folder(plan, seed), fresh=plan.training.fresh) as folder:
         done = folder.finished()
@@ -45,7 +45,7 @@ def one_seed(plan: Plan, seed: int) -> Seed:
         return _reused(plan, seed, folder, done)
 
 
-def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
+def _trained(plan: TrainingPlan, seed: int, folder: RunFolder) -> Seed:
     """One seed trained to its end, measured and written down."""
     method = make_method(plan.entry.method, plan.settings)
     trained = _train(plan, seed, folder, method)
@@ -69,7 +69,7 @@ def _trained(plan: Plan, seed: int, folder: RunFolder) -> Seed:
     return finished
 
 
-def _origin(plan: Plan) -> dict[str, object]:
+def _origin(plan: TrainingPlan) -> dict[str, object]:
     """What rebuilds the network and its method without the command that trained them."""
     entry = plan.entry
     return {
@@ -91,7 +91,7 @@ def _facts(seed: Seed) -> dict[str, object]:
     }
 
 
-def _reused(plan: Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -> Seed:
+def _reused(plan: TrainingPlan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -> Seed:
     """A seed that was finished before."""
     method = make_method(plan.entry.method, plan.settings)
     if done.get("choices", {}) != final_choices(method):
@@ -107,7 +107,7 @@ def _reused(plan: Plan, seed: int, folder: RunFolder, done: Mapping[str, Any]) -
 
 
 def _handed_over(
-    plan: Plan, seed: int, folder: RunFolder, done: Mapping[str, Any], method: Method
+    plan: TrainingPlan, seed: int, folder: RunFolder, done: Mapping[str, Any], method: Method
 ) -> Seed:
     """Another final network of a finished run, measured anew; the training is the same."""
     model = build(plan)
@@ -124,7 +124,7 @@ def _handed_over(
     return Seed(run, model, final.predictions, figures, latency)
 
 
-def _train(plan: Plan, seed: int, folder: RunFolder, method: Method) -> Trained:
+def _train(plan: TrainingPlan, seed: int, folder: RunFolder, method: Method) -> Trained:
     """Seed, build, load start weights, then the recipe's procedure."""
     seed_everything(seed)
     model = build(plan)

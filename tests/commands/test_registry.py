@@ -9,6 +9,7 @@ import pytest
 
 from harness import registry
 from harness.errors import RegistryError
+from harness.maintenance.known_names import require_known_names
 from harness.maintenance.recomputed_facts import ModelFacts, recompute_models
 from harness.registry import Registry
 from tests.commands.conftest import Bench, document, tiny_registry
@@ -84,3 +85,39 @@ def test_every_network_of_the_registry_can_be_built() -> None:
     found = recompute_models(whole)
     assert sum(row.entries for row in found) == len(whole.entries)
     assert min(row.params for row in found) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "resnet21"}, r"^acdc-convnet-tiny-digits-90: .*resnet21.*resnet20"),
+        (
+            {"settings": {"sparsitty": 0.9}},
+            r"^acdc-convnet-tiny-digits-90: .*'sparsitty'; settings",
+        ),
+        ({"settings": {"sparsity": 1.5}}, r"^acdc-convnet-tiny-digits-90: .*sparsity.*1\.5"),
+        ({"settings": {}}, r"^acdc-convnet-tiny-digits-90: .*needs a sparsity"),
+    ],
+)
+def test_names_and_values_are_refused_without_building_anything(
+    changes: dict[str, object], said: str
+) -> None:
+    require_known_names(only("acdc-convnet-tiny-digits-90"))
+    with pytest.raises(RegistryError, match=said):
+        require_known_names(only("acdc-convnet-tiny-digits-90", **changes))
+
+
+def test_the_shipped_registry_names_only_what_there_is() -> None:
+    require_known_names(registry.load())
+
+
+def test_the_plain_check_refuses_what_the_method_does(bench: Bench, tmp_path: Path) -> None:
+    file = tiny_registry(tmp_path)  # names no sparsity
+    done = bench("registry", "check", "--registry", file)
+    assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("bench: acdc-tiny-50: settings of the entry: acdc: ")
+    right = file.read_text().replace("    rows:", "    settings: {sparsity: 0.5}\n    rows:")
+    file.write_text(right)
+    assert bench("registry", "check", "--registry", file).exit_code == 0
+    file.write_text(right.replace("sparsity", "sparsety"))
+    assert "'sparsety'" in bench("registry", "check", "--registry", file).stderr

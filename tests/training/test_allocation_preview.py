@@ -13,8 +13,8 @@ from harness.profile.macs import DenseMacs
 from harness.reports.plots.layer_shares import allocation_plot
 from harness.training.allocation_preview import (
     BASELINES,
-    Column,
-    Comparison,
+    AllocationComparison,
+    RuleColumn,
     baselines,
     column_of,
     kept_counts,
@@ -38,13 +38,13 @@ def network() -> nn.Sequential:
     return model
 
 
-COMPARISON = Comparison(
+COMPARISON = AllocationComparison(
     network="tiny",
     target=0.5,
     layers=("conv", "idle", "fc"),
     sizes=(100, 10, 40),
     macs=(10_000, 0, 40),
-    columns=(Column("RD", (33, 0, 40)), Column("uniform+", None, "too much to remove")),
+    columns=(RuleColumn("RD", (33, 0, 40)), RuleColumn("uniform+", None, "too much to remove")),
 )
 
 
@@ -91,7 +91,7 @@ def test_pruning_a_copy_leaves_the_network_alone() -> None:
 
 
 def test_a_finished_run_is_a_column_if_its_layers_fit() -> None:
-    assert column_of(made(cost=a_cost()), network()) == Column("str-a-90", (108, 40))
+    assert column_of(made(cost=a_cost()), network()) == RuleColumn("str-a-90", (108, 40))
     other = nn.Sequential()
     other.add_module("conv1", nn.Conv2d(3, 16, 3))
     with pytest.raises(ProtocolError, match="run str-a-90 pruned resnet20 on cifar10"):
@@ -100,7 +100,7 @@ def test_a_finished_run_is_a_column_if_its_layers_fit() -> None:
 
 def test_assembly_names_layers_in_network_order() -> None:
     macs = DenseMacs({"conv1": 442_368}, 0, {})
-    comparison = side_by_side("tiny", network(), macs, 0.5, [Column("RD", (1, 2))])
+    comparison = side_by_side("tiny", network(), macs, 0.5, [RuleColumn("RD", (1, 2))])
     assert comparison.layers == ("conv1", "fc")
     assert (comparison.sizes, comparison.macs) == ((432, 160), (442_368, 0))
 

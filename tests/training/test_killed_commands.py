@@ -89,7 +89,7 @@ def test_a_polite_signal_saves_and_exits_with_5(tmp_path, number):
 
 def test_a_signal_before_training_begins_exits_with_5_too(tmp_path):
     code = (
-        "import os, signal, harness.training.setup as t; b = t.build_model\n"
+        "import os, signal, harness.training.training_plan as t; b = t.build_model\n"
         "t.build_model = lambda *a: (os.kill(os.getpid(), signal.SIGTERM), b(*a))[1]\n"
         "from cli import main; main()"
     )

@@ -44,7 +44,7 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Schema, references, ids, values.
+    """Schema, references, ids, values; networks, methods and their settings by name.
 
     With --full also that every network can be built and every layer pattern matches a layer; and
     every printed figure that needs no weights is derived: from the architecture, from densities,
@@ -56,6 +56,9 @@ def command(
     if entry_ids and record:
         raise click.UsageError("--record keeps what was derived of all entries; leave --entry out")
     chosen = [registry.get(name) for name in entry_ids] or None
+    from harness.maintenance import require_known_names
+
+    require_known_names(registry)
     facts = _facts(registry)
     derived: list[DerivedFigure] = []
     if full:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.training import Comparison
+    from harness.training import AllocationComparison
 
 # Distinct in hue and in lightness; the first column, the one asked about, stands out.
 COLOURS = ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195", "#5b6470", "#2aa1b3")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def allocation_plot(comparison: Comparison, target: Path) -> Path:
+def allocation_plot(comparison: AllocationComparison, target: Path) -> Path:
     """Draw the share of weights removed per layer and rule into `target` (PNG); the path.
 
     Layers stand in network order. The grey line is the target; bars below show layer sizes.

@@ -45,7 +45,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """Everything that is the same for all seeds of one result."""
 
     entry: Entry
@@ -59,7 +59,7 @@ class Plan:
     start: Start | None
 
 
-def run_folder(plan: Plan, seed: int) -> RunFolder:
+def run_folder(plan: TrainingPlan, seed: int) -> RunFolder:
     """runs/<entry>/<configuration>-seed<k>; the key hashes everything that moves the training."""
     recipe, settings = without_choices(plan.entry.method, plan.recipe, plan.settings)
     source = source_sha256(plan.entry.model)
@@ -86,7 +86,7 @@ def run_folder(plan: Plan, seed: int) -> RunFolder:
     return RunFolder(path, key)
 
 
-def build(plan: Plan) -> nn.Module:
+def build(plan: TrainingPlan) -> nn.Module:
     """The network with its start weights, on the device."""
     model = build_model(plan.entry, plan.evaluation)
     initialise(model, plan.recipe.init)
@@ -95,7 +95,7 @@ def build(plan: Plan) -> nn.Module:
     return model.to(plan.options.device)
 
 
-def rebuilt(plan: Plan, seed: int, weights: Path) -> nn.Module:
+def rebuilt(plan: TrainingPlan, seed: int, weights: Path) -> nn.Module:
     """The network of a finished run, or of its best epoch.
 
     A dynamic one has the parts that its method adds.
