@@ -44,6 +44,7 @@ from methods.rate_distortion import Measurement, RateDistortion, RateDistortionS
 from methods.rate_distortion.distortion import BATCH_SIZE, evaluating
 
 RD = "RD"
+AGAIN = "top1_recalibrated_pct"  # of a row: accuracy after recalibration
 MAGNITUDE: dict[str, AllocationName] = {**BASELINES, "uniform": "uniform"}
 RULES = (RD, *MAGNITUDE)
 _SHADES = ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195", "#8a8f98")
@@ -196,7 +197,7 @@ def recalibrated(
         return {}
     recalibrate_(model, chosen.recalibrate, evaluation, chosen.data_root, chosen.device)
     counts = evaluate(model, test).counts
-    return {"top1_recalibrated": counts.top1, "top1_recalibrated_pct": counts.top1_pct}
+    return {"top1_recalibrated": counts.top1, AGAIN: counts.top1_pct}
 
 
 def row_of(
@@ -277,11 +278,8 @@ def markdown(records: list[Row]) -> str:
 def won(rows: list[Row], target_pct: float, count: int) -> str:
     """What recalibration gave each rule at this target, the most accurate first."""
     found = [r for r in rows if r["target_pct"] == target_pct and "cannot" not in r]
-    found.sort(key=lambda row: -row["top1_recalibrated_pct"])
-    each = [
-        f"{row['rule']} {row['top1_pct']:.2f} -> {row['top1_recalibrated_pct']:.2f} %"
-        for row in found
-    ]
+    found.sort(key=lambda row: -row[AGAIN])
+    each = [f"{row['rule']} {row['top1_pct']:.2f} -> {row[AGAIN]:.2f} %" for row in found]
     return f"batch norms recalibrated on {count:,} training images: {', '.join(each)}"
 
 
@@ -299,7 +297,7 @@ def _table(content: Row) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    again = row.get("top1_recalibrated_pct")
+    again = row.get(AGAIN)
     return [
         f"{row['top1_pct']:.2f}",
         *([] if again is None else [f"{again:.2f}"]),
@@ -312,7 +310,10 @@ def _cells(row: Row) -> list[str]:
 
 
 def accuracy_plot(records: list[Row], target: Path) -> None:
-    """One panel per network: test accuracy over sparsity, one line per rule."""
+    """One panel per network: test accuracy over sparsity, one line per rule.
+
+    Dashed: after recalibration.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -332,11 +333,16 @@ def accuracy_plot(records: list[Row], target: Path) -> None:
             line = sorted((r["sparsity_pct"], r["top1_pct"]) for r in rows)
             if line:
                 axes.plot(*zip(*line, strict=True), marker="o", label=rule, color=COLOURS[rule])
+            again = sorted((r["sparsity_pct"], r[AGAIN]) for r in rows if AGAIN in r)
+            if again:
+                axes.plot(*zip(*again, strict=True), marker="o", ls="--", color=COLOURS[rule])
         for row in dense:
             axes.axhline(row["top1_pct"], color="#9aa3ad", linestyle="--", linewidth=1)
         how = content["configuration"]
         axes.set_title(
-            f"{content['network']}, {how['reduction']} curves, n = {how['n']:,}", fontsize=9
+            f"{content['network']}, {how['reduction']} curves, n = {how['n']:,}"
+            + ("\ndashed: batch norms recalibrated" if "recalibrate" in how else ""),
+            fontsize=9,
         )
         axes.set_xlabel("sparsity, % of conv and linear weights")
         axes.set_ylabel("top-1, %")
