@@ -225,7 +225,7 @@ def _tidy(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for path in folder.glob("*.new"):
+        for path in folder.glob(".*.part"):
             path.unlink()
         for path in folder.glob(f"{copies.PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)

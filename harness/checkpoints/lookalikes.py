@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 
 from harness.checkpoints.strict_load import COUNTER, Shaped
+from harness.errors import BenchError
 from harness.models import build, own_names
 
 FEWEST = 5  # tensors of a network; fewer say nothing
@@ -53,8 +54,8 @@ def _signature(name: str) -> Signature:
         warnings.simplefilter("ignore")  # about initial weights, of which there are none
         try:
             state = build(name).state_dict()
-        except NotImplementedError:  # it computes its own widths with tensors (regnet)
-            return {}
+        except (NotImplementedError, RuntimeError, ValueError, TypeError, BenchError):
+            return {}  # it computes its own widths with tensors (regnet), or is a broken package's
     return {n: tuple(value.shape) for n, value in state.items() if not n.endswith(COUNTER)}
 
 

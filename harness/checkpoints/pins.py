@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from harness import paths
 from harness.errors import HashMismatch, RegistryError
-from harness.system import locked
+from harness.system import locked, replace_text
 
 HEADER = "# sha256  id  source of the first good download; checked ever after\n"
 _LINE = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<id>\S+)  (?P<source>\S.*)")
@@ -46,9 +45,7 @@ def pin(entry_id: str, sha256: str, source: str) -> None:
 
 def _write(path: Path, pins: dict[str, Pin]) -> None:
     lines = [f"{p.sha256}  {entry_id}  {p.source}\n" for entry_id, p in sorted(pins.items())]
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(HEADER + "".join(lines), encoding="utf-8")
-    os.replace(new, path)
+    replace_text(path, HEADER + "".join(lines))
 
 
 def _read() -> dict[str, Pin]:
@@ -63,7 +60,8 @@ def _read() -> dict[str, Pin]:
 @lru_cache(maxsize=2)  # `bench list` asks once per entry
 def _parse(path: Path, mtime_ns: int, size: int, inode: int) -> dict[str, Pin]:
     pins = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    text = path.read_text(encoding="utf-8", errors="backslashreplace")  # the line below says where
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)

@@ -8,14 +8,13 @@ twice as large, and its pinned sha256 proves any later copy to be the same.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointUnavailable
-from harness.system import sha256_file
+from harness.system import replace_text, replacing, sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +82,7 @@ def record(folder: Path, sha256: str) -> Obtained | None:
     try:
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         found = Obtained(path=path, reused=True, **facts)
-    except (FileNotFoundError, ValueError, TypeError):  # absent, cut off, or of another version
+    except (OSError, ValueError, TypeError):  # absent, cut off, or of another version
         return None
     made_so = (found.sha256, found.converter_version) == (sha256, CONVERTER_VERSION)
     return found if made_so and path.is_file() else None
@@ -95,7 +94,7 @@ def given(folder: Path) -> Obtained | None:
     for path in records:
         try:
             sha256 = str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
         found = record(folder, sha256)
         if found is not None and found.by_hand:
@@ -117,25 +116,21 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
     """
     from safetensors.torch import load_file, save_file
 
-    new = path.with_suffix(".new")
-    save_file(dict(tensors), new)
-    again = load_file(new)
-    if again.keys() != tensors.keys() or any(
-        again[name].dtype != value.dtype or not again[name].equal(value)
-        for name, value in tensors.items()
-    ):
-        raise CheckpointUnavailable("the converted file does not read back as it was written.")
-    sha256 = sha256_file(new)
-    os.replace(new, path)
-    return sha256
+    with replacing(path) as part:
+        save_file(dict(tensors), part)
+        again = load_file(part)
+        if again.keys() != tensors.keys() or any(
+            again[name].dtype != value.dtype or not again[name].equal(value)
+            for name, value in tensors.items()
+        ):
+            raise CheckpointUnavailable("the converted file does not read back as it was written.")
+        return sha256_file(part)
 
 
 def write_record(obtained: Obtained) -> None:
     """Write the record beside the file; a file without its record counts as absent."""
-    path = obtained.path.with_suffix(".json")
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(obtained.provenance(), indent=2) + "\n", encoding="utf-8")
-    os.replace(new, path)
+    text = json.dumps(obtained.provenance(), indent=2) + "\n"
+    replace_text(obtained.path.with_suffix(".json"), text)
 
 
 def discard(obtained: Obtained) -> None:

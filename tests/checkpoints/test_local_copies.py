@@ -382,3 +382,31 @@ def test_same_content_in_both_containers_converts_alike(home: Path, tmp_path: Pa
         got = obtain(make_entry("data:f"), from_file=tmp_path / f"{number}.pth", policy=FAST)
         digests.add(got.converted_sha256)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"[]", b"{", b"\xff\xfe\0", b'{"sha256": 3}', None])
+def test_a_record_that_is_nonsense_counts_as_absent(
+    local: Entry, home: Path, nonsense: bytes | None
+) -> None:
+    record = obtain(local).path.with_suffix(".json")
+    record.unlink()
+    if nonsense is None:
+        record.mkdir()
+    else:
+        record.write_bytes(nonsense)
+    assert status(local) != "stored"
+
+
+def test_a_damaged_lock_file_says_which_line(local: Entry, home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    (home / "registry.lock").write_bytes(b"# head\n\xff\xfe nonsense\n")
+    with pytest.raises(RegistryError, match=r"registry\.lock, line 2: .*xff.* is not `sha256  id"):
+        obtain(local)
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_one(local: Entry, home: Path) -> None:
+    folder = home / "checkpoints" / "dense-tiny"
+    folder.mkdir(parents=True)
+    (folder / ".0123456789abcdef.safetensors.77.part").write_bytes(b"half")
+    obtain(local)
+    assert len(files_below(folder)) == 2
