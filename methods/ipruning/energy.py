@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -173,21 +173,26 @@ def kernels_of(weight: Tensor, reading: Kernels = "filters") -> Tensor:
     )
 
 
-def activity_entropy(maps: Tensor) -> Tensor:
+def gray_levels(pixels: Tensor) -> Tensor:
+    """Pixels float64 (...,C,P) scaled to 0..255 over all channels of the layer."""
+    low, high = pixels.amin((-2, -1), keepdim=True), pixels.amax((-2, -1), keepdim=True)
+    return (pixels - low) / (high - low) * GRAY_RANGE
+
+
+def activity_entropy(maps: Tensor, levels: Callable[[Tensor], Tensor] = gray_levels) -> Tensor:
     """Normalised entropies float64 (...,C) of batch-averaged maps (...,C,H,W) (spec 1.3 step 2).
 
     Maps are scaled to 0..255 over all channels of the layer and binned per channel; bin counts
     are divided by the largest count, not by their sum. A constant layer gives zeros.
+    levels: what scales the pixels; those that it puts above 255 are in no bin.
     """
-    pixels = maps.flatten(-2).double()
-    low, high = pixels.amin((-2, -1), keepdim=True), pixels.amax((-2, -1), keepdim=True)
-    scaled = (pixels - low) / (high - low) * GRAY_RANGE
+    scaled = levels(maps.flatten(-2).double())
     edges = torch.linspace(0, GRAY_RANGE, BINS + 1, dtype=torch.float64, device=maps.device)
     bins = (torch.bucketize(scaled.nan_to_num(nan=0.0), edges, right=True) - 1).clamp(0, BINS - 1)
     channels = torch.arange(bins.shape[:-1].numel(), device=maps.device)
     slots = (bins.flatten(0, -2) + BINS * channels[:, None]).flatten()
     counts = scaled.new_zeros(channels.numel() * BINS)
-    counts.scatter_add_(0, slots, torch.ones_like(slots, dtype=torch.float64))
+    counts.scatter_add_(0, slots, (~(scaled > GRAY_RANGE)).double().flatten())
     counts = counts.view(*bins.shape[:-1], BINS)
     heights = counts / counts.amax(-1, keepdim=True)
     entropy = -torch.xlogy(heights, heights).sum(-1) / math.log(2)
@@ -200,6 +205,7 @@ def build_interaction(
     weights: Mapping[str, Tensor],
     maps: Mapping[str, Tensor],
     reading: Kernels = "filters",
+    levels: Callable[[Tensor], Tensor] = gray_levels,
 ) -> Interaction:
     """The interaction of spec 1.3 from weights and batch-averaged convolution outputs.
 
@@ -208,7 +214,9 @@ def build_interaction(
     grow with depth.
     """
     return Interaction(
-        layout.size, redundancy_blocks(layout, weights, reading), activity_rows(layout, maps)
+        layout.size,
+        redundancy_blocks(layout, weights, reading),
+        activity_rows(layout, maps, levels),
     )
 
 
@@ -236,7 +244,9 @@ def redundancy_blocks(
 
 @torch.no_grad()
 def activity_rows(
-    layout: FilterLayout, maps: Mapping[str, Tensor]
+    layout: FilterLayout,
+    maps: Mapping[str, Tensor],
+    levels: Callable[[Tensor], Tensor] = gray_levels,
 ) -> tuple[tuple[Tensor, Tensor, int, int], ...]:
     """Per filter group: bit positions, entropies, and the columns that they fill."""
     by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
@@ -244,7 +254,7 @@ def activity_rows(
         by_shape[tuple(maps[group.name].shape)].append(group.name)
     entropies: dict[str, Tensor] = {}
     for names in by_shape.values():
-        batch = activity_entropy(torch.stack([maps[name] for name in names]))
+        batch = activity_entropy(torch.stack([maps[name] for name in names]), levels)
         entropies.update(zip(names, batch, strict=True))
     return tuple(
         (

@@ -32,6 +32,17 @@ def has_converged(costs: Sequence[float], window: int) -> bool:
     return not previous or any(cost == costs[-1] for cost in previous)
 
 
+def float32_gray_levels(pixels: Tensor) -> Tensor:
+    """Pixels (...,C,P) scaled over all channels of the layer, in the code's arithmetic.
+
+    x - min, times 255, over max - min, all in float32: the largest pixel may round to a little
+    above 255, and the histogram leaves it out.
+    """
+    stored = pixels.float()
+    low, high = stored.amin((-2, -1), keepdim=True), stored.amax((-2, -1), keepdim=True)
+    return ((stored - low) * 255 / (high - low)).double()
+
+
 def gradient_masks(layout: FilterLayout, state: Tensor) -> dict[str, Tensor]:
     """Parameter name -> broadcast view of the bits its gradient is multiplied with (spec 2.1).
 

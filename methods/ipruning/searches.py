@@ -21,6 +21,7 @@ from methods.ipruning.candidate_masks import (
 from methods.ipruning.energy import (
     Interaction,
     build_interaction,
+    gray_levels,
     ising_energy,
     margin_energy,
 )
@@ -31,6 +32,7 @@ from methods.ipruning.released import (
     ED06_WINDOW,
     IP_FIRST_GENERATION,
     IP_WINDOW,
+    float32_gray_levels,
     has_converged,
 )
 from methods.ipruning.residual_channels import skeleton_of
@@ -57,7 +59,8 @@ class IPruning(FilterSearch):
         maps = dict(zip(own, means_over_processes(list(own.values()), len(images)), strict=True))
         weights = dict(self.model.named_parameters())
         reading: Literal["filters", "reshaped"] = "reshaped" if self.released else "filters"
-        return build_interaction(self.layout, weights, maps, reading)
+        levels = float32_gray_levels if self.released else gray_levels
+        return build_interaction(self.layout, weights, maps, reading, levels)
 
     def costs_of(self, states: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Ising energies float64 (n,) of states (n,D); one forward pass, whatever n is."""

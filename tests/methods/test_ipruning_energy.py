@@ -24,6 +24,7 @@ from methods.ipruning.energy import (
     redundancy_block,
 )
 from methods.ipruning.filter_layout import describe, kept_ratio
+from methods.ipruning.released import float32_gray_levels
 from tests.methods.ipruning_cases import TinyNet, arrays, stored_tinynet
 
 ATOL_STORED = 1e-5  # the stored blocks come from float32 covariances
@@ -96,6 +97,25 @@ def test_entropies_are_the_stored_ones(group: str) -> None:
 
     expected = ENTROPY[f"{group}|entropy"].double()
     torch.testing.assert_close(entropy, expected, rtol=0, atol=ATOL_STORED)
+
+
+@pytest.mark.parametrize("group", sorted(k[:-4] for k in ENTROPY if k.endswith("|act")))
+def test_entropies_in_the_codes_arithmetic_are_the_stored_ones_too(group: str) -> None:
+    entropy = activity_entropy(ENTROPY[f"{group}|act"].mean(0), float32_gray_levels)
+    expected = ENTROPY[f"{group}|entropy"].double()
+    torch.testing.assert_close(entropy, expected, rtol=0, atol=ATOL_STORED)
+
+
+def test_the_codes_arithmetic_drops_a_largest_pixel_that_rounds_above_255() -> None:
+    """Found by trying: (3.3 - 0) * 255 / (3.3 - 0) is 255.00002 in float32 for some such number."""
+    tops = torch.arange(1, 400, dtype=torch.float32) / 10
+    rounded_up = tops[tops * 255 / tops > 255]
+    assert len(rounded_up)
+    top = float(rounded_up[0])
+    maps = torch.tensor([[[0.0, 0.0], [top, top]], [[0.0, 0.0], [0.0, top]]])
+    # Intended: heights 1, 1 and 1, 1/3. Released: the top is in no bin, so every height is 1.
+    assert activity_entropy(maps).tolist() == [0.0, 1.0]
+    assert activity_entropy(maps, float32_gray_levels).tolist() == [0.0, 0.0]
 
 
 def test_entropy_of_a_hand_counted_layer() -> None:
