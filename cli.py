@@ -62,7 +62,7 @@ _VERBS = {
     "table": "The leaderboard, from stored results only.",
     "plot": "Draw accuracy against MACs, parameters or latency.",
     "compare": "Compare two results image by image.",
-    "claims": "How many published rows hold, and how many links.",
+    "claims": "How many published figures hold, and how many links.",
     "report": "Write the leaderboards as a static web site.",
     "check": "Measure again, and compare with what was accepted.",
     "record": "Put a result measured here on the project's record, to be committed.",

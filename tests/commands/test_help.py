@@ -108,7 +108,6 @@ def loaded_after(*arguments: str, first: str = "", modules: Iterable[str] = HEAV
         ("list", "--json"),
         ("show", "acdc-resnet50-90"),
         ("table",),
-        ("registry", "check"),
         ("reproduce", "--help"),
     ],
 )
