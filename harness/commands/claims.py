@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich, styled
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("claims", epilog="Example:  bench claims --paper acdc")
-@click.option("--paper", help="List every figure of one paper.")
+@name_options.named("--paper", help="List every figure of one paper.")
 @click.option(
     "--errata",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.commands import name_options
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DATASET_HELP = "Data set, such as cifar10; pictures of your own: folder:PATH."
@@ -28,13 +30,7 @@ def dataset(*, required: bool = False, help: str = DATASET_HELP) -> Callable[[F]
                 metavar="FRAC",
                 help="folder:PATH without train/ and val/: share of each class to train on.",
             ),
-            click.option(
-                "--dataset",
-                required=required,
-                metavar="NAME",
-                help=help,
-                shell_complete=_complete,
-            ),
+            name_options.named("--dataset", required=required, metavar="NAME", help=help),
         ):
             called = option(called)
         return called  # type: ignore[return-value]  # click only calls it by keywords
@@ -51,9 +47,3 @@ def named(typed: str, split: float | None = None) -> str:
     from harness.data import data_set_name
 
     return data_set_name(typed, split, note=lambda text: click.echo(text, err=True))
-
-
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from harness.registry import data_set_names
-
-    return [name for name in data_set_names() if name.startswith(incomplete)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import dataset_options, network_options
+from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich
 from harness.commands.run_options import RunOptions, measuring
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     epilog="Example:  bench estimate --method ftwt --model resnet20 --dataset cifar10 "
     "--start dense-resnet20-cifar10 --images 1000",
 )
-@click.option("--method", required=True, help="Method that can tell beforehand, such as ftwt.")
+@name_options.named(
+    "--method", required=True, help="Method that can tell beforehand, such as ftwt."
+)
 @network_options.model(required=True)
 @dataset_options.dataset(required=True)
 @click.option("--start", help="Registry id of the dense network.")
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Evaluation images to look at, evenly spread; labels are not used.",
 )
-@click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
+@name_options.named("--evaluation", help="Evaluation protocol (default: of the start entry).")
 @click.option(
     "--set",
     "assignments",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import dataset_options, network_options
+from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.outcomes import print_results
 from harness.commands.output import print_json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="State dict (.pt, .pth, .safetensors, ...).",
 )
 @options.reading
-@click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
+@name_options.named("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--name", help="Name under which the result is stored.")
 @click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
 @options.recalibrate

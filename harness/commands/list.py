@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.commands import name_options
 from harness.commands import shared_options as options
+from harness.commands.name_lists import KINDS
 from harness.commands.output import console, print_json
 from harness.reports import MISSING, folded, status_style
 
 if TYPE_CHECKING:
     from rich.segment import Segment
 
-    from harness.registry import Entry
+    from harness.registry import Entry, Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 NUMBERS = 31  # columns of both numbers and the file status, and the gaps around them
 SHORTEST = 20  # columns an id gets on the narrowest terminal
 
 
+def listing_options(command: F) -> F:
+    """--models, --recipes, --evaluations, --datasets, --methods."""
+    for kind in reversed(KINDS):
+        text = f"List {kind} instead of entries: every name that --{kind.removesuffix('s')} takes."
+        command = click.option(f"--{kind}", "kind", flag_value=kind, help=text)(command)
+    return command
+
+
 @click.command("list", epilog="Example:  bench list --dataset cifar10 --paper akamaster")
 @click.argument("words", nargs=-1)
-@click.option("--paper", help="Only this paper.")
-@click.option("--method", help="Only this method.")
-@click.option("--model", help="Only this model.")
-@click.option("--dataset", help="Only this data set.")
+@name_options.named("--paper", help="Only this paper.")
+@name_options.named("--method", help="Only this method.")
+@name_options.named("--model", help="Only this model.")
+@name_options.named("--dataset", help="Only this data set.")
+@listing_options
 @click.option("--available", is_flag=True, help="Only entries whose checkpoint can be had.")
 @options.extra_registries
 @options.as_json
@@ -38,19 +51,23 @@ def command(
     method: str | None,
     model: str | None,
     dataset: str | None,
+    kind: str | None,
     available: bool,
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Entries of the registry, with file status and last verdict.
 
-    WORDS keep the entries whose id contains every one of them. With --paper: what became of each
-    row's printed figures, as in bench table --paper.
+    WORDS keep the entries, or names, that contain every one of them. With --paper: what became of
+    each row's printed figures, as in bench table --paper.
     """
+    registry = options.load_registry(registries)
+    if kind is not None:
+        _print_names(kind, registry, words, as_json)
+        return
     from harness.checkpoints import status
     from harness.results import current
 
-    registry = options.load_registry(registries)
     wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
     options.require_known(wanted, registry.entries.values())
     chosen = registry.select(**wanted)
@@ -68,6 +85,19 @@ def command(
         figures = published_figures(registry, entries)
         verdicts = {id: row_summary(mine) for id, mine in figures.items() if mine}
     _print_table(rows, verdicts)
+
+
+def _print_names(kind: str, registry: Registry, words: Sequence[str], as_json: bool) -> None:
+    """One name a line, and what it stands for."""
+    rows = [(n, about) for n, about in KINDS[kind](registry) if all(word in n for word in words)]
+    if as_json:
+        print_json([{"name": name, "about": about} for name, about in rows])
+        return
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        click.echo(f"{name:{width}}  {about}".rstrip())
+    if not rows:
+        click.echo(f"No name matches. All of them: bench list --{kind}", err=True)
 
 
 def _document(entry: Entry, state: str, verdict: str | None) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from harness.commands import dataset_options
-from harness.commands.shared_options import load_registry
+from harness.commands import dataset_options, name_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,13 +37,7 @@ def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]
                 metavar="KEY=VALUE",
                 help="Argument of the network, such as width=32 or bias=false (repeatable).",
             ),
-            click.option(
-                "--model",
-                required=required,
-                metavar="NAME",
-                help=help,
-                shell_complete=_complete_models,
-            ),
+            name_options.named("--model", required=required, metavar="NAME", help=help),
         ):
             called = option(called)
         return called  # type: ignore[return-value]  # click only calls it by keywords
@@ -104,13 +97,3 @@ def _arguments(assignments: tuple[str, ...]) -> dict[str, object]:
             raise click.UsageError(f"--model-args {text!r}: expected KEY=VALUE, such as width=32")
         arguments[key] = scalar(value)
     return arguments
-
-
-def _complete_models(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[str]:
-    """Networks of the project, of installed packages and of the registry; torch stays out."""
-    from harness.models import own_names
-
-    known = {*own_names(), *(entry.model for entry in load_registry(()).entries.values())}
-    return sorted(name for name in known if name.startswith(incomplete))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.reports import AXES, plot_points
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 @click.command(
     "plot", epilog="Example:  bench plot --dataset cifar10 --x macs --out cifar10-macs.svg"
 )
-@click.option("--dataset", help="Only this data set; accuracies of two do not compare.")
-@click.option("--method", help="Only this method.")
-@click.option("--model", help="Only this model.")
+@name_options.named("--dataset", help="Only this data set; accuracies of two do not compare.")
+@name_options.named("--method", help="Only this method.")
+@name_options.named("--model", help="Only this model.")
 @click.option(
     "--x",
     "axis",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import methods
-from harness.commands import dataset_options, network_options
+from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
 from harness.commands.run_options import RunOptions, recording
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     epilog="Example:  bench prune --method magnitude --model convnet_tiny --dataset digits "
     "--start dense-convnet-tiny-digits --target 0.9 --finetune 2ep --set settings.allocation=lamp",
 )
-@click.option("--method", required=True, help="Method with a one-shot form, such as magnitude.")
+@name_options.named(
+    "--method", required=True, help="Method with a one-shot form, such as magnitude."
+)
 @network_options.model(required=True)
 @dataset_options.dataset(required=True)
 @click.option("--start", help="Registry id of the dense network to prune.")
@@ -49,8 +51,10 @@ if TYPE_CHECKING:
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--finetune", default="0ep", show_default=True, help='After each round: "2ep".')
 @options.recalibrate
-@click.option("--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own).")
-@click.option("--evaluation", help="Evaluation protocol (default: of the start entry).")
+@name_options.named(
+    "--recipe", "recipe_name", help="Fine-tuning protocol (default: the data set's own)."
+)
+@name_options.named("--evaluation", help="Evaluation protocol (default: of the start entry).")
 @click.option("--name", help="Name under which the result is stored.")
 @limit
 @training_options

@@ -48,7 +48,7 @@ training_options = gathered(
         "assignments",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Override a recipe value, e.g. epochs=3, optimizer.lr=0.05, "
+        help="Override a recipe value, e.g. epochs=3, length=500it, optimizer.lr=0.05, "
         "settings.sparsity=0.9 (repeatable; recorded).",
     ),
     click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import methods
-from harness.commands import dataset_options, network_options
+from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, limit, run_training, training_options
@@ -24,13 +24,15 @@ METHODS = ", ".join(methods.BUILT_IN)
     epilog="Example:  bench train --method gmp --model convnet_tiny --dataset digits "
     "--set epochs=10 --set settings.sparsity=0.9 --seeds 3",
 )
-@click.option(
+@name_options.named(
     "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
 )
 @network_options.model(required=True)
 @dataset_options.dataset(required=True)
-@click.option("--recipe", "recipe_name", help="Training protocol (default: the data set's own).")
-@click.option("--evaluation", help="Evaluation protocol (default: the data set's own).")
+@name_options.named(
+    "--recipe", "recipe_name", help="Training protocol (default: the data set's own)."
+)
+@name_options.named("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--start", help="Registry id whose weights the run starts from.")
 @click.option(
     "--weights",

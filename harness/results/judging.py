@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.registry import Entry, Published
+from harness.registry import LOCAL, Entry, Published
 from harness.results import verdict
 from harness.results.figures import needs_images
 from harness.results.schema import Cost, Counts
@@ -42,8 +42,9 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
     if "top1_pct" not in found and entry.top1 is not None:  # its error was printed, and is judged
         value = _value("top1_pct", measured)
         found["top1_pct"] = verdict.not_judged(entry.top1, value, "reported", entry.top1.note)
+    reason = "own result" if entry.paper == LOCAL else "not published"
     for name, value in _always(entry, measured).items():
-        found.setdefault(name, verdict.reported(value))
+        found.setdefault(name, verdict.reported(value, reason))
     return found
 
 

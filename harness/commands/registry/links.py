@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, print_rich, progress
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("links", epilog="Example:  bench registry links --paper acdc")
-@click.option("--paper", help="Only the links of one paper and its entries.")
+@name_options.named("--paper", help="Only the links of one paper and its entries.")
 @click.option("--timeout", type=click.IntRange(1), default=20, show_default=True, help="Seconds.")
 @options.extra_registries
 @options.as_json
