@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.fx.node import map_aggregate
 
 from harness.errors import ProtocolError
-from harness.sparse.choosing import Choices, Size, grid_of, makes_fresh
-from harness.sparse.network import (
+from harness.sparse.activation_layout import Grid, StoredValue, Workspace, empty_table
+from harness.sparse.compile_plan import CompilePlan
+from harness.sparse.form_choice import Choices, Size, grid_of, makes_fresh
+from harness.sparse.operation_graph import (
     Add,
     Affine,
     Concatenate,
@@ -20,17 +22,16 @@ from harness.sparse.network import (
     Linear,
     MaxPool,
     Mean,
-    Network,
     Operation,
+    OperationGraph,
     Pointwise,
     Reference,
     Untouched,
 )
-from harness.sparse.plan import Plan
 from harness.sparse.steps import (
     AddStep,
     AffineStep,
-    Copy,
+    CopyStep,
     DenseLinear,
     JoinStep,
     MeanStep,
@@ -39,7 +40,6 @@ from harness.sparse.steps import (
     SparseLinear,
     plain_image,
 )
-from harness.sparse.storage import Grid, Stored, Workspace, empty_table
 
 
 class CompiledNetwork(nn.Module):
@@ -51,7 +51,7 @@ class CompiledNetwork(nn.Module):
     `plan` tells what was chosen for every layer.
     """
 
-    def __init__(self, network: Network, choices: Choices, plan: Plan) -> None:
+    def __init__(self, network: OperationGraph, choices: Choices, plan: CompilePlan) -> None:
         super().__init__()
         self.plan = plan
         self.image_shape = network.shapes[network.input][1:]
@@ -90,7 +90,7 @@ class CompiledNetwork(nn.Module):
 class _Program:
     """Steps in order; values live in `stored`, what is no feature map in `loose`."""
 
-    def __init__(self, network: Network, choices: Choices, plan: Plan) -> None:
+    def __init__(self, network: OperationGraph, choices: Choices, plan: CompilePlan) -> None:
         self.network, self.choices = network, choices
         layers = [op for op in network.operations if isinstance(op, Convolution | Linear)]
         forms = (layer.form for layer in plan.layers)
@@ -98,9 +98,9 @@ class _Program:
         self.rows: dict[Size, int] = plan.rows_per_block
         # What was only measured goes; what runs is built again in memory of its own.
         self.workspace = choices.workspace = Workspace(widest=choices.workspace.widest)
-        self.stored: dict[str, Stored] = {}
+        self.stored: dict[str, StoredValue] = {}
         self.loose: dict[str, object] = {}
-        self.steps: list[tuple[Callable[[], None], list[Stored]]] = []
+        self.steps: list[tuple[Callable[[], None], list[StoredValue]]] = []
         self.free: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
         self.source = self._place(network.input)
         self._build()
@@ -138,17 +138,19 @@ class _Program:
     def _grid(self, value: str) -> Grid | None:
         return grid_of(self.network, value, self.rows)
 
-    def _place(self, value: str) -> Stored | None:
+    def _place(self, value: str) -> StoredValue | None:
         """Memory for a value, from what is free if any fits; None for what is no feature map."""
         grid = self._grid(value)
         if grid is None:
             return None
         maker = self.network.producer(value)
         if isinstance(maker, Convolution) and makes_fresh(self.forms[maker.name], maker, grid):
-            self.stored[value] = Stored(grid)
+            self.stored[value] = StoredValue(grid)
         else:
             free = self.free[grid.matrix]
-            self.stored[value] = Stored(grid, free.pop() if free else empty_table(*grid.matrix))
+            self.stored[value] = StoredValue(
+                grid, free.pop() if free else empty_table(*grid.matrix)
+            )
         return self.stored[value]
 
     def _step(self, operation: Operation) -> Callable[[], None]:
@@ -166,7 +168,7 @@ class _Program:
         return self._on_maps(operation, sources, out)
 
     def _on_maps(
-        self, operation: Operation, sources: list[Stored], out: Stored
+        self, operation: Operation, sources: list[StoredValue], out: StoredValue
     ) -> Callable[[], None]:
         source = sources[0]
         match operation:
@@ -214,8 +216,8 @@ class _Program:
     def _untouched(self, operation: Untouched) -> Callable[[], None]:
         readers = {value: self._reader(value) for value in operation.inputs}
         out = self._place(operation.name)
-        plain = None if out is None else Stored.empty(out.grid.cut(out.grid.height))
-        store = None if out is None or plain is None else Copy(plain, out)
+        plain = None if out is None else StoredValue.empty(out.grid.cut(out.grid.height))
+        store = None if out is None or plain is None else CopyStep(plain, out)
 
         def value_of(argument: Any) -> Any:
             if not isinstance(argument, Reference):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.sparse.network import (
+from harness.sparse.operation_graph import (
     Activation,
     Add,
     Affine,
     Convolution,
     MaxPool,
-    Network,
+    OperationGraph,
     Pointwise,
     as_float,
 )
@@ -21,7 +21,7 @@ SPARSE_ENOUGH_TO_SPLIT = 0.5
 Fusible = Convolution | Affine | Add | MaxPool
 
 
-def simplify(network: Network) -> None:
+def simplify(network: OperationGraph) -> None:
     """Change `network` into one with fewer operations and channels and the same output."""
     _fold_norms(network)
     _fuse_activations(network)
@@ -32,7 +32,7 @@ def simplify(network: Network) -> None:
     _split_columns(network)
 
 
-def _fold_norms(network: Network) -> None:
+def _fold_norms(network: OperationGraph) -> None:
     for norm in [op for op in network.operations if isinstance(op, Affine)]:
         convolution = network.producer(norm.source)
         if isinstance(convolution, Convolution) and _only_user(network, norm.source):
@@ -42,7 +42,7 @@ def _fold_norms(network: Network) -> None:
             network.remove(norm, convolution.name)
 
 
-def _fuse_activations(network: Network) -> None:
+def _fuse_activations(network: OperationGraph) -> None:
     for clamp in [op for op in network.operations if isinstance(op, Pointwise)]:
         before = network.producer(clamp.source)
         if (
@@ -55,7 +55,7 @@ def _fuse_activations(network: Network) -> None:
             network.remove(clamp, before.name)
 
 
-def _fuse_sums(network: Network) -> None:
+def _fuse_sums(network: OperationGraph) -> None:
     """Let the convolution that comes last before a sum add the other side itself."""
     for total in [op for op in network.operations if isinstance(op, Add)]:
         places = {op.name: place for place, op in enumerate(network.operations)}
@@ -73,7 +73,7 @@ def _fuse_sums(network: Network) -> None:
             network.remove(total, last.name)
 
 
-def _pool_before_clamping(network: Network) -> None:
+def _pool_before_clamping(network: OperationGraph) -> None:
     """A clamp after the maximum gives the same and has fewer elements to do."""
     for pool in [op for op in network.operations if isinstance(op, MaxPool)]:
         before = network.producer(pool.source)
@@ -82,7 +82,7 @@ def _pool_before_clamping(network: Network) -> None:
                 pool.activation, before.activation = before.activation, None
 
 
-def _split_columns(network: Network) -> None:
+def _split_columns(network: OperationGraph) -> None:
     """Let a sparse convolution before a pooling of stride 2 make even and odd columns apart.
 
     As twice as many filters at twice the stride, the odd half with its kernels moved on by one
@@ -108,7 +108,7 @@ def _split_columns(network: Network) -> None:
         pool.split = True
 
 
-def remove_channels(network: Network) -> None:
+def remove_channels(network: OperationGraph) -> None:
     """Take out filters that nobody reads and filters that are all zero.
 
     Only between convolutions: a value that is added, joined or returned keeps its channels. An
@@ -127,7 +127,7 @@ def remove_channels(network: Network) -> None:
                 network.shapes[convolution.name] = (batch, len(convolution.bias), *size)
 
 
-def _readers(network: Network, convolution: Convolution) -> list[Convolution]:
+def _readers(network: OperationGraph, convolution: Convolution) -> list[Convolution]:
     """The ungrouped convolutions that are the only readers of an ungrouped one's own output."""
     users = network.users(convolution.name)
     plain = convolution.groups == 1 and convolution.residual is None
@@ -185,5 +185,5 @@ def _chosen(tensor: Tensor, rows: Tensor) -> Tensor:
     return tensor.index_select(0, rows).contiguous()
 
 
-def _only_user(network: Network, value: str) -> bool:
+def _only_user(network: OperationGraph, value: str) -> bool:
     return len(network.users(value)) == 1 and network.output != value

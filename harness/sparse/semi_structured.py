@@ -1,6 +1,6 @@
 """2:4 sparsity on CUDA: two of every four weights are zero, which tensor cores can skip.
 
-    fast = semi_structured.compile(model.cuda(), images.cuda())   # float16 inside
+    fast = harness.sparse.compile(model.cuda(), images.cuda())   # float16 inside
 
 PyTorch's semi-structured tensors multiply matrices of 16-bit floats only, on GPUs of compute
 capability 8.0 or later. Linear layers are such products; convolutions become them by im2col on
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.sparse.plan import LayerPlan, Plan
+from harness.sparse.compile_plan import CompilePlan, LayerPlan
 from methods.multiplied import has_own_forward
 
 GROUP, KEPT = 4, 2
@@ -94,11 +94,26 @@ class ProductConvolution(nn.Module):
         return result.view(count, high, wide, -1).permute(0, 3, 1, 2)
 
 
-def compile(
+class TwoFourNetwork(nn.Module):
+    """Computes in 16-bit floats and answers in the type of its input.
+
+    plan: both times of each layer that follows the pattern, and the way chosen.
+    """
+
+    def __init__(self, network: nn.Module, plan: CompilePlan, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.plan, self.dtype = network, plan, dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images.to(self.dtype))
+        return logits.to(images.dtype)
+
+
+def compile_two_four(
     model: nn.Module, example_input: Tensor, dtype: torch.dtype = torch.float16
-) -> tuple[nn.Module, Plan]:
+) -> TwoFourNetwork:
     """A copy of `model` in eval mode and `dtype`, its layers as 2:4 products where that is faster
-    for `example_input`, and the plan with both times of each layer that follows the pattern.
+    for `example_input`.
 
     Raises ProtocolError without a CUDA device that has sparse tensor cores, for another dtype, and
     for a model in which no layer follows the pattern.
@@ -120,7 +135,7 @@ def compile(
         plans.append(plan)
         if chosen is not layer:
             fast.set_submodule(name, chosen)
-    return fast, Plan(tuple(plans), {}, torch.get_num_threads())
+    return TwoFourNetwork(fast, CompilePlan(tuple(plans), {}, torch.get_num_threads()), dtype)
 
 
 def _check(example_input: Tensor, dtype: torch.dtype) -> None:

@@ -8,9 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.sparse.network import Activation, Affine, Convolution, Linear, MaxPool, Pointwise
-from harness.sparse.products import BagProduct, CsrProduct, Entries, csr_matrix
-from harness.sparse.storage import Cut, Grid, Stored, Workspace, pieces
+from harness.sparse.activation_layout import Grid, StoredValue, ValueView, Workspace, pieces
+from harness.sparse.operation_graph import (
+    Activation,
+    Affine,
+    Convolution,
+    Linear,
+    MaxPool,
+    Pointwise,
+)
+from harness.sparse.sparse_products import BagProduct, CsrProduct, Entries, csr_matrix
 from harness.sparse.tables import Prepared
 
 RELU = Activation()
@@ -56,18 +63,18 @@ class Finish:
         self,
         grid: Grid,
         pitch: int,
-        out: Stored,
+        out: StoredValue,
         activation: Activation | None,
-        residual: Stored | None,
+        residual: StoredValue | None,
     ) -> None:
         self.activation = activation
         shape = (grid.blocks, grid.channels, grid.rows, pitch)
         view = pieces(torch.empty(shape, device="meta")[..., : grid.width], out.grid.rows)
         self.size, self.stride = view.size(), view.stride()
         self.out = out.pieces(grid.rows)
-        self.residual: Cut | None = None
+        self.residual: ValueView | None = None
         if residual is not None:
-            self.residual = Cut(residual, residual.pieces(grid.rows))
+            self.residual = ValueView(residual, residual.pieces(grid.rows))
 
     def __call__(self, result: Tensor) -> None:
         result = result.as_strided(self.size, self.stride)
@@ -79,7 +86,9 @@ class Finish:
 class Keep:
     """Adds the residual to a table and clamps it, both in place; it is the fresh value then."""
 
-    def __init__(self, out: Stored, activation: Activation | None, residual: Stored | None) -> None:
+    def __init__(
+        self, out: StoredValue, activation: Activation | None, residual: StoredValue | None
+    ) -> None:
         self.out, self.activation, self.residual = out, activation, residual
 
     def __call__(self, result: Tensor) -> None:
@@ -110,9 +119,9 @@ class DenseConvolution:
     def __init__(
         self,
         conv: Convolution,
-        source: Stored,
-        out: Stored,
-        residual: Stored | None,
+        source: StoredValue,
+        out: StoredValue,
+        residual: StoredValue | None,
         workspace: Workspace,
         memory_format: torch.memory_format,
     ) -> None:
@@ -133,29 +142,29 @@ class DenseConvolution:
         self.finish(result.contiguous().view(result.shape[1], -1))
 
 
-class Copy:
+class CopyStep:
     """Copies a value into another layout."""
 
-    def __init__(self, source: Stored, out: Stored) -> None:
-        self.source = Cut(source, source.pieces(out.grid.rows))
+    def __init__(self, source: StoredValue, out: StoredValue) -> None:
+        self.source = ValueView(source, source.pieces(out.grid.rows))
         self.out = out.pieces(source.grid.rows)
 
     def __call__(self) -> None:
         self.out.copy_(self.source.get())
 
 
-def plain_image(source: Stored, workspace: Workspace) -> tuple[Cut, Copy | None]:
+def plain_image(source: StoredValue, workspace: Workspace) -> tuple[ValueView, CopyStep | None]:
     """The value as (1,C,H,W), and the copy that must run first unless it lies so already."""
     if source.grid.plain:
-        return Cut(source, source.image()), None
+        return ValueView(source, source.image()), None
     plain = stored_scratch(source.grid.cut(source.grid.height), workspace)
-    return Cut(plain, plain.image()), Copy(source, plain)
+    return ValueView(plain, plain.image()), CopyStep(source, plain)
 
 
-def stored_scratch(grid: Grid, workspace: Workspace) -> Stored:
+def stored_scratch(grid: Grid, workspace: Workspace) -> StoredValue:
     """A place for a value that lives only within one step."""
-    table = workspace.get(("scratch", grid.matrix), lambda: Stored.empty(grid).table)
-    return Stored(grid, table)
+    table = workspace.get(("scratch", grid.matrix), lambda: StoredValue.empty(grid).table)
+    return StoredValue(grid, table)
 
 
 class SparseLinear:
@@ -182,18 +191,20 @@ class DenseLinear:
 class PoolStep:
     """Maximum over windows: first over rows, then over columns, then the clamp."""
 
-    def __init__(self, pool: MaxPool, source: Stored, out: Stored, workspace: Workspace) -> None:
+    def __init__(
+        self, pool: MaxPool, source: StoredValue, out: StoredValue, workspace: Workspace
+    ) -> None:
         grid, goal = source.grid, out.grid
-        self.copy: Copy | None = None
+        self.copy: CopyStep | None = None
         if grid.rows not in (1, grid.height):
             by_row = stored_scratch(grid.cut(1), workspace)
-            self.copy, source = Copy(source, by_row), by_row
+            self.copy, source = CopyStep(source, by_row), by_row
         lines = image_rows(source)
         narrow = torch.empty(goal.height, grid.channels, grid.width)
         both = torch.empty(goal.height, goal.channels, goal.width)
         offsets = [offset - pool.padding for offset in range(pool.kernel)]
         self.over_rows = [
-            (Cut(source, left) if left.is_meta else left, Cut(source, right), out)
+            (ValueView(source, left) if left.is_meta else left, ValueView(source, right), out)
             for left, right, out in _maxima([(lines, o) for o in offsets], narrow, 0, pool.stride)
         ]
         if pool.split:  # column 2w + o is column w + o // 2 of the even or the odd ones
@@ -209,14 +220,14 @@ class PoolStep:
         if self.copy is not None:
             self.copy()
         for left, right, out in self.over_rows:
-            first = left.get() if isinstance(left, Cut) else left
+            first = left.get() if isinstance(left, ValueView) else left
             torch.maximum(first, right.get(), out=out)
         for maximum in self.over_columns:
             torch.maximum(maximum[0], maximum[1], out=maximum[2])
         clamp_into(self.result, self.activation, self.out)
 
 
-def image_rows(source: Stored) -> Tensor:
+def image_rows(source: StoredValue) -> Tensor:
     """(H,C,W), a view; for grids of one row per block and for plain ones."""
     grid = source.grid
     if grid.rows == 1:
@@ -250,8 +261,8 @@ def _maxima(
 class MeanStep:
     """Mean over height and width."""
 
-    def __init__(self, source: Stored, out: Stored) -> None:
-        self.source, self.out = Cut(source, source.blocks()), out.image()
+    def __init__(self, source: StoredValue, out: StoredValue) -> None:
+        self.source, self.out = ValueView(source, source.blocks()), out.image()
 
     def __call__(self) -> None:
         torch.mean(self.source.get(), (0, 2, 3), keepdim=True, out=self.out)
@@ -260,7 +271,7 @@ class MeanStep:
 class PointwiseStep:
     """A function of every element, in whatever layout."""
 
-    def __init__(self, pointwise: Pointwise, source: Stored, out: Stored) -> None:
+    def __init__(self, pointwise: Pointwise, source: StoredValue, out: StoredValue) -> None:
         self.function, self.source, self.out = pointwise.function, source, out.flat
 
     def __call__(self) -> None:
@@ -270,8 +281,8 @@ class PointwiseStep:
 class AffineStep:
     """clamp(x * scale + shift) per channel."""
 
-    def __init__(self, affine: Affine, source: Stored, out: Stored) -> None:
-        self.source, self.out = Cut(source, source.blocks()), out.blocks()
+    def __init__(self, affine: Affine, source: StoredValue, out: StoredValue) -> None:
+        self.source, self.out = ValueView(source, source.blocks()), out.blocks()
         self.activation = affine.activation
         self.scale = affine.scale.float().view(1, -1, 1, 1)
         self.shift = affine.shift.float().view(1, -1, 1, 1)
@@ -285,7 +296,7 @@ class AddStep:
     """clamp(left + right) of two values in one layout."""
 
     def __init__(
-        self, left: Stored, right: Stored, out: Stored, activation: Activation | None
+        self, left: StoredValue, right: StoredValue, out: StoredValue, activation: Activation | None
     ) -> None:
         self.left, self.right, self.out, self.activation = left, right, out.flat, activation
 
@@ -297,8 +308,8 @@ class AddStep:
 class JoinStep:
     """Values of one layout, joined along the channels."""
 
-    def __init__(self, sources: list[Stored], out: Stored) -> None:
-        self.sources = [Cut(source, source.blocks()) for source in sources]
+    def __init__(self, sources: list[StoredValue], out: StoredValue) -> None:
+        self.sources = [ValueView(source, source.blocks()) for source in sources]
         self.out = out.blocks()
 
     def __call__(self) -> None:

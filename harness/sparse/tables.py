@@ -15,9 +15,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from harness.sparse.network import Convolution
-from harness.sparse.products import Entries
-from harness.sparse.storage import Cut, Grid, Stored, Workspace, empty_table, pieces
+from harness.sparse.activation_layout import (
+    Grid,
+    StoredValue,
+    ValueView,
+    Workspace,
+    empty_table,
+    pieces,
+)
+from harness.sparse.operation_graph import Convolution
+from harness.sparse.sparse_products import Entries
 
 KINDS = ("direct", "rows", "whole")
 
@@ -27,15 +34,15 @@ class Prepared:
     """A table (None: that of the input itself), the copies that fill it (in order), and the
     layout of the product's result: `grid` with `pitch` >= width columns per image row."""
 
-    source: Stored
+    source: StoredValue
     table: Tensor | None
     grid: Grid
     pitch: int
-    copies: list[tuple[Tensor, Cut | Tensor]] = field(default_factory=list)
+    copies: list[tuple[Tensor, ValueView | Tensor]] = field(default_factory=list)
 
     def fill(self) -> Tensor:
         for target, source in self.copies:
-            target.copy_(source.get() if isinstance(source, Cut) else source)
+            target.copy_(source.get() if isinstance(source, ValueView) else source)
         return self.source.table if self.table is None else self.table
 
 
@@ -106,7 +113,7 @@ def entries(kind: str, conv: Convolution, source: Grid, out: Grid, workspace: Wo
 
 
 def prepare(
-    kind: str, conv: Convolution, source: Stored, out: Grid, workspace: Workspace
+    kind: str, conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace
 ) -> Prepared:
     """The table of `kind` for a stored input, and how to fill it."""
     if kind == "direct":
@@ -114,7 +121,7 @@ def prepare(
     return (_rows if kind == "rows" else _whole)(conv, source, out, workspace)
 
 
-def _direct(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
+def _direct(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> Prepared:
     grid = source.grid
     if conv.stride == (1, 1) and grid.rows == out.rows:
         return Prepared(source, None, out, out.width)
@@ -123,7 +130,7 @@ def _direct(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) 
     inner = Grid(grid.channels, out.height, out.width, out.rows)
     table = workspace.get(("direct", inner), lambda: empty_table(*inner.matrix))
     strided = source.blocks().unflatten(2, (rows, down))[:, :, :, 0, ::right]
-    copy = (Stored(inner, table).pieces(rows), Cut(source, pieces(strided, inner.rows)))
+    copy = (StoredValue(inner, table).pieces(rows), ValueView(source, pieces(strided, inner.rows)))
     return Prepared(source, table, out, out.width, [copy])
 
 
@@ -135,7 +142,7 @@ def _channels(kind: str, conv: Convolution, source: Grid, workspace: Workspace) 
     return max(source.channels, workspace.widest.get(key, 0))
 
 
-def _rows(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
+def _rows(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> Prepared:
     grid, wide = source.grid, conv.weight.shape[3]
     right, left, apart = conv.stride[1], conv.padding[1], conv.dilation[1]
     channels = _channels("rows", conv, grid, workspace)
@@ -147,19 +154,19 @@ def _rows(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) ->
     down = conv.stride[0]
     if conv.weight.shape[2] == 1 and conv.padding[0] == 0 and grid.rows % down == 0:
         to, lines = to[:, ::down], lines[:, ::down]  # the other rows are never read
-    copies: list[tuple[Tensor, Cut | Tensor]] = []
+    copies: list[tuple[Tensor, ValueView | Tensor]] = []
     for dx in range(wide):
         shift = dx * apart - left
         low = max(0, -(shift // right))
         end = min(out.width, (grid.width - 1 - shift) // right + 1)
         if end > low:
             first, last = low * right + shift, (end - 1) * right + shift
-            shifted = Cut(source, lines[..., first : last + 1 : right])
+            shifted = ValueView(source, lines[..., first : last + 1 : right])
             copies.append((to[:, :, dx, :, low:end], shifted))
     return Prepared(source, table, out.cut(1), out.width, copies)
 
 
-def _whole(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -> Prepared:
+def _whole(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> Prepared:
     grid, (high, wide) = source.grid, conv.weight.shape[2:]
     (down, right), (top, left), (apart_y, apart_x) = conv.stride, conv.padding, conv.dilation
     pitch = grid.width + 2 * left
@@ -178,8 +185,8 @@ def _whole(conv: Convolution, source: Stored, out: Grid, workspace: Workspace) -
     shape = (*taps, columns) if flat else (*taps, out.height, out.width)
     table = workspace.get(key, lambda: empty_table(high * wide * channels, columns))
     shifted = padded.as_strided(shape, (*steps, 1) if flat else (*steps, down * pitch, right))
-    copies: list[tuple[Tensor, Cut | Tensor]] = [
-        (cut, Cut(source, source.blocks())),
+    copies: list[tuple[Tensor, ValueView | Tensor]] = [
+        (cut, ValueView(source, source.blocks())),
         (table[:-1].view(shape)[:, :, : grid.channels], shifted[:, :, : grid.channels]),
     ]
     return Prepared(source, table, out.cut(out.height), pitch if flat else out.width, copies)

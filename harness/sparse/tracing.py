@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import prune
 
 from harness.errors import ProtocolError
-from harness.sparse.network import (
+from harness.sparse.operation_graph import (
     Activation,
     Add,
     Affine,
@@ -23,8 +23,8 @@ from harness.sparse.network import (
     Linear,
     MaxPool,
     Mean,
-    Network,
     Operation,
+    OperationGraph,
     Pointwise,
     Reference,
     Shape,
@@ -42,7 +42,7 @@ POINTWISE = (
 IN_PLACE_FUNCTIONS = (operator.iadd, operator.imul, operator.isub, operator.itruediv)
 
 
-def trace(model: nn.Module, image: Tensor) -> Network:
+def trace(model: nn.Module, image: Tensor) -> OperationGraph:
     """The operations of `model` (see `copied`) with the shapes they have for `image` (1,C,H,W).
 
     Raises ProtocolError where torch.fx cannot follow the model, and for more than one input or
@@ -132,7 +132,7 @@ class _Reader:
             nn.Hardtanh: self._relu,
         }
 
-    def read(self) -> Network:
+    def read(self) -> OperationGraph:
         source = _inputs(self.module.graph)[0]
         operations: list[Operation] = []
         output = ""
@@ -141,7 +141,7 @@ class _Reader:
                 output = self._output(node)
             elif node.name != source:
                 self._read_node(node, operations)
-        return Network(source, output, operations, self.shapes)
+        return OperationGraph(source, output, operations, self.shapes)
 
     def _read_node(self, node: fx.Node, operations: list[Operation]) -> None:
         if self._does_nothing(node):

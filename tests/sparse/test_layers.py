@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harness import sparse
-from harness.sparse.network import Convolution
-from harness.sparse.products import KERNELS, Entries, product
-from harness.sparse.storage import Grid, Stored, Workspace, divisors
+from harness.sparse.activation_layout import Grid, StoredValue, Workspace, divisors
+from harness.sparse.operation_graph import Convolution
+from harness.sparse.sparse_products import KERNELS, Entries, product
 from harness.sparse.tables import KINDS, entries, fits, geometry, prepare
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
@@ -112,7 +112,7 @@ def test_tables_times_entries_are_convolutions_in_every_layout(data: st.DataObje
     source = Grid(channels, height, width, data.draw(st.sampled_from(divisors(height))))
     goal = expected.shape[2:]
     out = Grid(filters, *goal, data.draw(st.sampled_from(divisors(goal[0]))))
-    stored = Stored.empty(source)
+    stored = StoredValue.empty(source)
     stored.blocks().copy_(image[0].unflatten(1, (source.blocks, source.rows)).transpose(0, 1))
     workspace = Workspace()
     for kind in (kind for kind in KINDS if fits(kind, conv, source, out)):

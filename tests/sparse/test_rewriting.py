@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness import sparse
-from harness.sparse.network import Convolution, MaxPool
+from harness.sparse.operation_graph import Convolution, MaxPool
 from harness.sparse.rewriting import simplify
 from harness.sparse.tracing import trace
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference

@@ -6,9 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import harness.sparse
 from harness.errors import ProtocolError
-from harness.sparse import semi_structured
-from harness.sparse.semi_structured import as_matrix, as_product, eligible, follows_pattern
+from harness.sparse import CompilePlan, semi_structured
+from harness.sparse.semi_structured import (
+    TwoFourNetwork,
+    as_matrix,
+    as_product,
+    compile_two_four,
+    eligible,
+    follows_pattern,
+)
 from methods.masks import n_of_m
 from tests.sparse.pruned import ORDER_OF_SUMS, images, relative_difference
 
@@ -87,12 +95,12 @@ def test_a_linear_layer_as_one_product() -> None:
 
 def test_the_cpu_is_refused_with_the_way_out() -> None:
     with pytest.raises(ProtocolError, match="CUDA devices only.*harness.sparse.compile"):
-        semi_structured.compile(two_four(nn.Linear(64, 32)), images(1, 64))
+        compile_two_four(two_four(nn.Linear(64, 32)), images(1, 64))
 
 
 def test_single_precision_is_refused() -> None:
     with pytest.raises(ProtocolError, match="float16 or bfloat16, not torch.float32"):
-        semi_structured.compile(nn.Linear(64, 32), images(1, 64), torch.float32)
+        compile_two_four(nn.Linear(64, 32), images(1, 64), torch.float32)
 
 
 def network() -> nn.Module:
@@ -105,12 +113,30 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("dtype", semi_structured.DTYPES)
 def test_a_compiled_network_computes_the_same_on_a_gpu(dtype: torch.dtype) -> None:
     model, batch = network().cuda(), images(4, 64, 16, 16).cuda()
-    fast, plan = semi_structured.compile(model, batch, dtype)
-    assert [layer.name for layer in plan.layers] == ["0", "2", "5"]
-    assert all(set(layer.ms) == {"2:4", "dense"} for layer in plan.layers)
+    fast = compile_two_four(model, batch, dtype)
+    assert [layer.name for layer in fast.plan.layers] == ["0", "2", "5"]
+    assert all(set(layer.ms) == {"2:4", "dense"} for layer in fast.plan.layers)
     with torch.no_grad():
-        found: Tensor = fast(batch.to(dtype)).float()
+        found: Tensor = fast(batch)
         assert relative_difference(found, model(batch)) < HALF * (8 if dtype != torch.half else 1)
+
+
+def test_a_network_in_half_precision_answers_in_the_type_of_its_input() -> None:
+    layer = nn.Linear(64, 32)
+    fast = TwoFourNetwork(nn.Linear(64, 32).bfloat16(), CompilePlan((), {}, 1), torch.bfloat16)
+    fast.network.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        found = fast(images(2, 64))
+        assert found.dtype == torch.float32
+        assert relative_difference(found, layer(images(2, 64))) < HALF
+
+
+@pytest.mark.gpu
+def test_the_way_of_a_gpu_is_chosen_by_where_the_example_lies() -> None:
+    model, batch = network().cuda(), images(4, 64, 16, 16).cuda()
+    assert isinstance(harness.sparse.compile(model, batch), TwoFourNetwork)
+    with pytest.raises(ProtocolError, match="on CUDA there is one: 2:4"):
+        harness.sparse.compile(model, batch, only=["csr"])
 
 
 @pytest.mark.gpu
@@ -126,4 +152,4 @@ def test_every_product_computes_the_same_on_a_gpu() -> None:
 @pytest.mark.gpu
 def test_a_dense_model_is_refused_on_a_gpu() -> None:
     with pytest.raises(ProtocolError, match="no layer follows the 2:4 pattern"):
-        semi_structured.compile(nn.Linear(64, 32).cuda(), images(1, 64).cuda())
+        compile_two_four(nn.Linear(64, 32).cuda(), images(1, 64).cuda())

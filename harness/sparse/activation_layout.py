@@ -48,7 +48,7 @@ class Grid:
         return self.height % big == 0 and big % small == 0
 
 
-class Stored:
+class StoredValue:
     """A value; `table` is (matrix rows + 1, columns) and ends in ones.
 
     A fixed value keeps its memory. A fresh one is a new table each time it is computed; before
@@ -63,7 +63,7 @@ class Stored:
         self.table = self.nothing if table is None else table
 
     @classmethod
-    def empty(cls, grid: Grid) -> Stored:
+    def empty(cls, grid: Grid) -> StoredValue:
         return cls(grid, empty_table(*grid.matrix))
 
     def release(self) -> None:
@@ -89,10 +89,10 @@ class Stored:
         return pieces(self.blocks(), other_rows)
 
 
-class Cut:
+class ValueView:
     """A view of a value: the same elements of whatever table it has when asked."""
 
-    def __init__(self, stored: Stored, view: Tensor) -> None:
+    def __init__(self, stored: StoredValue, view: Tensor) -> None:
         self.stored = stored
         self.size, self.stride, self.offset = view.size(), view.stride(), view.storage_offset()
         self.kept = view if stored.fixed else None

@@ -189,7 +189,7 @@ Operation = (
 
 
 @dataclass
-class Network:
+class OperationGraph:
     """Operations in order; each writes the value of its own name. Values that are tensors have a
     shape; `output` names the result."""
 

@@ -11,10 +11,17 @@ from torch import Tensor
 
 from harness.errors import ProtocolError
 from harness.sparse import tables
-from harness.sparse.measuring import milliseconds
-from harness.sparse.network import Convolution, Linear, MaxPool, Network, is_feature_map
-from harness.sparse.plan import LayerPlan
-from harness.sparse.products import KERNELS, Entries, product
+from harness.sparse.activation_layout import Grid, StoredValue, Workspace, divisors
+from harness.sparse.compile_plan import LayerPlan
+from harness.sparse.operation_graph import (
+    Convolution,
+    Linear,
+    MaxPool,
+    OperationGraph,
+    is_feature_map,
+)
+from harness.sparse.sparse_products import KERNELS, Entries, product
+from harness.sparse.step_timing import milliseconds
 from harness.sparse.steps import (
     DenseConvolution,
     DenseLinear,
@@ -24,7 +31,6 @@ from harness.sparse.steps import (
     SparseConvolution,
     SparseLinear,
 )
-from harness.sparse.storage import Grid, Stored, Workspace, divisors
 
 DENSE = {"dense": torch.contiguous_format, "dense-channels-last": torch.channels_last}
 FORMS = (*(f"{kind}-{kernel}" for kind in tables.KINDS for kernel in KERNELS), *DENSE)
@@ -41,7 +47,7 @@ BLOCK_FLOATS = (48, 260)
 class Choices:
     """Builds steps in every form, measures them, and remembers what it built."""
 
-    network: Network
+    network: OperationGraph
     allowed: Sequence[str]
     workspace: Workspace = field(default_factory=Workspace)
     entries: dict[tuple[object, ...], Entries] = field(default_factory=dict)
@@ -73,7 +79,12 @@ class Choices:
         return conv.nnz <= DENSEST * full or not any(form in DENSE for form in self.allowed)
 
     def step(
-        self, form: str, conv: Convolution, source: Stored, out: Stored, residual: Stored | None
+        self,
+        form: str,
+        conv: Convolution,
+        source: StoredValue,
+        out: StoredValue,
+        residual: StoredValue | None,
     ) -> Callable[[], None]:
         """A step that runs a layer in one form between stored values; see `makes_fresh`."""
         if form in DENSE:
@@ -107,10 +118,10 @@ class Choices:
         layouts = (source.plain, out.plain) if form in DENSE else (source.rows, out.rows)
         key = (conv.name, form, *layouts)
         if key not in self.measured:
-            stored = Stored.empty(source)
+            stored = StoredValue.empty(source)
             stored.flat.uniform_(0, 1)
-            target = Stored(out) if makes_fresh(form, conv, out) else Stored.empty(out)
-            residual = Stored.empty(out) if conv.residual else None
+            target = StoredValue(out) if makes_fresh(form, conv, out) else StoredValue.empty(out)
+            residual = StoredValue.empty(out) if conv.residual else None
             step = self.step(form, conv, stored, target, residual)
 
             def run() -> None:
@@ -122,7 +133,7 @@ class Choices:
 
     def pool_ms(self, pool: MaxPool, source: Grid, out: Grid) -> float:
         """Milliseconds of a max pool between values in the given layouts."""
-        step = PoolStep(pool, Stored.empty(source), Stored.empty(out), self.workspace)
+        step = PoolStep(pool, StoredValue.empty(source), StoredValue.empty(out), self.workspace)
         return milliseconds(step)
 
 
@@ -183,7 +194,7 @@ def _cost(choices: Choices, size: Size, rows: dict[Size, int]) -> float:
     return total
 
 
-def grid_of(network: Network, value: str, rows: dict[Size, int]) -> Grid | None:
+def grid_of(network: OperationGraph, value: str, rows: dict[Size, int]) -> Grid | None:
     """The layout of a value; None for what is no feature map or of a size not decided yet."""
     shape = network.shapes.get(value, ())
     if not is_feature_map(shape) or shape[2:] not in rows:
@@ -193,7 +204,7 @@ def grid_of(network: Network, value: str, rows: dict[Size, int]) -> Grid | None:
 
 
 def choose_forms(
-    choices: Choices, rows: dict[Size, int], given: dict[str, Given]
+    choices: Choices, rows: dict[Size, int], given: dict[str, GivenLayer]
 ) -> tuple[LayerPlan, ...]:
     """The plan of every convolution and linear layer, in order, by measurement.
 
@@ -228,21 +239,21 @@ def choose_forms(
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenLayer:
     """A layer in the model: its weight's shape, and its multiply-accumulates for one image."""
 
     shape: tuple[int, ...]
     macs: int
 
 
-def given_layers(network: Network) -> dict[str, Given]:
+def given_layers(network: OperationGraph) -> dict[str, GivenLayer]:
     """Operation -> what its layer is before anything is rewritten."""
     found = {}
     for layer in network.operations:
         if isinstance(layer, Convolution | Linear):
             positions = torch.Size(network.shapes[layer.name][2:]).numel()
             shape = tuple(layer.weight.shape)
-            found[layer.name] = Given(shape, layer.weight.numel() * positions)
+            found[layer.name] = GivenLayer(shape, layer.weight.numel() * positions)
     return found
 
 

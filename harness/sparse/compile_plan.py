@@ -26,7 +26,7 @@ class LayerPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CompilePlan:
     """Layers in order, the image rows per block chosen for each size of feature map (height,
     width), and the number of threads all this was measured with."""
 
