@@ -130,7 +130,7 @@ def layer_table(record: dict[str, Any]) -> list[str]:
     layers = tuple(
         sparse.LayerPlan(**{**layer, "shape": tuple(layer["shape"])}) for layer in plan["layers"]
     )
-    return sparse.Plan(layers, {}, plan["threads"]).table().splitlines()
+    return sparse.CompilePlan(layers, {}, plan["threads"]).table().splitlines()
 
 
 def report(folder: Path, model: str) -> str:
