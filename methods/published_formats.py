@@ -85,6 +85,20 @@ def str_(raw: Any) -> dict[str, Tensor]:
     return plain
 
 
+def cifar_resnet(raw: Any) -> dict[str, Tensor]:
+    """Plain state dict of a CIFAR ResNet whose layers have other names for the same places.
+
+    `conv` and `bn` of the stem, `conv_1`, `stage_1` and `shortcut` become `conv1`, `bn1`, `conv1`,
+    `layer1` and `downsample`.
+    """
+    plain = {}
+    for name, value in unwrap(raw).items():
+        plain_name = re.sub(r"^(conv|bn)\.", r"\g<1>1.", name)
+        plain_name = re.sub(r"\b(conv|bn)_(\d)\b", r"\1\2", plain_name).replace("stage_", "layer")
+        plain[plain_name.replace(".shortcut.", ".downsample.")] = value
+    return plain
+
+
 def ftwt(raw: Any) -> dict[str, Tensor]:
     """Plain backbone of an FTWT checkpoint, gated or not; the gates' heads are left out."""
     return backbone_from_paper(unwrap(raw))

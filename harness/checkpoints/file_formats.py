@@ -50,6 +50,7 @@ FORMATS: dict[str, Format] = {
     "str": Format(_STATE_DICTS, published.str_),
     FTWT: Format(_STATE_DICTS, _ftwt),
     "rd": Format(_STATE_DICTS, published.rd),
+    "cifar-resnet": Format(_STATE_DICTS, published.cifar_resnet),
     "keras-npz": Format((Kind.NPZ,), _arrays),
     "keras-h5": Format((Kind.HDF5,), keras_h5.resnet),
     "squeezenet-net": Format((Kind.BINARY,), squeezenet_net.decode),

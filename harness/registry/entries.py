@@ -52,6 +52,7 @@ FORMATS = (
     "str",
     "ftwt",
     "rd",
+    "cifar-resnet",
     "keras-npz",
     "keras-h5",
     "squeezenet-net",

@@ -30,7 +30,10 @@ def close_to_fixture(actual: Tensor, expected: Tensor) -> bool:
     return bool((actual - expected).abs().max() <= TOL_FTWT * max(1.0, expected.abs().max()))
 
 
-GRAY = ("convnet_tiny", "lenet300", "lenet5caffe")  # one channel unless told otherwise
+GRAY = (  # one channel unless told otherwise
+    *("convnet_tiny", "lenet300", "lenet5caffe", "lenet5_padded", "lenet5_padded_bn"),
+    *("lenet5_relu", "convnet_16_32", "convnet_16_32_bn", "convnet_gelu", "convnet_strided"),
+)
 
 
 @pytest.mark.parametrize("name", own_names())

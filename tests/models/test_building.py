@@ -53,6 +53,9 @@ def test_every_name_of_the_project_is_there() -> None:
     expected |= {"mobilenetv1_cifar_050", "wrn28_10", "densenet121_cifar", "efficientnet_b0_cifar"}
     expected |= {"squeezenet1_0_caffe", "resnet20_keras", "resnet8_keras", "convnet_tiny"}
     expected |= {"lenet300", "lenet5caffe"}
+    expected |= {"lenet5_rgb", "lenet5_rgb_c1_f6", "lenet_30_13", "convnet_16_32_cifar"}
+    expected |= {"lenet5_padded", "lenet5_padded_bn", "lenet5_relu", "convnet_gelu"}
+    expected |= {"convnet_16_32", "convnet_16_32_bn", "convnet_strided"}
     assert own_names() == sorted(expected)
 
 

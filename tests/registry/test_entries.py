@@ -258,6 +258,8 @@ def test_entries_without_accuracy_say_why() -> None:
         "dense-resnet8-cifar10-mlperf-tiny",
         "deep-compression-squeezenet1.0",
         IN_A_WHEEL,
+        "dense-convnet-cifar10-edge",
+        "ln-structured-convnet-cifar10-edge",
         *(f"imp-lenet300-mnist-{which}" for which in ("13.5", "3.6", "best", "21.1-redrawn")),
     }
     assert all(entry.note for entry in silent)
