@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.errors import ProtocolError
-from harness.models import input_size
+from harness.models import input_size, is_own_code, parse_model_name
 from harness.profile import quiet_exporter
 from harness.registry import data_set
 
@@ -31,7 +31,8 @@ def write_onnx(
     except ImportError as error:
         msg = f"{error.name} is not installed. Install the extra: pip install 'reprune[latency]'"
         raise ProtocolError(msg) from error
-    side = input_size(model)
+    own = is_own_code(parse_model_name(model).base)
+    side = data_set(dataset).side if own else input_size(model)
     images = torch.zeros(EXAMPLES, data_set(dataset).channels, side, side)
     try:
         with quiet_exporter():
