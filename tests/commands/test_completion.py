@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from harness.registry import load
 from tests.commands.conftest import Bench
 
 
@@ -37,7 +38,7 @@ def test_every_shell_gets_its_code(bench: Bench, shell: str) -> None:
 
 
 def test_verbs_are_completed() -> None:
-    assert completed("re") == ["reproduce", "report", "registry"]
+    assert completed("re") == ["reproduce", "report", "record", "registry"]
 
 
 def test_ids_are_completed() -> None:
@@ -55,5 +56,7 @@ def test_ids_are_completed() -> None:
 
 @pytest.mark.parametrize("verb", ["reproduce", "check"])
 def test_suites_are_completed(verb: str) -> None:
-    assert completed(verb, "--suite", "") == ["quickstart", "nightly", "imagenet"]
+    suites = completed(verb, "--suite", "")
+    assert {"quickstart", "nightly", "imagenet"} < set(suites)
+    assert {entry.paper for entry in load().entries.values()} < set(suites)
     assert completed(verb, "--suite", "ni") == ["nightly"]
