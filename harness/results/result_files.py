@@ -18,8 +18,12 @@ def files(folder: Path | None = None, entry: str = "*") -> list[Path]:
     both is read from the record.
     """
     bases = paths.layers("results") if folder is None else (folder,)
-    found = {path.name: path for base in reversed(bases) for path in base.glob(f"{entry}/*.json")}
-    return [found[name] for name in sorted(found)]
+    found = {
+        (path.name, path.parent.name): path
+        for base in reversed(bases)
+        for path in base.glob(f"{entry}/*.json")
+    }
+    return [found[place] for place in sorted(found)]
 
 
 def file_of(entry: str, result_id: str) -> Path:
