@@ -25,7 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, 
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(reports, "run_table", lambda uri=None: TABLE)
+    monkeypatch.setattr(reports, "mlflow_run_table", lambda uri=None: TABLE)
     return calls
 
 

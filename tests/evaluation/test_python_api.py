@@ -128,7 +128,7 @@ def test_a_missing_checkpoint_and_missing_data_are_told_together(tmp_path: Path)
     assert "too, is missing" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("on", "kind"), [("cifar100", ProtocolError), ("emnist", DataError)])
+@pytest.mark.parametrize(("on", "kind"), [("cifar100", ProtocolError), ("emnist", RegistryError)])
 def test_only_a_stand_in_stands_in(on: str, kind: type[Exception]) -> None:
     known = registry.load()
     with pytest.raises(kind, match=on):
