@@ -22,8 +22,9 @@ def registry():
     return load()
 
 
-def test_every_network_of_the_registry_is_on_record(registry):
-    assert {entry.model for entry in registry.entries.values()} == set(RECORD)
+def test_every_network_on_record_is_still_in_the_registry(registry):
+    """Networks that came later have hand counts of their own (tests/models)."""
+    assert set(RECORD) <= {entry.model for entry in registry.entries.values()}
 
 
 @pytest.mark.parametrize("model", RECORD)
