@@ -20,28 +20,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks import parsed
-from harness.data import Augment, ImageIdentity, ImageSet, TrainBatches
+from benchmarks.noise import noise_images
+from harness.data import Augment, ImageSet, TrainBatches
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 TARGET = 4.0  # times torchvision's rate
-
-
-def made_up(count: int) -> ImageSet:
-    """Random pixels in CIFAR's shape."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return ImageSet(
-        ImageIdentity(
-            dataset="made-up",
-            split="train",
-            fingerprint="",
-            copy_name="",
-            n_total=count,
-            approximate_images=None,
-        ),
-        images,
-        torch.arange(count) % 10,
-    )
 
 
 def one_by_one(images: ImageSet, batch: int) -> Iterator[Tensor]:
@@ -76,7 +59,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     options = parsed(parser, rounds=1, images=200, batch=32)
     torch.set_num_threads(1)
-    images = made_up(options.images)
+    images = noise_images(options.images)
     augment = Augment(crop_padding=4, flip=True)
     batched = TrainBatches(
         images, batch_size=options.batch, mean=MEAN, std=STD, seed=0, augment=augment

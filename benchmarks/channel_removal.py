@@ -8,11 +8,8 @@ as the one that was cut, which itself was compared with zeros in place. Writes `
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
-import warnings
-from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks import home, parsed
+from benchmarks.pages import page_of_networks
 from harness.checkpoints import Origin, load_shrunk, save_narrowed
 from harness.errors import BenchError
 from harness.export import OUTPUTS, remove_channels_
@@ -113,18 +110,15 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
-    small = parsed(ArgumentParser(description=__doc__)).small
-    rows = []
-    with home(small):
-        for name in SMALL if small else NETWORKS:
-            rows.append(row(name))
-            print(f"{name}: {rows[-1].cut} groups cut", file=sys.stderr, flush=True)
-    text = "\n".join([*table(rows), ""])
-    if small:
-        print(text)
-    else:
-        REPORT.write_text(text)
+    page_of_networks(
+        __doc__,
+        lambda: NETWORKS,
+        SMALL,
+        row,
+        lambda made: f"{made.cut} groups cut",
+        table,
+        REPORT,
+    )
 
 
 if __name__ == "__main__":

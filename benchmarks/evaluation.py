@@ -16,7 +16,8 @@ import time
 import torch
 
 from benchmarks import parsed
-from harness.data import EvaluationBatches, ImageIdentity, ImageSet, resident_batches
+from benchmarks.noise import noise_images
+from harness.data import EvaluationBatches, resident_batches
 from harness.evaluation import evaluate
 from harness.models import build
 from harness.registry import EVALUATION_BATCH, load
@@ -55,20 +56,9 @@ def _options() -> argparse.Namespace:
 
 
 def _batches(count: int) -> EvaluationBatches:
-    generator = torch.Generator().manual_seed(0)
-    images = ImageSet(
-        identity=ImageIdentity(
-            dataset="cifar10",
-            split="test",
-            fingerprint="synthetic",
-            copy_name="synthetic",
-            n_total=count,
-            approximate_images=None,
-        ),
-        images=torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator),
-        labels=torch.randint(10, (count,), generator=generator),
+    return resident_batches(
+        noise_images(count), load().evaluations["cifar10"], "cpu", EVALUATION_BATCH
     )
-    return resident_batches(images, load().evaluations["cifar10"], "cpu", EVALUATION_BATCH)
 
 
 @torch.inference_mode()

@@ -22,7 +22,8 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import parsed
-from harness.data import ImageIdentity, ImageSet, TrainBatches
+from benchmarks.noise import noise_images
+from harness.data import ImageSet, TrainBatches
 from harness.evaluation import Evaluated
 from harness.models import build
 from harness.registry import load
@@ -35,25 +36,6 @@ from methods.snip import Snip, SnipSettings
 BATCH, TARGET = 100, 38_000
 IMAGES = 54_000  # as many as SNIP trains on
 RECIPE = "snip-mnist-75k"
-
-
-def pictures(count: int) -> ImageSet:
-    """Random pixels in MNIST's shape."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(10, (count,), generator=generator)
-    return ImageSet(
-        ImageIdentity(
-            dataset="noise",
-            split="train",
-            fingerprint="0" * 64,
-            copy_name="noise",
-            n_total=count,
-            approximate_images=0,
-        ),
-        pixels,
-        labels,
-    )
 
 
 def our_epoch(method: Method, images: ImageSet) -> None:
@@ -99,7 +81,7 @@ def main() -> None:
     options = parsed(parser, turns=1, images=500)
     turns, count = options.turns, options.images
     torch.set_num_threads(1)
-    images = pictures(count)
+    images = noise_images(count, channels=1, side=28)
     ways: dict[str, Callable[[], None]] = {
         "bare": lambda: bare_epoch(count),
         "dense, our loop": lambda: our_epoch(Dense(Dense.Settings()), images),

@@ -13,10 +13,10 @@ import math
 from pathlib import Path
 
 from benchmarks import parsed
+from benchmarks.pages import put_between
 from harness.registry import Registry, load
 from harness.results import Result, load_all
 
-BEGIN, END = "<!-- mnist:begin -->", "<!-- mnist:end -->"
 JUDGED = (
     "top1_error_pct",
     "early_gain_over_dense_pp",
@@ -114,9 +114,7 @@ def main() -> None:
     if options.into is None:
         print(inside)
         return
-    before, _, rest = options.into.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    options.into.write_text(f"{before}{BEGIN}\n{inside}\n{END}{after}")
+    put_between(options.into, "mnist", inside)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ Writes the table `reports/macs.md`.
 
 from __future__ import annotations
 
-import sys
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import home, parsed
+from benchmarks.pages import page_of_networks
 from harness.profile import DenseMacs, dense_macs
 from methods.inventory import inventory
 
@@ -195,18 +193,15 @@ def _first_small(names: Iterable[str]) -> str:
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
-    small = parsed(ArgumentParser(description=__doc__)).small
-    rows = []
-    with home(small):
-        for name in SMALL if small else (*torchvision_names(), *timm_names()):
-            rows.append(row(name))
-            print(f"{name}: {100 * rows[-1].deviation:+.2f} %", file=sys.stderr, flush=True)
-    text = "\n".join([*table(rows), ""])
-    if small:
-        print(text)
-    else:
-        REPORT.write_text(text)
+    page_of_networks(
+        __doc__,
+        lambda: (*torchvision_names(), *timm_names()),
+        SMALL,
+        row,
+        lambda made: f"{100 * made.deviation:+.2f} %",
+        table,
+        REPORT,
+    )
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks import parsed
+from benchmarks.pages import put_between
 from harness.registry import Entry, Registry, load
 from harness.results import Result, load_all
 
-BEGIN, END = "<!-- published:begin -->", "<!-- published:end -->"
 VENUE = "GitHub repository"
 
 
@@ -53,8 +53,8 @@ def _cells(entry: Entry, results: dict[str, Result]) -> list[str]:
     for metric, printed in entry.published.items():
         compared = result.metrics[metric]
         measured = "–" if compared.measured is None else f"{compared.measured:.2f}"
-        told = f"{metric} {printed.text} ({printed.source})"
-        lines.append(f"{link} | {told} | {measured} | {compared.status}")
+        said = f"{metric} {printed.text} ({printed.source})"
+        lines.append(f"{link} | {said} | {measured} | {compared.status}")
     if not lines and result.counts is not None:
         lines.append(f"{link} | – | {result.counts.top1_pct:.2f} | reported")
     return lines
@@ -68,9 +68,7 @@ def main() -> None:
     if options.into is None:
         print(inside)
         return
-    before, _, rest = options.into.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    options.into.write_text(f"{before}{BEGIN}\n{inside}\n{END}{after}")
+    put_between(options.into, "published", inside)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import parsed
-from harness.data import Augment, ImageIdentity, ImageSet, TrainBatches
+from benchmarks.noise import noise_images
+from harness.data import Augment, TrainBatches
 from harness.evaluation import Evaluated
 from harness.models import build
 from harness.registry import Duration, LrSchedule, Optimizer, Recipe
@@ -123,25 +124,15 @@ def our_turn(
 
 
 def _batches(batch: int, steps: int, device: str) -> TrainBatches:
-    count = batch * steps
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(10, (count,), generator=generator)
-    whole = ImageSet(
-        ImageIdentity(
-            dataset="noise",
-            split="train",
-            fingerprint="0" * 64,
-            copy_name="noise",
-            n_total=count,
-            approximate_images=0,
-        ),
-        images,
-        labels,
-    )
     augment = Augment(crop_padding=4, flip=True)
     return TrainBatches(
-        whole, batch_size=batch, mean=MEAN, std=STD, seed=0, augment=augment, device=device
+        noise_images(batch * steps),
+        batch_size=batch,
+        mean=MEAN,
+        std=STD,
+        seed=0,
+        augment=augment,
+        device=device,
     )
 
 

@@ -10,6 +10,7 @@ from .network import (
     measuring_method,
     model_from,
     obtain_checkpoint,
+    obtain_together,
     read_weights,
 )
 from .sniffing import sniff
@@ -42,6 +43,7 @@ __all__ = [
     "model_from",
     "obtain",
     "obtain_checkpoint",
+    "obtain_together",
     "parse_source",
     "pins",
     "read_weights",

@@ -49,8 +49,8 @@ _TRIED = {
 class Misfit(KeyMismatch):
     """Tensors of another network, which are kept to find out of which."""
 
-    def __init__(self, told: str, tensors: Mapping[str, Shaped]) -> None:
-        super().__init__(told)
+    def __init__(self, difference: str, tensors: Mapping[str, Shaped]) -> None:
+        super().__init__(difference)
         self.tensors = tensors
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,17 @@ def load_model(entry: Entry, options: Options) -> tuple[nn.Module, Obtained]:
     """
     obtained = obtain_checkpoint(entry, options)
     return model_from(entry, obtained).to(options.device), obtained
+
+
+def obtain_together(
+    entries: Iterable[Entry], options: Options
+) -> Iterator[tuple[Entry, Obtained | CheckpointError]]:
+    """Each entry with its checkpoint, or with why it could not be had: one does not stop others."""
+    for entry in entries:
+        try:
+            yield entry, obtain_checkpoint(entry, options)
+        except CheckpointError as error:
+            yield entry, error
 
 
 def obtain_checkpoint(entry: Entry, options: Options) -> Obtained:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,8 @@ def command(
     What is here already is verified again and not fetched. An ID that fails does not stop the
     others.
     """
-    from harness.checkpoints import build_model, obtain
+    from harness.checkpoints import obtain_together
+    from harness.system import Options
 
     if from_file is not None and len(entry_ids) > 1:
         raise click.UsageError("--from gives one file; name one ID")
@@ -55,20 +55,12 @@ def command(
     pulled: list[dict[str, object]] = []
     failed: list[CheckpointError] = []
     with progress() as bars:
-        for entry in entries:
-            try:
-                obtained = obtain(
-                    entry,
-                    from_file=from_file,
-                    reading=reading,
-                    data_root=data_root,
-                    progress=bars,
-                    model=partial(build_model, entry),
-                )
-            except CheckpointError as error:
-                failed.append(error)
+        chosen = Options(data_root=data_root, from_file=from_file, reading=reading, progress=bars)
+        for _, got in obtain_together(entries, chosen):
+            if isinstance(got, CheckpointError):
+                failed.append(got)
             else:
-                pulled.append({**obtained.provenance(), "path": str(obtained.path)})
+                pulled.append({**got.provenance(), "path": str(got.path)})
     if as_json:
         print_json(pulled)
     else:

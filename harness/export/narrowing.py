@@ -68,8 +68,8 @@ def _narrow(
     network = copy.deepcopy(whole.network)
     removal = remove_channels_(network, images, share)
     save_narrowed(network, origin, images, out)
-    told = f"{whole.weights}; {_words(removal, share)}"
-    small = TimedNetwork(f"channels-{share:g}", origin.model, told, network)
+    said = f"{whole.weights}; {_words(removal, share)}"
+    small = TimedNetwork(f"channels-{share:g}", origin.model, said, network)
     return TimedNetworks(f"{name}-channels-{share:g}", shape, (whole, small))
 
 

@@ -278,8 +278,8 @@ def training_notes(recipe: Recipe, overrides: Overrides, start: Start | None) ->
         share = f"{100 * recipe.validation_frac:g} %"
         notes.append(f"{share} of the training images, drawn by seed, held back: never trained on")
     if recipe.random_labels:
-        told = "training images have labels drawn anew, by seed; the history has both accuracies"
-        notes.append(f"{recipe.random_labels} {told}")
+        said = "training images have labels drawn anew, by seed; the history has both accuracies"
+        notes.append(f"{recipe.random_labels} {said}")
     if recipe.selects == "best":
         notes.append("the source prints its best epoch on the test set; here the last epoch counts")
     if world_size() > 1:

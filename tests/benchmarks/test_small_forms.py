@@ -14,7 +14,7 @@ SCRIPTS = sorted(
     f"{file.parent.name}.{file.stem}"
     for folder in ("benchmarks", "checkpoints")
     for file in (ROOT / folder).glob("*.py")
-    if file.stem != "__init__"
+    if "__main__" in file.read_text()  # the others are shared by scripts and cannot be run
 )
 ON_RECORD = ("reports", "checkpoints", "runs", "cache")
 
