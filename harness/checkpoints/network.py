@@ -93,7 +93,7 @@ def obtain_together(
     """Each entry with its checkpoint, or with why it could not be had: one does not stop others."""
     for entry in entries:
         try:
-            yield entry, obtain_checkpoint(entry, options)
+            yield entry, _obtained(entry, options)
         except CheckpointError as error:
             yield entry, error
 
@@ -101,6 +101,10 @@ def obtain_together(
 def obtain_checkpoint(entry: Entry, options: Options) -> Obtained:
     """The entry's verified and converted file, which fits its network. Raises CheckpointError."""
     options.progress.stage(f"{entry.id}: checkpoint")
+    return _obtained(entry, options)
+
+
+def _obtained(entry: Entry, options: Options) -> Obtained:
     return obtain(
         entry,
         from_file=options.from_file,
