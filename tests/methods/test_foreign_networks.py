@@ -70,6 +70,9 @@ def test_ninety_percent_of_all_weights_are_zero_to_the_last_one(name: str, rule:
     ],
 )
 @pytest.mark.slow
+@pytest.mark.filterwarnings(  # torchvision's attention is measured by full forward passes
+    "ignore:VisionTransformer. its recorded forward pass gives other logits:UserWarning"
+)
 def test_rate_distortion_keeps_what_its_rates_say_within_a_tenth(name, side) -> None:
     model = _network(name)
     side = side or input_size(name)

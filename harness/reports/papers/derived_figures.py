@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import paths
 from harness.errors import MetricError
-from harness.registry import Registry, entry_sha256
+from harness.registry import Entry, Registry, entry_sha256
 from harness.results import Comparison
 from harness.system import replace_text
 
@@ -44,10 +44,11 @@ def save_derived(figures: Iterable[DerivedFigure]) -> None:
     replace_text(derived_file(), f"[\n{text}\n]\n")
 
 
-def all_derived(registry: Registry) -> list[DerivedFigure]:
+def all_derived(registry: Registry, entries: Iterable[Entry] | None = None) -> list[DerivedFigure]:
     """Every derivation that still belongs to the registry's rows.
 
-    Raises MetricError if the file is not what `save_derived` wrote.
+    entries: only theirs; default all. Raises MetricError if the file is not what `save_derived`
+    wrote.
     """
     try:
         rows = json.loads(derived_file().read_text(encoding="utf-8"))
@@ -59,21 +60,22 @@ def all_derived(registry: Registry) -> list[DerivedFigure]:
     except (ValueError, TypeError, KeyError) as error:
         msg = f"{derived_file()} cannot be read ({error}). Write it again: bench registry check"
         raise MetricError(f"{msg} --full --record") from error
-    return [
-        figure
-        for figure in found
-        if figure.entry in registry.entries
-        and entry_sha256(registry.entries[figure.entry]) == figure.entry_sha256
-    ]
+    derived_of = {figure.entry for figure in found}
+    rows_of = registry.entries.values() if entries is None else entries
+    today = {entry.id: entry_sha256(entry) for entry in rows_of if entry.id in derived_of}
+    return [figure for figure in found if today.get(figure.entry) == figure.entry_sha256]
 
 
-def load_derived(registry: Registry) -> Mapping[str, Mapping[str, Comparison]]:
+def load_derived(
+    registry: Registry, entries: Iterable[Entry] | None = None
+) -> Mapping[str, Mapping[str, Comparison]]:
     """Entry -> figure -> what was derived of it; contradictions win where rules meet.
 
-    What only the released program refutes is no judgement of the figure.
+    entries: only theirs; default all. What only the released program refutes is no judgement of
+    the figure.
     """
     found: dict[str, dict[str, Comparison]] = {}
-    for figure in all_derived(registry):
+    for figure in all_derived(registry, entries):
         if figure.kind == RELEASED_CODE:
             continue
         before = found.setdefault(figure.entry, {}).get(figure.figure)

@@ -32,7 +32,7 @@ def published_figures(
     chosen = list(registry.entries.values()) if entries is None else list(entries)
     stored = list(load_all(layers=False)) if results is None else list(results)
     answers = load_links() if links is None else links
-    derived = load_derived(registry)
+    derived = load_derived(registry, chosen)
     mine: dict[str, list[Result]] = {}
     for result in stored:
         mine.setdefault(registry.aliases.get(result.entry, result.entry), []).append(result)
