@@ -28,10 +28,21 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the errata page, such as reports/errata.md, from what is stored.",
 )
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the published files that do not hold what was printed (.svg, .png).",
+)
 @options.extra_registries
 @options.as_json
 def command(
-    paper: str | None, errata: Path | None, registries: tuple[Path, ...], as_json: bool
+    paper: str | None,
+    errata: Path | None,
+    picture: Path | None,
+    registries: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """How many published figures hold, and how many links.
 
@@ -49,6 +60,13 @@ def command(
         from harness.reports import write_errata
 
         click.echo(f"{errata}: {write_errata(registry, found, errata)} errata")
+        return
+    if picture is not None:
+        from harness.reports import draw_printed_and_found, files_in_dispute
+
+        lines = files_in_dispute(found.figures(paper))
+        draw_printed_and_found(lines, picture)
+        click.echo(f"{picture}: {len({line.entry for line in lines})} files in dispute")
         return
     if as_json:
         print_json(_document(found, paper))

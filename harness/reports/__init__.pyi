@@ -34,6 +34,11 @@ from .papers.paper_terminal import paper_screen
 from .papers.published_figures import published_figures
 from .plots.layer_shares import allocation_plot
 from .plots.points import AXES, Axis, plot_points
+from .plots.printed_and_found import (
+    PrintedAndFound,
+    draw_printed_and_found,
+    files_in_dispute,
+)
 from .plots.tradeoff import draw_tradeoff
 from .publishing import publisher
 from .readme import update_readme
@@ -87,7 +92,10 @@ __all__ = [
     "chosen_columns",
     "count_claims",
     "default_tracking_uri",
+    "PrintedAndFound",
+    "draw_printed_and_found",
     "draw_tradeoff",
+    "files_in_dispute",
     "folded",
     "leaderboard",
     "timing_legend",
