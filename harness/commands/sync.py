@@ -25,7 +25,7 @@ def command(tracking_uri: str | None, as_json: bool) -> None:
     uri = tracking_uri or default_tracking_uri()
     results = list(load_all())
     try:
-        count = sync_mlflow(results, tracking_uri)
+        count = sync_mlflow(results, tracking_uri, lambda text: click.echo(text, err=True))
     except Exception as error:  # any store, each with its own errors
         raise MetricError(mlflow_problem(error, uri)) from error
     if as_json:

@@ -15,12 +15,13 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from harness import paths
 from harness.reports import mlflow_fields as tracked
+from harness.reports.mlflow_database import writing
 from harness.results import Result, Run, as_json, file_of
 
 EXPERIMENT = "reprune"
@@ -43,21 +44,29 @@ def default_tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.tracking_database()}"
 
 
+def _ignore(text: str) -> None:
+    """Nobody listens."""
+
+
 def mirror(result: Result, uri: str | None = None) -> str:
     """Log one saved result; "" on success, else one line that says why and what to type.
 
     Never raises for a tracking problem: the result is on disk already.
     """
+    notes: list[str] = []
     try:
-        sync_mlflow([result], uri)
+        sync_mlflow([result], uri, notes.append)
     except Exception as error:  # any store: sqlite, http, PostgreSQL, each with its own errors
         why = mlflow_problem(error, uri or default_tracking_uri())
         return f"{why} The result is saved; mirror it later: bench sync"
-    return ""
+    return f"{notes[0]} Bring the earlier results into it: bench sync" if notes else ""
 
 
 def mlflow_problem(error: Exception, uri: str) -> str:
     """One sentence on why MLflow cannot be used."""
+    told = paths.complaint(error) if isinstance(error, OSError) else None
+    if told is not None:
+        return f"MLflow's database cannot be used: {told}."
     reason = " ".join(str(error).split()).replace(uri, without_password(uri))[:300].rstrip(".")
     reason = reason or type(error).__name__
     if isinstance(error, ImportError):
@@ -73,10 +82,17 @@ def without_password(uri: str) -> str:
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
-def sync_mlflow(results: Iterable[Result], uri: str | None = None) -> int:
-    """Log every result that the store does not hold whole; how many were logged or completed."""
+def sync_mlflow(
+    results: Iterable[Result],
+    uri: str | None = None,
+    note: Callable[[str], object] = _ignore,
+) -> int:
+    """Log every result that the store does not hold whole; how many were logged or completed.
+
+    note: hears of a broken database that was set aside.
+    """
     logged = 0
-    with _client(uri) as (client, experiment):
+    with _client(uri, note) as (client, experiment):
         finished, begun = _known(client, experiment)
         for result in results:
             if result.counts is None:  # weights alone: no run that others could be held against
@@ -112,15 +128,15 @@ def artifact_location(uri: str) -> str | None:
 
 
 @contextmanager
-def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
+def _client(uri: str | None, note: Callable[[str], object] = _ignore) -> Iterator[tuple[Any, str]]:
+    """A client and the id of our experiment, to which no other process of ours writes meanwhile."""
+    uri = uri or default_tracking_uri()
     # Before the first import: no telemetry, no link per run among our own output, and a server that
     # is down is found out in seconds instead of after seven growing pauses.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    if not uri:
-        paths.tracking_database().parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # What MLflow and its libraries deprecate among themselves is not the user's business.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -130,16 +146,21 @@ def _client(uri: str | None) -> Iterator[tuple[Any, str]]:
         # After the import, which configures logging itself.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        client = MlflowClient(tracking_uri=uri or default_tracking_uri())
-        yield client, _experiment(client, uri or default_tracking_uri())
+        with writing(uri, lambda new: _experiment(MlflowClient(tracking_uri=new)), note):
+            client = MlflowClient(tracking_uri=uri)
+            yield client, _experiment(client)
 
 
-def _experiment(client: Any, uri: str) -> str:
+def _experiment(client: Any) -> str:
     """Id of our experiment, created on first use."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    return str(client.create_experiment(EXPERIMENT, artifact_location=artifact_location(uri)))
+    return str(
+        client.create_experiment(
+            EXPERIMENT, artifact_location=artifact_location(client.tracking_uri)
+        )
+    )
 
 
 def _known(client: Any, experiment: str) -> tuple[set[str], dict[str, str]]:
