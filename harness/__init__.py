@@ -237,21 +237,25 @@ def leaderboard(
     method: Filter = (),
     paper: Filter = (),
     verdict: Filter = (),
+    published: bool = False,
     sort: str = "entry",
     limit: int | None = None,
 ) -> pd.DataFrame:
     """The rows of `bench table`: the newest result per entry and way of measuring.
 
-    Filters take one value or several. sort: entry, dataset, top1, delta, sparsity, macs or date.
+    Filters take one value or several. published: also the rows that nobody has measured. sort:
+    entry, dataset, top1, delta, sparsity, macs or date.
     """
     from harness import registry
-    from harness.reports import Wanted, frame, stored_rows
+    from harness.reports import Wanted, frame, stored_rows, with_unmeasured
     from harness.reports import leaderboard as chosen_rows
 
     filters = [(v,) if isinstance(v, str) else tuple(v) for v in (dataset, model, method)]
     filters += [(v,) if isinstance(v, str) else tuple(v) for v in (paper, verdict)]
     wanted = Wanted(*filters)
-    return frame(chosen_rows(stored_rows(), registry.load(), wanted, sort=sort, limit=limit))
+    known = registry.load()
+    rows = with_unmeasured(stored_rows(), known) if published else stored_rows()
+    return frame(chosen_rows(rows, known, wanted, sort=sort, limit=limit))
 
 
 def _model_name(model: str | Callable[..., nn.Module]) -> str:

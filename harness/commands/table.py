@@ -50,6 +50,9 @@ def _several(name: str, text: str) -> Callable[[F], F]:
     help="By name, data set, best top-1, furthest from published, most zeros, fewest MACs, newest."
     "  [default: entry; with --into: dataset]",
 )
+@click.option(
+    "--published", is_flag=True, help="Also the published rows that nobody has measured yet."
+)
 @click.option("--limit", type=click.IntRange(1), help="At most N rows, and their baselines.")
 @_several("columns", "Only these columns, in this order; an unknown name lists them all.")
 @click.option(
@@ -74,6 +77,7 @@ def command(
     paper: tuple[str, ...],
     verdict: tuple[str, ...],
     sort: str | None,
+    published: bool,
     limit: int | None,
     columns: tuple[str, ...],
     style: str,
@@ -87,9 +91,9 @@ def command(
     By name, baselines stand below the rows they belong to. Filters take several values: --method
     acdc,gmp. A paper alone prints the paper's own tables: bench table --paper acdc
     """
-    from harness.reports import Wanted, leaderboard, stored_rows
+    from harness.reports import Wanted, leaderboard, stored_rows, with_unmeasured
 
-    others = (dataset, model, method, verdict, sort, limit, columns, into)
+    others = (dataset, model, method, verdict, sort, published, limit, columns, into)
     if paper and not any(others):
         _print_papers(paper, options.load_registry(registries), "json" if as_json else style)
         return
@@ -99,11 +103,13 @@ def command(
     registry = options.load_registry(registries)
     # A page of the project shows what is on its record, not what else was measured here.
     stored = stored_rows(None if into is None else paths.layers("results")[0])
+    if published:
+        stored = with_unmeasured(stored, registry)
     _require_known(wanted, stored, registry)
     order = sort or ("entry" if into is None else "dataset")
     rows = leaderboard(stored, registry, wanted, sort=order, limit=limit)
     if not rows:
-        click.echo(_nothing(stored, registry, wanted), err=True)
+        click.echo(_nothing(stored, registry, wanted, published), err=True)
     if into is not None:
         from harness.reports import update_readme
 
@@ -131,7 +137,7 @@ def _print_papers(papers: Sequence[str], registry: Registry, style: str) -> None
     click.echo("From nothing:\n  " + "\n  ".join(dict.fromkeys(commands)), err=True)
 
 
-def _nothing(stored: Sequence[Row], registry: Registry, wanted: Wanted) -> str:
+def _nothing(stored: Sequence[Row], registry: Registry, wanted: Wanted, published: bool) -> str:
     """Why the table is empty, and what fills it."""
     given = {name: values for name, values in asdict(wanted).items() if values}
     asked = " ".join(f"--{name} {','.join(values)}" for name, values in given.items())
@@ -141,8 +147,12 @@ def _nothing(stored: Sequence[Row], registry: Registry, wanted: Wanted) -> str:
         entries = registry.select(dataset=given["dataset"][0])
         if entries:
             known = f"{len(entries)} published rows are known, none measured"
-            return f"{asked}: {known}. Measure one: bench reproduce {entries[0].id}"
-    return f"{asked}: none of {len(stored)} stored results matches. All of them: bench table"
+            measure = f"Measure one: bench reproduce {entries[0].id}"
+            return f"{asked}: {known}. Show them: bench table {asked} --published. {measure}"
+    if published:
+        return f"{asked}: none of {len(stored)} rows matches. All of them: bench table --published"
+    none = f"none of {len(stored)} stored results matches"
+    return f"{asked}: {none}. Also what nobody has measured: bench table {asked} --published"
 
 
 def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) -> None:

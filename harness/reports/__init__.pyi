@@ -47,6 +47,7 @@ from .table.cells import MISSING, folded, status_style
 from .table.columns import BY_KEY, Column, chosen_columns
 from .table.formats import STYLES, render_leaderboard
 from .table.leaderboard import SORTS, Wanted, leaderboard
+from .table.published_rows import with_unmeasured
 from .table.row_cache import stored_rows
 from .table.rows import Row
 from .table.terminal import leaderboard_screen
@@ -109,6 +110,7 @@ __all__ = [
     "timing_rows",
     "mlflow_run_table",
     "leaderboard_screen",
+    "with_unmeasured",
     "without_password",
     "status_style",
     "stored_rows",

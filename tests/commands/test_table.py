@@ -135,3 +135,46 @@ def test_an_unknown_word_names_the_known_ones(
     done = bench("table", *words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert told in done.stderr
+
+
+@pytest.mark.usefixtures("stored")
+def test_published_rows_stand_beside_measured_ones_as_printed(bench: Bench) -> None:
+    results.save(made(entry="acdc-resnet50-90", when="20260105T0Z-1", dataset="imagenet"))
+    filters = ("--method", "acdc,str", "--dataset", "imagenet")
+    measured = document(bench("table", *filters, "--json"))
+    assert [row["entry"] for row in measured] == ["acdc-resnet50-90"]
+    rows = {
+        row["entry"]: row for row in document(bench("table", *filters, "--published", "--json"))
+    }
+    assert rows["acdc-resnet50-90"]["mode"] == "evaluated"  # once, and as measured
+    waiting = rows["acdc-resnet50-95"]  # AC/DC's README: 73.14 at 95 %
+    assert (waiting["published_top1_pct"], waiting["published_sparsity_pct"]) == ("73.14", "95")
+    assert (waiting["verdict"], waiting["evaluated_top1_pct"]) == ("not measured", None)
+    assert (waiting["macs_effective"], waiting["sparsity_pct"]) == (None, None)
+    assert waiting["reason"] == "a file is published and not here yet"
+    text = bench("table", *filters, "--published", "--format", "csv").stdout
+    assert text.count("\nacdc-resnet50-90,") == 1
+
+
+@pytest.mark.usefixtures("stored")
+def test_what_nobody_measured_is_sorted_last_and_can_be_asked_for(bench: Bench) -> None:
+    results.save(made(entry="own", when="20260105T0Z-1", dataset="imagenet", paper=None))
+    for sort in ("top1", "sparsity", "macs", "date", "delta"):
+        arguments = ("table", "--dataset", "imagenet", "--published", "--sort", sort, "--json")
+        shown = document(bench(*arguments))
+        assert shown[0]["entry"] == "own" and len(shown) > 20, sort
+    asked = bench("table", "--published", "--verdict", "not measured", "--method", "acdc", "--json")
+    assert {row["verdict"] for row in document(asked)} == {"not measured"}
+
+
+@pytest.mark.usefixtures("stored")
+def test_an_empty_table_says_what_shows_the_published_rows(bench: Bench) -> None:
+    done = bench("table", "--dataset", "kmnist")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "published rows are known, none measured" in done.stderr
+    assert "bench table --dataset kmnist --published" in done.stderr
+    assert "bench reproduce" in done.stderr
+    done = bench("table", "--dataset", "kmnist", "--published")
+    assert "not measured" in done.stdout
+    nothing = bench("table", "--dataset", "kmnist", "--method", "acdc", "--published")
+    assert "none of" in nothing.stderr and nothing.exit_code == 0

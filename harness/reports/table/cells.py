@@ -16,6 +16,7 @@ _STYLES = {
     "smoke": "cyan",
     "reported": "",
     "suspect": "dim",
+    "not measured": "dim",
     "cannot check": "yellow",
 }
 

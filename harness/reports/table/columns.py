@@ -40,6 +40,17 @@ def signed(value: float | None) -> str:
     return "0.00" if float(text) == 0 else text
 
 
+def _sparsity(r: Row) -> str:
+    """Measured; of a row that nobody has measured as printed, in brackets."""
+    if r.mode == "published" and r.published_sparsity_pct is not None:
+        return f"({r.published_sparsity_pct})"
+    return number(r.sparsity_pct)
+
+
+def _images(r: Row) -> str:
+    return f"{r.n_images:,}" if r.n_images else MISSING
+
+
 def _times(r: Row) -> str:
     if r.dense_ms_p50 is None or r.fastest_ms_p50 is None:
         return MISSING
@@ -64,7 +75,7 @@ DEFAULT = (
     Column(
         "sparsity",
         "sparsity %",
-        lambda r: number(r.sparsity_pct),
+        _sparsity,
         ("sparsity_pct",),
         True,
         2,
@@ -73,7 +84,7 @@ DEFAULT = (
     Column(
         "macs",
         "MACs (M)",
-        lambda r: f"{r.macs_effective / 1e6:.2f}",
+        lambda r: number(None if r.macs_effective is None else r.macs_effective / 1e6),
         ("macs_effective", "macs_dense"),
         True,
         2,
@@ -144,7 +155,7 @@ DEFAULT = (
         legend="Δ = measured - published in points",
     ),
     VERDICT,
-    Column("n", "n", lambda r: f"{r.n_images:,}", ("n_images",), True, 3, "n = images"),
+    Column("n", "n", _images, ("n_images",), True, 3, "n = images"),
     Column(
         "version",
         "v",
@@ -154,7 +165,7 @@ DEFAULT = (
         4,
         "v = version of the evaluation protocol",
     ),
-    Column("date", "date", lambda r: r.date, ("date",), False, 4),
+    Column("date", "date", lambda r: r.date or MISSING, ("date",), False, 4),
 )
 DATASET = Column("dataset", "data set", lambda r: r.dataset, ("dataset",), False, 2)
 EXTRA = (  # on request only; the data set also where there are several
@@ -166,7 +177,7 @@ EXTRA = (  # on request only; the data set also where there are several
     Column(
         "weights",
         "weights (M)",
-        lambda r: f"{r.weights_nnz / 1e6:.3f}",
+        lambda r: MISSING if r.weights_nnz is None else f"{r.weights_nnz / 1e6:.3f}",
         ("weights_nnz", "weights_total"),
         True,
         legend="weights = non-zero conv+linear weights",
@@ -174,7 +185,7 @@ EXTRA = (  # on request only; the data set also where there are several
     Column("protocol", "protocol", lambda r: r.protocol, ("protocol",)),
     Column("reason", "reason", lambda r: r.reason, ("reason",)),
     Column("note", "note", lambda r: r.note or MISSING, ("note",)),
-    Column("result", "result", lambda r: r.result_id, ("result_id",)),
+    Column("result", "result", lambda r: r.result_id or MISSING, ("result_id",)),
 )
 BY_KEY = {column.key: column for column in (*DEFAULT, *EXTRA)}
 

@@ -10,6 +10,7 @@ from harness.reports.table.rows import Row
 from harness.results import current
 
 Key = float | tuple[str, ...]
+_LAST = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +32,17 @@ class Wanted:
 
 
 def _descending(value: float | None) -> float:
-    return float("inf") if value is None else -value
+    return _LAST if value is None else -value
 
 
 SORTS: dict[str, Callable[[Row], Key]] = {  # within equals: by name
     "entry": lambda r: (),
     "dataset": lambda r: (r.dataset, r.model),
-    "top1": lambda r: -r.measured_top1_pct,
+    "top1": lambda r: _descending(r.measured_top1_pct),
     "delta": lambda r: _descending(None if r.delta_pp is None else abs(r.delta_pp)),
     "sparsity": lambda r: _descending(r.sparsity_pct),
-    "macs": lambda r: float(r.macs_effective),
-    "date": lambda r: -float(r.date.replace("-", "")),
+    "macs": lambda r: _LAST if r.macs_effective is None else float(r.macs_effective),
+    "date": lambda r: -float(r.date.replace("-", "")) if r.date else _LAST,
 }
 GROUPED = ("entry", "dataset")  # orders in which a baseline stands below the rows it belongs to
 

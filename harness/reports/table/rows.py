@@ -12,7 +12,7 @@ NOTHING = Comparison("reported")  # of a network whose weights alone were counte
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the leaderboard.
+    """One line of the leaderboard: a result, or a published row that nobody has measured.
 
     The last three fields depend on the registry and on what else is shown; `row` leaves them empty
     and `harness.reports.table.leaderboard` fills them in.
@@ -24,7 +24,7 @@ class Row:
     model: str
     dataset: str
     granularity: str
-    mode: str  # evaluated | trained | pruned
+    mode: str  # evaluated | trained | pruned | published (nobody has measured it)
     published_top1_pct: str | None  # digits as printed
     evaluated_top1_pct: float | None
     retrained_top1_pct: float | None  # mean over seeds
@@ -32,10 +32,10 @@ class Row:
     n_seeds: int | None
     delta_pp: float | None
     sparsity_pct: float | None  # all conv + linear weights; None: a dynamic network keeps all
-    weights_nnz: int  # non-zero conv + linear weights
-    weights_total: int
-    macs_effective: int
-    macs_dense: int
+    weights_nnz: int | None  # non-zero conv + linear weights; None: not measured
+    weights_total: int | None
+    macs_effective: int | None
+    macs_dense: int | None
     reported_reduction_pct: float | None  # by the paper's own counter, where it has one
     strict_reduction_pct: float | None  # everything counted that has to be computed
     dense_ms_p50: float | None  # one image, dense network
@@ -50,20 +50,22 @@ class Row:
     protocol_version: int
     date: str
     result_id: str
+    published_sparsity_pct: str | None = None  # digits as printed, by the paper's denominator
     outdated: bool = False  # the registry has a newer version of the protocol
     baseline: str | None = None  # id of the dense entry it is compared with
     is_baseline: bool = False  # shown because another row's baseline
 
     @property
-    def measured_top1_pct(self) -> float:
+    def measured_top1_pct(self) -> float | None:
         """Whichever of the two was measured, for one row or one point at a time."""
         found = self.evaluated_top1_pct
-        return (self.retrained_top1_pct or 0.0) if found is None else found
+        return self.retrained_top1_pct if found is None else found
 
 
 def row(result: Result) -> Row:
     """One result as a line of the table."""
     top1 = result.metrics.get("top1_pct", NOTHING)
+    sparsity = result.metrics.get("sparsity_pct", NOTHING)
     dynamic = result.granularity == "dynamic"
     dense_ms, fastest_ms = _latencies(result)
     evaluated = result.mode == "evaluated"
@@ -101,6 +103,7 @@ def row(result: Result) -> Row:
         protocol_version=result.protocol.version,
         date=result.created[:10],
         result_id=result.result_id,
+        published_sparsity_pct=sparsity.published,
     )
 
 
