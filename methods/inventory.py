@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, instancenorm
 from torch.nn.utils import parametrize
 
-from methods.additions import Addition
-from methods.multiplied import multiplied
+from methods.attached_modules import AttachedModule
+from methods.effective_weight import effective_weight
 
 Kind = Literal["conv", "conv_transpose", "linear", "attention", "recurrent", "bank"]
 Other = Literal["bias", "norm", "embedding", "table", "vector", "addition"]
@@ -94,7 +94,7 @@ class Weight:
     def used(self) -> Tensor:
         """What activations are multiplied by: after masks, parametrizations, standardisation."""
         place = self.places[0]
-        return self.take(multiplied(place.owner, place.attribute))
+        return self.take(effective_weight(place.owner, place.attribute))
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -227,11 +227,11 @@ def over_parameters(
 
 
 def _own_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every module under every name, without additions and without what computes weights."""
+    """Every module under every name, without attached modules and without what computes weights."""
     hidden = [
         f"{path}."
         for path, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, Addition | parametrize.ParametrizationList)
+        if isinstance(module, AttachedModule | parametrize.ParametrizationList)
     ]
     for path, module in model.named_modules(remove_duplicate=False):
         if not f"{path}.".startswith(tuple(hidden)):
@@ -294,7 +294,7 @@ def _outside(model: nn.Module, weights: Mapping[int, list[WeightPlace]]) -> Iter
     added = [
         {id(parameter) for parameter in module.parameters()}
         for module in model.modules()
-        if isinstance(module, Addition)
+        if isinstance(module, AttachedModule)
     ]
     for name, parameter in model.named_parameters():
         if id(parameter) not in weights:

@@ -25,10 +25,10 @@ LIGHT = (
     "harness.reports.table.row_cache",
     "harness.reports.table.leaderboard",
     "harness.reports.site",
-    "harness.reports.verdicts",
+    "harness.reports.printed_verdicts",
     "harness.reports.table.terminal",
     "harness.results.schema",
-    "harness.results.verdict",
+    "harness.results.tolerances",
     "methods",
 )
 

@@ -1,5 +1,6 @@
 from . import pins
 from .conversion import convert
+from .converted_files import Obtained
 from .downloading import Policy
 from .file_formats import check_container
 from .local_copies import Status, obtain, status, stored_copy
@@ -15,7 +16,6 @@ from .network import (
 )
 from .sniffing import sniff
 from .sources import RemoteFile, Source, addresses, in_browser, is_link, label, parse_source
-from .stored import Obtained
 from .strict_load import load_into
 
 __all__ = [

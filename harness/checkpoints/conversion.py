@@ -11,15 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.checkpoints import load, safetensors_files, state_dicts
+from harness.checkpoints import safe_readers, safetensors_files, state_dicts
 from harness.checkpoints.archive import unpacked_limit
-from harness.checkpoints.claims import Claim, Dense, Sparse, Unreadable, numel, tensor_of
+from harness.checkpoints.claimed_tensors import (
+    Claim,
+    Readable,
+    SparseClaim,
+    Unreadable,
+    numel,
+    tensor_of,
+)
+from harness.checkpoints.facts_in_files import published_inside
 from harness.checkpoints.file_formats import PLAIN, get, without_heads
-from harness.checkpoints.load import Content
 from harness.checkpoints.lookalikes import lookalike
+from harness.checkpoints.safe_readers import Content
 from harness.checkpoints.sniffing import Kind, require, sniff
 from harness.checkpoints.state_dicts import Candidate
-from harness.checkpoints.stated import published_inside
 from harness.checkpoints.strict_load import Shaped, casts, misfit
 from harness.checkpoints.wording import counted, shown, spelled
 from harness.errors import CheckpointError, KeyMismatch, NotACheckpoint
@@ -31,12 +38,16 @@ MOST_TIMES, MOST_MORE = 4, 2**20
 MOST_NOTED = 300  # characters
 BYTES_EACH = 8  # of the widest number
 _READERS = {
-    Kind.TORCH_ZIP: load.read_torch_zip,
-    Kind.TORCH_LEGACY: load.read_torch_legacy,
+    Kind.TORCH_ZIP: safe_readers.read_torch_zip,
+    Kind.TORCH_LEGACY: safe_readers.read_torch_legacy,
     Kind.SAFETENSORS: safetensors_files.read_safetensors,
     Kind.SHARDED: safetensors_files.read_sharded,
 }
-_ARRAYS = {Kind.NPZ: load.read_npz, Kind.HDF5: load.read_h5, Kind.BINARY: load.read_bytes}
+_ARRAYS = {
+    Kind.NPZ: safe_readers.read_npz,
+    Kind.HDF5: safe_readers.read_h5,
+    Kind.BINARY: safe_readers.read_bytes,
+}
 # What a file of unknown format is tried as, in this order; a gated FTWT file needs its entry.
 _TRIED = {
     **dict.fromkeys(_READERS, ("plain", "acdc", "str", "rd", "efficientnet-lite0")),
@@ -188,9 +199,9 @@ def _attempt(
     return _finished(tensors, format_id, wanted, notes)
 
 
-def _readable(claims: Mapping[str, Claim]) -> dict[str, Dense | Sparse]:
+def _readable(claims: Mapping[str, Claim]) -> dict[str, Readable]:
     """`claims`, if all are of kinds that weights are of."""
-    readable: dict[str, Dense | Sparse] = {}
+    readable: dict[str, Readable] = {}
     for name, claim in claims.items():
         if isinstance(claim, Unreadable):
             msg = f"{shown(name)} is a tensor of a kind that is not read: {claim.kind}"
@@ -199,14 +210,14 @@ def _readable(claims: Mapping[str, Claim]) -> dict[str, Dense | Sparse]:
     return readable
 
 
-def _require_size(claims: Mapping[str, Dense | Sparse], limit: int) -> None:
+def _require_size(claims: Mapping[str, Readable], limit: int) -> None:
     size = sum(map(numel, claims.values()))
     if size > limit:
         msg = f"file claims {size:,} numbers, at most {limit:,} are accepted here"
         raise NotACheckpoint(f"{msg}; none of them was read.")
 
 
-def _folded(claims: Mapping[str, Dense | Sparse], own: Mapping[str, Tensor]) -> dict[str, Any]:
+def _folded(claims: Mapping[str, Readable], own: Mapping[str, Tensor]) -> dict[str, Any]:
     """Claims under the names that they have once their masks are multiplied in."""
     pairs = {n for n in claims if n.endswith("_orig") and n not in own}
     masked = (*(n.removesuffix("_orig") for n in pairs), *claims)
@@ -218,8 +229,8 @@ def _folded(claims: Mapping[str, Dense | Sparse], own: Mapping[str, Tensor]) -> 
     }
 
 
-def _filled_in(claims: Mapping[str, Dense | Sparse]) -> list[str]:
-    count = sum(isinstance(claim, Sparse) for claim in claims.values())
+def _filled_in(claims: Mapping[str, Readable]) -> list[str]:
+    count = sum(isinstance(claim, SparseClaim) for claim in claims.values())
     return [f"{counted(count, 'tensor')} in a sparse layout filled in"] if count else []
 
 

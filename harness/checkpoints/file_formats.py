@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.checkpoints import efficientnet_lite, keras_h5, load, squeezenet_net
+from harness.checkpoints import efficientnet_lite, keras_h5, safe_readers, squeezenet_net
 from harness.checkpoints.sniffing import Kind, require
 from harness.errors import RegistryError
 from methods import published_formats as published
@@ -46,7 +46,7 @@ def _ftwt(raw: Any) -> dict[str, Tensor]:
 FORMATS: dict[str, Format] = {
     "plain": Format(_STATE_DICTS, dict),
     "safetensors": Format(_STATE_DICTS, dict),
-    "acdc": Format(_STATE_DICTS, published.acdc, load.ACDC_GLOBALS),
+    "acdc": Format(_STATE_DICTS, published.acdc, safe_readers.ACDC_GLOBALS),
     "str": Format(_STATE_DICTS, published.str_),
     FTWT: Format(_STATE_DICTS, _ftwt),
     "rd": Format(_STATE_DICTS, published.rd),

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness import paths
-from harness.checkpoints import copies, pins, sources, stored
+from harness.checkpoints import converted_files, hashed_copies, pins, sources
 from harness.checkpoints.advice import advising
-from harness.checkpoints.stored import Obtained
+from harness.checkpoints.converted_files import Obtained
 from harness.errors import CheckpointUnavailable, HashMismatch, NotACheckpoint
 from harness.registry import Checkpoint, Entry
 from harness.system import Reading, Silent, locked
@@ -52,7 +52,7 @@ def obtain(
     storing = _Storing(entry, folder, reading or Reading(), progress or Silent(), model)
     with advising(entry):
         if from_file is None:
-            found = stored.intact(stored_copy(entry))
+            found = converted_files.intact(stored_copy(entry))
             if found is not None:
                 return found
             if entry.checkpoint is None:
@@ -60,7 +60,9 @@ def obtain(
         with locked(folder.with_name(f".{entry.id}.lock")), _tidy(folder):
             if from_file is not None:
                 return storing.keep(sources.from_user(from_file, folder))
-            found = stored.intact(stored_copy(entry))  # another process may have been faster
+            found = converted_files.intact(
+                stored_copy(entry)
+            )  # another process may have been faster
             if found is not None:
                 return found
             assert entry.checkpoint is not None, "checked above"
@@ -104,18 +106,18 @@ class _Storing:
         obtained = self._same(file, format_id)
         if obtained is None:
             obtained = self._converted(file, format_id, who)
-            stored.write_record(obtained)
+            converted_files.write_record(obtained)
         if wanted_sha256 is None and not file.by_hand:
             try:
                 pins.pin(self.entry.id, file.sha256, file.source)
             except HashMismatch:  # another home's process was faster, and had other bytes
-                stored.discard(obtained)
+                converted_files.discard(obtained)
                 raise
         return obtained
 
     def _same(self, file: sources.Delivered, format_id: str) -> Obtained | None:
         """What is stored of these very bytes, unless they have become better known since."""
-        found = stored.intact(stored.record(self.folder, file.sha256))
+        found = converted_files.intact(converted_files.record(self.folder, file.sha256))
         if found is None or found.format != format_id or found.by_hand > file.by_hand:
             return None
         return found if self.reading.weights_key is None else None
@@ -146,7 +148,7 @@ class _Storing:
             notes.insert(0, f"given by hand, {f'the file of {proof}' if proof else 'unproven'}")
         for note in notes:
             self.progress.note(f"{self.entry.id}: {note}")
-        path = stored.place(self.folder, file.sha256)
+        path = converted_files.place(self.folder, file.sha256)
         checkpoint = self.entry.checkpoint
         return Obtained(
             path=path,
@@ -159,7 +161,7 @@ class _Storing:
             obtained_at=datetime.now(UTC).isoformat(timespec="seconds"),
             last_modified=file.last_modified,
             license=checkpoint.license if checkpoint is not None else "the user's own",
-            converted_sha256=stored.write_tensors(made.tensors, path),
+            converted_sha256=converted_files.write_tensors(made.tensors, path),
             converted_size_bytes=path.stat().st_size,
             tensor_count=len(made.tensors),
             stated=made.stated,
@@ -208,8 +210,8 @@ def stored_copy(entry: Entry) -> Obtained | None:
     folder = paths.checkpoint_store() / entry.id
     sha256, _ = _expected(entry)
     if sha256 is None:
-        return stored.given(folder)
-    found = stored.record(folder, sha256)
+        return converted_files.given(folder)
+    found = converted_files.record(folder, sha256)
     if found is None or found.by_hand:
         return found
     return found if entry.checkpoint and found.format == entry.checkpoint.format else None
@@ -227,7 +229,7 @@ def _tidy(folder: Path) -> Iterator[None]:
     finally:
         for path in folder.glob(".*.part"):
             path.unlink()
-        for path in folder.glob(f"{copies.PREFIX}*"):
+        for path in folder.glob(f"{hashed_copies.PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
         if not any(folder.iterdir()):
             folder.rmdir()

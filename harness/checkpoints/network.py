@@ -33,7 +33,7 @@ def read_weights(
     unsafe, of another network.
     """
     from harness.checkpoints.conversion import convert
-    from harness.checkpoints.copies import copied
+    from harness.checkpoints.hashed_copies import copied
     from harness.checkpoints.wording import shown
 
     if not path.is_file():

@@ -10,8 +10,8 @@ import pickletools
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from harness.checkpoints.claims import Storage
-from harness.checkpoints.inert import Inert, Name, allowed, key_of, made, storage
+from harness.checkpoints.claimed_tensors import Storage
+from harness.checkpoints.pickle_names import Inert, Name, allowed, key_of, made, storage
 from harness.errors import NotACheckpoint, UnsafePickle
 
 MAX_OPERATIONS = 5_000_000  # a state dict has about 40 per tensor, its optimizer twice as many

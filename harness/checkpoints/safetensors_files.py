@@ -12,8 +12,15 @@ from typing import Any
 import torch
 
 from harness.checkpoints import pickles
-from harness.checkpoints.claims import Claim, Dense, Storage, Unreadable, dense, naturals
-from harness.checkpoints.load import Content
+from harness.checkpoints.claimed_tensors import (
+    Claim,
+    DenseClaim,
+    Storage,
+    Unreadable,
+    dense_claim,
+    naturals,
+)
+from harness.checkpoints.safe_readers import Content
 from harness.checkpoints.wording import damaged
 from harness.errors import NotACheckpoint
 
@@ -88,7 +95,7 @@ def _stored(about: Any) -> tuple[Claim, Storage]:
         size *= max(length, 1)
     if math.prod(shape) * dtype.itemsize != span.count:
         raise ValueError(f"a tensor of shape {shape} has {span.count} bytes")
-    return dense(span, dtype, 0, shape, strides[::-1]), span
+    return dense_claim(span, dtype, 0, shape, strides[::-1]), span
 
 
 def read_sharded(path: Path, also: frozenset[str] = frozenset()) -> Content:
@@ -104,7 +111,7 @@ def read_sharded(path: Path, also: frozenset[str] = frozenset()) -> Content:
             raise NotACheckpoint(f"{name!r} is missing beside the index that names it.")
         shards[name] = read_safetensors(file)
         for tensor, claim in shards[name].value.items():
-            if isinstance(claim, Dense):
+            if isinstance(claim, DenseClaim):
                 place = replace(claim.storage, key=f"{claim.storage.key} {name}")
                 claim = replace(claim, storage=place)
             value[tensor] = claim

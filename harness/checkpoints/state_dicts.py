@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.checkpoints.claims import Claim, Dense, Sparse, Unreadable
+from harness.checkpoints.claimed_tensors import Claim, DenseClaim, SparseClaim, Unreadable
 from harness.checkpoints.wording import shown
 from harness.errors import NotACheckpoint
 
@@ -83,7 +83,7 @@ def _claim(value: Any) -> Claim | None:
     """The tensor that `value` is; a quantised layer packs its weight and bias into one tuple."""
     if isinstance(value, tuple):
         return next((part for part in value if isinstance(part, Unreadable)), None)
-    return value if isinstance(value, Dense | Sparse | Unreadable) else None
+    return value if isinstance(value, DenseClaim | SparseClaim | Unreadable) else None
 
 
 def _rank(candidate: Candidate) -> tuple[int, int]:

@@ -9,8 +9,8 @@ import click
 
 from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
-from harness.commands.outcomes import print_results
 from harness.commands.output import print_json
+from harness.commands.printed_results import print_results
 from harness.commands.run_options import RunOptions, recording
 
 if TYPE_CHECKING:

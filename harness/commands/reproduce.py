@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.outcomes import exit_status, report
+from harness.commands.printed_results import exit_status, report
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, announce, chosen_training, training_options
 

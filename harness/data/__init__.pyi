@@ -10,13 +10,13 @@ from .batches import (
     spread_rows,
     stacked,
 )
-from .datasets import ImageSet, PictureSet, describe, find_pictures, load
 from .decode_cache import DecodeCache, cache_folder, cached
 from .decoders import Transform, cores, in_batches
 from .decoding import decode, ordered_map
+from .find_and_load import ImageSet, PictureSet, describe, find_pictures, load
 from .identity import ImageIdentity
-from .in_memory import InMemory
-from .layout import Arrays, Layout
+from .layouts.in_memory import InMemory
+from .layouts.layout import Arrays, Layout
 from .own_data import data_set_name
 from .pixels import Normalise, in_channels
 from .training_batches import FolderTrainBatches, TrainBatches, generator_for

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.datasets import ImageSet, PictureSet, find_pictures, load
 from harness.data.decode_cache import cached
 from harness.data.decoders import Transform, in_batches
+from harness.data.find_and_load import ImageSet, PictureSet, find_pictures, load
 from harness.data.identity import ImageIdentity
 from harness.data.pixels import Normalise, in_channels
 from harness.errors import ProtocolError

@@ -41,7 +41,7 @@ from harness.errors import DataError
 from harness.system import CachePolicy, Progress, locked, sha256_json
 
 if TYPE_CHECKING:
-    from harness.data.datasets import PictureSet
+    from harness.data.find_and_load import PictureSet
 
 FORMAT = 1  # raise it when the same pictures would be stored differently
 SYNC_S = 2.0  # a kill loses at most this much work

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from harness import paths
-from harness.data.class_folders import PictureFolder, part_of, scan, visible_folders
-from harness.data.datasets import load
 from harness.data.decoding import decode, ordered_map
+from harness.data.find_and_load import load
+from harness.data.layouts.class_folders import PictureFolder, part_of, scan, visible_folders
 from harness.errors import DataError
 from harness.registry import (
     OwnDataSet,

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from harness.data.augment import Augment
 from harness.data.batches import Batch, stacked
-from harness.data.datasets import ImageSet, PictureSet
 from harness.data.decoding import FILTERS, decode, opened, ordered_map
+from harness.data.find_and_load import ImageSet, PictureSet
 from harness.data.pixels import Normalise, in_channels
 from harness.errors import ProtocolError
 

@@ -1,4 +1,4 @@
-from .derivation import derived_figures
+from .architecture_figures import derived_figures
 from .live_network import evaluate_model, facts_of_memory
 from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together

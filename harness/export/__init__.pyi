@@ -1,12 +1,12 @@
 from .channel_removal import OUTPUTS, Removal, remove_channels_
-from .filter_search import (
+from .finding import FoundNetwork, NetworkName, find_network, find_weights
+from .narrowing import narrowed_entry, narrowed_model
+from .shrunk_filter_search import (
     Shrunk,
     filter_state_file,
     finished_run_folder,
     shrink_filter_search,
 )
-from .finding import FoundNetwork, NetworkName, find_network, find_weights
-from .narrowing import narrowed_entry, narrowed_model
 from .weights import Weights, export, last_trained, published, trained
 
 __all__ = [

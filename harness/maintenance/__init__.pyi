@@ -1,6 +1,6 @@
 from . import accepted, new_entry, nightly_report, published_files
-from .derivation import derive, record_derived
 from .doctor import Diagnosis, examine_machine
+from .full_check import derive, record_derived
 from .known_names import require_known_names
 from .link_check import RateLimits, fetch_link, probe_links
 from .new_entry import EntryDraft, evaluations_on, file_facts, suggested_id

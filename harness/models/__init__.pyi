@@ -1,8 +1,8 @@
+from .architectures import PictureFormat, architecture, own_names
 from .building import TIMM_PREFIX, build, input_size
 from .model_names import ModelName, parse_model_name
 from .own_code import import_typed, is_own_code, source_sha256
 from .picture_size import fitted, fitted_entry, require_size
-from .registration import PictureFormat, architecture, own_names
 
 __all__ = [
     "ModelName",

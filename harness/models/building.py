@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
+from harness.models.architectures import Architecture, own_names, registered
 from harness.models.model_names import parse_model_name
 from harness.models.own_code import build_own_code, own_code
-from harness.models.registration import Architecture, own_names, registered
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, architecture
+from harness.models.architectures import CIFAR, architecture
 
 
 class DenseLayer(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import ResNet, get_model
 from torchvision.models.resnet import BasicBlock
 
-from harness.models.registration import CIFAR, architecture
+from harness.models.architectures import CIFAR, architecture
 
 FULL_WIDTH = 64  # channels of the stem; every stage after the first doubles them
 RESNET18_BLOCKS = 2  # per stage

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, architecture
+from harness.models.architectures import CIFAR, architecture
 
 WIDTHS = (16, 32, 64)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, architecture
+from harness.models.architectures import CIFAR, architecture
 
 POOL = 0  # entry of a plan: a 2x2 max-pool instead of a convolution
 VGG16_PLAN = (

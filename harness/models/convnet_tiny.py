@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from harness.models.registration import DIGITS, architecture
+from harness.models.architectures import DIGITS, architecture
 
 
 @architecture(DIGITS, convnet_tiny={})

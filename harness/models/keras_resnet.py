@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, architecture
+from harness.models.architectures import CIFAR, architecture
 
 WIDTHS = (16, 32, 64)
 BN_EPS = 1e-3

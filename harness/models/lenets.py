@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from harness.models.registration import MNIST, architecture
+from harness.models.architectures import MNIST, architecture
 
 
 @architecture(MNIST, lenet300={})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, IMAGENET, architecture
+from harness.models.architectures import CIFAR, IMAGENET, architecture
 
 # (output channels, stride) of the 13 depthwise-separable blocks
 BLOCKS = (

@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
+from harness.models.architectures import installed, registered
 from harness.models.model_names import parse_model_name
-from harness.models.registration import installed, registered
 from harness.system import sha256_file
 
 if TYPE_CHECKING:

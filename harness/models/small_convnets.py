@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, MNIST, architecture
+from harness.models.architectures import CIFAR, MNIST, architecture
 
 
 class SigmoidGelu(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.models.registration import IMAGENET_CAFFE, architecture
+from harness.models.architectures import IMAGENET_CAFFE, architecture
 
 
 class Fire(nn.Module):

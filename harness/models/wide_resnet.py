@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, architecture
+from harness.models.architectures import CIFAR, architecture
 
 
 class WideBlock(nn.Module):

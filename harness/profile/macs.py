@@ -98,7 +98,7 @@ def _architecture_key(model: nn.Module, input_shape: tuple[int, int, int]) -> st
 def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
     import torch
 
-    from methods.additions import switched_off
+    from methods.attached_modules import switched_off
 
     with warnings.catch_warnings():
         # torch.jit, which fvcore relies on, announces its own deprecation.

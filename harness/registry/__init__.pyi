@@ -1,5 +1,5 @@
 from . import plain_yaml
-from .datasets import (
+from .data_set_facts import (
     EVALUATION_BATCH,
     CheckableRows,
     DataSet,
@@ -28,7 +28,13 @@ from .entries import (
     require_id,
 )
 from .fields import Fault, from_mapping, nearest, plain
-from .methods import final_choices, make_method, merged_settings, method_refusals, without_choices
+from .method_choice import (
+    final_choices,
+    make_method,
+    merged_settings,
+    method_refusals,
+    without_choices,
+)
 from .overrides import (
     Override,
     Overrides,

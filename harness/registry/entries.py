@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from harness.registry.datasets import data_set_names, is_data_set
+from harness.registry.data_set_facts import data_set_names, is_data_set
 from harness.registry.fields import Fault, later, nearest, sha256
 
 METRICS = (

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import paths
 from harness.errors import RegistryError
-from harness.registry.datasets import DataSet, KnownCopy
+from harness.registry.data_set_facts import DataSet, KnownCopy
 from harness.registry.entries import Evaluation
 from harness.registry.fields import Fault, from_mapping
 
 if TYPE_CHECKING:
     from harness.registry.reading import Registry
 
-_LAYOUT = "harness.data.class_folders"
+_LAYOUT = "harness.data.layouts.class_folders"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

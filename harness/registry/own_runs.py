@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import methods
 from harness.errors import ProtocolError
 from harness.registry import LOCAL, Evaluation, Registry
-from harness.registry.datasets import data_set_names, is_data_set
+from harness.registry.data_set_facts import data_set_names, is_data_set
 from harness.registry.entries import ID, Entry
 from harness.registry.overrides import SETTING, Override, with_overrides
 from harness.registry.recipes import Recipe

@@ -40,6 +40,7 @@ from .plots.printed_and_found import (
     files_in_dispute,
 )
 from .plots.tradeoff import draw_tradeoff
+from .printed_verdicts import verdict_blocks, verdict_lines
 from .publishing import publisher
 from .readme import update_readme
 from .site import build_site
@@ -51,7 +52,6 @@ from .table.published_rows import with_unmeasured
 from .table.row_cache import stored_rows
 from .table.rows import Row
 from .table.terminal import leaderboard_screen
-from .verdicts import verdict_blocks, verdict_lines
 
 __all__ = [
     "frame",

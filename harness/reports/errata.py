@@ -12,7 +12,7 @@ from harness.registry import Entry, Registry
 from harness.reports.claims import CONTRADICTED, Claims
 from harness.reports.papers.derived_figures import RELEASED_CODE, DerivedFigure, all_derived
 from harness.reports.papers.paper_tables import heading, printed_text
-from harness.results import needs_images, verdict
+from harness.results import needs_images, tolerances
 from harness.system import replace_text
 
 INTRODUCTION = (
@@ -59,7 +59,7 @@ def find_errata(
     """All of them, by section, in the order of the registry; one line per figure and section."""
     found: dict[tuple[str, str, str], Erratum] = {}
     for item in derived:
-        if item.comparison.status == verdict.INCONSISTENT:
+        if item.comparison.status == tolerances.INCONSISTENT:
             entry = registry.entries[item.entry]
             section = "program" if item.kind == RELEASED_CODE else "figure"
             command = f"bench registry check --full --entry {entry.id}"

@@ -1,6 +1,5 @@
-from . import current, schema, verdict
-from .derived import asks_architecture, of_architecture, of_printed
-from .figures import (
+from . import current, schema, tolerances
+from .figure_outcomes import (
     OUTCOMES,
     Basis,
     FigureStatus,
@@ -11,7 +10,8 @@ from .figures import (
     needs_images,
     outcome_of,
 )
-from .judging import Measured, judge
+from .figures_without_weights import asks_architecture, of_architecture, of_printed
+from .judged_metrics import Measured, judge
 from .link_answers import (
     Kind,
     Link,
@@ -62,7 +62,7 @@ from .timings import (
     newest,
     save_timings,
 )
-from .verdict import STATUSES, Comparison, as_printed, failed, overall, sample_std
+from .tolerances import STATUSES, Comparison, as_printed, failed, overall, sample_std
 from .version_1 import latency_as_today
 
 __all__ = [
@@ -131,5 +131,5 @@ __all__ = [
     "save_links",
     "save_timings",
     "schema",
-    "verdict",
+    "tolerances",
 ]

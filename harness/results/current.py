@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from harness.results.result_files import as_today, files, unreadable
 
 if TYPE_CHECKING:
-    from harness.results.verdict import Comparison
+    from harness.results.tolerances import Comparison
 
 NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 

@@ -14,7 +14,7 @@ from harness.data import ImageIdentity
 from harness.errors import MetricError
 from harness.registry import Overrides
 from harness.results.result_files import SCHEMA_VERSION
-from harness.results.verdict import Comparison, Verdict
+from harness.results.tolerances import Comparison, Verdict
 
 Mode = Literal["evaluated", "counted", "trained", "pruned"]
 

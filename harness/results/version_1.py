@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.results.verdict import Comparison, better_than_printed, overall
+from harness.results.tolerances import Comparison, better_than_printed, overall
 
 _CHANGE = re.compile(r"(?P<value>.*) \(was (?P<was>.*), (?P<source>[^,]*)\)", re.DOTALL)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from harness.errors import ProtocolError
 from harness.sparse.compile_plan import CompilePlan, LayerPlan
-from methods.multiplied import has_own_forward
+from methods.effective_weight import has_own_forward
 
 GROUP, KEPT = 4, 2
 MINIMUM = (8, 0)  # compute capability of the first GPUs with sparse tensor cores

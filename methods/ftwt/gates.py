@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from methods.additions import Addition
+from methods.attached_modules import AttachedModule
+from methods.data_parallel import world_size
 from methods.ftwt.layers import GatedLayer, activate
-from methods.processes import world_size
 
 GroundTruth = Literal["mass", "uniform"]
 TOLERANCE = 1e-5  # the official code's slack in every comparison of the ground truth
@@ -184,7 +184,7 @@ class Gate(nn.Linear):
 _RECORDS = ("logits", "keep", "truth")
 
 
-class Gates(nn.ModuleList, Addition):
+class Gates(nn.ModuleList, AttachedModule):
     """All gates of a network in execution order; at least one. Iterates over `Gate`."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:

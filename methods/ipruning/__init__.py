@@ -1,13 +1,14 @@
 """IPruning and EDropout: whole filters, searched by differential evolution while training.
 
-`filter_layout` says which bit switches what, `search` evolves states, `energy` judges them,
-`candidate_masks` wears one for a forward pass, `filter_search` and `searches` train with them,
-`dead_channels` removes what is off for good. `released` is what the public code computes instead.
+`filter_layout` says which bit switches what, `differential_evolution` evolves states, `energy`
+judges them, `candidate_masks` wears one for a forward pass, `filter_search` and
+`ipruning_and_edropout` train with them, `dead_channels` removes what is off for good. `released` is
+what the public code computes instead.
 """
 
+from methods.ipruning.differential_evolution import draw_parents, evolve, select
 from methods.ipruning.energy import classification_margin, ising_energy, margin_energy
-from methods.ipruning.search import draw_parents, evolve, select
-from methods.ipruning.searches import EDropout, IPruning
+from methods.ipruning.ipruning_and_edropout import EDropout, IPruning
 
 __all__ = [
     "EDropout",

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Method, Schedule
+from methods.data_parallel import part_of
 from methods.ipruning.candidate_masks import WornState, evaluating
 from methods.ipruning.dead_channels import ShrunkResNet, shrink
+from methods.ipruning.differential_evolution import draw_parents, evolve, select
 from methods.ipruning.filter_layout import (
     FilterLayout,
     apply_state_,
@@ -28,8 +30,6 @@ from methods.ipruning.filter_layout import (
 )
 from methods.ipruning.kept_figures import figures_of
 from methods.ipruning.released import InPlaceMasks, final_state
-from methods.ipruning.search import draw_parents, evolve, select
-from methods.processes import part_of
 
 
 class FilterSearch(Method, ABC):

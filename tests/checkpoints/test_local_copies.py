@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from harness import paths
-from harness.checkpoints import Obtained, copies, obtain, pins, status, stored
+from harness.checkpoints import Obtained, converted_files, hashed_copies, obtain, pins, status
 from harness.checkpoints.downloading import Policy
 from harness.checkpoints.sources import parse_source
 from harness.checkpoints.sources.spelling import SCHEMES
@@ -144,9 +144,9 @@ def test_the_published_bytes_replace_what_was_given_by_hand(
 def test_a_file_exchanged_after_its_copy_changes_nothing(
     local: Entry, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, copy_into = tmp_path / "data/sub/a.pth", copies.copy_into
+    original, copy_into = tmp_path / "data/sub/a.pth", hashed_copies.copy_into
 
-    def exchanged(folder: Path, path: Path) -> copies.Copy:
+    def exchanged(folder: Path, path: Path) -> hashed_copies.Copy:
         made = copy_into(folder, path)
         original.write_bytes(saved(tiny_state(9)))
         return made
@@ -265,7 +265,7 @@ def test_newer_converter_makes_stored_files_anew(
     local: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     obtain(local)
-    monkeypatch.setattr(stored, "CONVERTER_VERSION", stored.CONVERTER_VERSION + 1)
+    monkeypatch.setattr(converted_files, "CONVERTER_VERSION", converted_files.CONVERTER_VERSION + 1)
     assert status(local) == "local"
 
 

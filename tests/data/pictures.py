@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from harness.data import ImageIdentity, class_folders
+from harness.data import ImageIdentity
 from harness.data.decoders import Transform
+from harness.data.layouts import class_folders
 
 if TYPE_CHECKING:
-    from harness.data.datasets import PictureSet
+    from harness.data.find_and_load import PictureSet
 
 CLASSES = 4
 # (width, height, mode, file name): odd sizes, both orientations, every mode of ImageNet and more.
@@ -48,7 +49,7 @@ def picture_tree(root: Path, count: int, side: int = 20) -> PictureSet:
 
 
 def picture_set(root: Path) -> PictureSet:
-    from harness.data.datasets import PictureSet
+    from harness.data.find_and_load import PictureSet
 
     found = class_folders.scan(root, CLASSES)
     identity = ImageIdentity(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data import Arrays, cifar, datasets, load
+from harness.data import Arrays, find_and_load, load
+from harness.data.layouts import cifar
 from harness.errors import DataError
 from harness.registry import CheckableRows, DataSet, data_set
 
@@ -197,7 +198,7 @@ def test_official_md5_sums_make_a_copy_official(
     file = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
     md5 = {file.name: hashlib.md5(file.read_bytes()).hexdigest()}
     published = dataclasses.replace(data_set("cifar10"), md5=md5)
-    monkeypatch.setattr(datasets, "data_set", {"cifar10": published}.__getitem__)
+    monkeypatch.setattr(find_and_load, "data_set", {"cifar10": published}.__getitem__)
     got = load("cifar10", "test", tmp_path)
     assert (got.identity.copy_name, got.identity.approximate_images) == ("official", 0)
 
@@ -206,10 +207,10 @@ def test_a_copy_that_differs_only_in_unchecked_rows_is_named_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, labels = full_size_test_batch(tmp_path)
-    checked = datasets.fingerprint(data[2:], labels[2:])
+    checked = find_and_load.fingerprint(data[2:], labels[2:])
     rows = {"test": CheckableRows((0, 1), checked)}
     about = dataclasses.replace(data_set("cifar10"), checkable=rows)
-    monkeypatch.setattr(datasets, "data_set", {"cifar10": about}.__getitem__)
+    monkeypatch.setattr(find_and_load, "data_set", {"cifar10": about}.__getitem__)
     got = load("cifar10", "test", tmp_path)
     assert got.identity.approximate_images == 2
     assert "all but 2 images" in got.identity.copy_name

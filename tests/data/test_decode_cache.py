@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from harness.data import decode_cache
-from harness.data.datasets import PictureSet
 from harness.data.decode_cache import DecodeCache, cached
 from harness.data.decoders import CHUNK, Transform
+from harness.data.find_and_load import PictureSet
 from harness.errors import DataError
 from tests.data.pictures import (
     CLASSES,
@@ -41,7 +41,8 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
-from harness.data import class_folders, decode_cache
+from harness.data import decode_cache
+from harness.data.layouts import class_folders
 from harness.data.decoders import Transform
 decode_cache.SYNC_S = 0.0
 stop_after = int(sys.argv[2])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import idx
+from harness.data.layouts import idx
 from harness.errors import DataError
 from harness.registry import data_set
 

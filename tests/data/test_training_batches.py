@@ -20,7 +20,7 @@ from harness.data import (
     PictureSet,
     TrainBatches,
 )
-from harness.data.class_folders import scan
+from harness.data.layouts.class_folders import scan
 from harness.data.training_batches import Share, resized_crop_box
 from harness.errors import ProtocolError
 

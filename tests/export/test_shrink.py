@@ -15,7 +15,7 @@ from harness import paths
 from harness.checkpoints.narrowed import load_shrunk
 from harness.commands import shrink
 from harness.errors import CheckpointUnavailable, MetricError, NotACheckpoint, ProtocolError
-from harness.export.filter_search import (
+from harness.export.shrunk_filter_search import (
     filter_state_file,
     finished_run_folder,
     shrink_filter_search,
@@ -109,7 +109,7 @@ def test_the_command_prints_difference_sizes_and_times(run: Path, tmp_path: Path
 def test_outputs_that_differ_write_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.export.filter_search.LARGEST_DIFFERENCE", -1.0)
+    monkeypatch.setattr("harness.export.shrunk_filter_search.LARGEST_DIFFERENCE", -1.0)
 
     with pytest.raises(MetricError, match="nothing was written"):
         shrink_filter_search(run, tmp_path / "s.safetensors")

@@ -97,7 +97,7 @@ def trained(run: Run, batches: int, between: Callable[[Run], Run]) -> tuple[Run,
 def test_a_search_stopped_after_every_step_ends_with_the_same_bits(
     method_class: Any, chosen: dict[str, Any], batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("methods.ipruning.searches.IP_FIRST_GENERATION", 3)
+    monkeypatch.setattr("methods.ipruning.ipruning_and_edropout.IP_FIRST_GENERATION", 3)
     whole, expected = trained(started(method_class, chosen, seed=0), batches, lambda run: run)
 
     def between(run: Run) -> Run:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.errors import RegistryError
-from harness.models import PictureFormat, architecture, build, input_size, own_names, registration
+from harness.models import PictureFormat, architecture, architectures, build, input_size, own_names
 from tests.models.support import on_meta
 
 
@@ -24,10 +24,10 @@ def test_import_and_listing_leave_torch_alone() -> None:
 
 
 def test_names_read_from_the_files_are_those_that_the_files_register() -> None:
-    declared = registration._declared()
+    declared = architectures._declared()
     for module in set(declared.values()):
         import_module(module)
-    assert {name for name in registration._REGISTERED if ":" not in name} == set(declared)
+    assert {name for name in architectures._REGISTERED if ":" not in name} == set(declared)
 
 
 def test_own_names_shadow_nothing_of_torchvision_or_timm() -> None:
@@ -156,7 +156,7 @@ def test_registering_a_name_twice_is_an_error_and_adds_nothing() -> None:
     before = own_names()
     with pytest.raises(RegistryError, match="'resnet20' is registered twice"):
 
-        @architecture(registration.CIFAR, resnet20={}, brand_new={})
+        @architecture(architectures.CIFAR, resnet20={}, brand_new={})
         def builder(num_classes: int, in_channels: int) -> nn.Module:
             return nn.Linear(in_channels, num_classes)
 
@@ -166,7 +166,7 @@ def test_registering_a_name_twice_is_an_error_and_adds_nothing() -> None:
 def test_registered_builder_gets_defaults_fixed_arguments_and_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registration, "_REGISTERED", dict(registration._REGISTERED))
+    monkeypatch.setattr(architectures, "_REGISTERED", dict(architectures._REGISTERED))
     calls = []
 
     @architecture(PictureFormat(num_classes=4, input_size=6, in_channels=2), mine={"bias": False})
@@ -183,9 +183,9 @@ def test_registered_builder_gets_defaults_fixed_arguments_and_options(
 def test_type_errors_inside_a_builder_are_not_blamed_on_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registration, "_REGISTERED", dict(registration._REGISTERED))
+    monkeypatch.setattr(architectures, "_REGISTERED", dict(architectures._REGISTERED))
 
-    @architecture(registration.CIFAR, broken={})
+    @architecture(architectures.CIFAR, broken={})
     def builder(num_classes: int, in_channels: int) -> nn.Module:
         raise TypeError("a bug")
 

@@ -17,15 +17,15 @@ from harness.profile.macs import dense_macs
 from harness.profile.method_figures import spread_of
 from harness.profile.zeros import sparsity
 from harness.registry.entries import Published
-from harness.results.judging import Measured, judge
+from harness.results.judged_metrics import Measured, judge
 from harness.results.schema import Cost, Figures
-from methods.additions import Addition, switched_off
+from methods.attached_modules import AttachedModule, switched_off
 from tests.support.results import a_cost, counts
 
 BIG = 2**40  # sums of these would lose digits in float32
 
 
-class Doubling(nn.Linear, Addition):
+class Doubling(nn.Linear, AttachedModule):
     """An addition that doubles the input of the convolution, while it is on."""
 
     on = True

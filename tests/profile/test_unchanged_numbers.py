@@ -11,7 +11,7 @@ import pytest
 from harness.models import build
 from harness.profile.cost import measure_cost
 from harness.registry import load
-from harness.registry.datasets import data_set, input_shape
+from harness.registry.data_set_facts import data_set, input_shape
 
 # Taken before attention, banks and recurrent layers were counted, by the previous rules.
 RECORD = json.loads((Path(__file__).parents[1] / "fixtures" / "network_numbers.json").read_text())

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.data import ImageIdentity
 from harness.data.batches import resident_batches
-from harness.data.datasets import ImageSet
+from harness.data.find_and_load import ImageSet
 from harness.data.training_batches import TrainBatches
 from harness.evaluation.protocol import evaluate
 from harness.registry import Evaluation

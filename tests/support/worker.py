@@ -17,7 +17,7 @@ import harness.commands.prune
 import harness.commands.reproduce
 import harness.commands.train  # noqa: F401
 import harness.reports.mlflow
-import harness.reports.verdicts
+import harness.reports.printed_verdicts
 import harness.training  # noqa: F401
 from cli import main
 from harness.commands import schedule

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from cli import main
 from harness.data.batches import resident_batches
-from harness.data.datasets import load as load_data
+from harness.data.find_and_load import load as load_data
 from harness.models import build
 from harness.registry import load as load_registry
-from harness.registry.methods import merged_settings
+from harness.registry.method_choice import merged_settings
 from harness.registry.overrides import Override
 from harness.registry.own_runs import local_pruning, local_training
-from harness.results.verdict import judge_retrained
+from harness.results.tolerances import judge_retrained
 from harness.system.options import Options
 from harness.training import Training, reproduce_by_training, retrain_together
 from harness.training.training_split import calibration_images, split_rows, train_batches

@@ -12,7 +12,7 @@ import torch
 
 from harness.data import EvaluationBatches, ImageIdentity, TrainBatches
 from harness.data.batches import resident_batches
-from harness.data.datasets import ImageSet
+from harness.data.find_and_load import ImageSet
 from harness.evaluation import evaluate
 from harness.models import build
 from harness.registry import Entry, Evaluation, Recipe, data_set, learning_rate, load, make_method

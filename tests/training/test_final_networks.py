@@ -9,7 +9,7 @@ import torch
 
 from harness import paths, registry
 from harness.errors import ProtocolError
-from harness.registry.methods import make_method, without_choices
+from harness.registry.method_choice import make_method, without_choices
 from harness.registry.own_runs import local_training
 from harness.results.schema import Result
 from harness.system.options import Options

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from harness.checkpoints.copies import copy_into
+from harness.checkpoints.hashed_copies import copy_into
 from harness.checkpoints.sources.source import Delivered, Request
 from harness.checkpoints.sources.spelling import parse_source
 from harness.checkpoints.wording import shown

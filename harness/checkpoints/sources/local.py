@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from harness import paths
-from harness.checkpoints.copies import copy_into
+from harness.checkpoints.hashed_copies import copy_into
 from harness.checkpoints.sources.source import Delivered, Request, Source
 from harness.errors import CheckpointUnavailable, RegistryError
 

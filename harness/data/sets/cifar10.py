@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import CheckableRows, Download, KnownCopy, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 # fmt: off
 UNKNOWN_TRAIN = (
@@ -70,7 +70,7 @@ UNKNOWN_TEST = (
     },
 )
 def cifar10() -> Layout:
-    from harness.data.cifar import CifarFiles
+    from harness.data.layouts.cifar import CifarFiles
 
     return CifarFiles(
         folders=("cifar-10-batches-py", "cifar-10-batches-bin"),

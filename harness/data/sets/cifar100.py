@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import Download, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 
 @registered(
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     },
 )
 def cifar100() -> Layout:
-    from harness.data.cifar import CifarFiles
+    from harness.data.layouts.cifar import CifarFiles
 
     return CifarFiles(
         folders=("cifar-100-python", "cifar-100-binary"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import KnownCopy, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 COPY = KnownCopy("the digits that ship with scikit-learn", 0)
 
@@ -26,6 +26,6 @@ COPY = KnownCopy("the digits that ship with scikit-learn", 0)
     },
 )
 def digits() -> Layout:
-    from harness.data.digits import DigitsOfSklearn
+    from harness.data.layouts.digits_of_sklearn import DigitsOfSklearn
 
     return DigitsOfSklearn()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import Download, KnownCopy, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 PACKED = {
@@ -38,7 +38,7 @@ COPY = KnownCopy("official content as Debian packages it", 0)
     },
 )
 def fashion_mnist() -> Layout:
-    from harness.data.idx import IdxFiles
+    from harness.data.layouts.idx import IdxFiles
 
     # The second one is where the Debian package dataset-fashion-mnist installs its files.
     return IdxFiles("FashionMNIST/raw", "/usr/share/datasets/fashion-mnist")

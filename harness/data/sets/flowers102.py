@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import Download, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 
@@ -28,6 +28,6 @@ PAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
     ),
 )
 def flowers102() -> Layout:
-    from harness.data.flowers import FlowersFiles
+    from harness.data.layouts.flowers import FlowersFiles
 
     return FlowersFiles()

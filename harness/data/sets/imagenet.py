@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import registered
 
 if TYPE_CHECKING:
-    from harness.data.class_folders import ClassFolders
+    from harness.data.layouts.class_folders import ClassFolders
 
 
 @registered(
@@ -22,6 +22,6 @@ if TYPE_CHECKING:
     folder="imagenet",
 )
 def imagenet() -> ClassFolders:
-    from harness.data.class_folders import ClassFolders
+    from harness.data.layouts.class_folders import ClassFolders
 
     return ClassFolders("imagenet")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import KnownCopy, registered
 
 if TYPE_CHECKING:
-    from harness.data.class_folders import ClassFolders
+    from harness.data.layouts.class_folders import ClassFolders
 
 
 @registered(
@@ -29,6 +29,6 @@ if TYPE_CHECKING:
     },
 )
 def imagenet_sample() -> ClassFolders:
-    from harness.data.class_folders import ClassFolders
+    from harness.data.layouts.class_folders import ClassFolders
 
     return ClassFolders("imagenet-sample")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import Download, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 MIRROR = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
 PACKED = {
@@ -31,6 +31,6 @@ PACKED = {
     md5=PACKED,
 )
 def kmnist() -> Layout:
-    from harness.data.idx import IdxFiles
+    from harness.data.layouts.idx import IdxFiles
 
     return IdxFiles("KMNIST/raw")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.registry import Download, registered
 
 if TYPE_CHECKING:
-    from harness.data.layout import Layout
+    from harness.data.layouts.layout import Layout
 
 MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"  # by the same names
 PACKED = {
@@ -37,6 +37,6 @@ UNPACKED = {
     md5={**PACKED, **UNPACKED},
 )
 def mnist() -> Layout:
-    from harness.data.idx import IdxFiles
+    from harness.data.layouts.idx import IdxFiles
 
     return IdxFiles("MNIST/raw")

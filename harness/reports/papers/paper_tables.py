@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.registry import Entry, Published, Registry
+from harness.reports.printed_verdicts import measured_text
 from harness.reports.table.cells import MISSING
-from harness.reports.verdicts import measured_text
 from harness.results import OUTCOMES, FigureStatus
 
 _UNITS = {"pct": "%", "pp": "pp", "millions": "(M)", "thousands": "(k)", "kb": "(KB)"}

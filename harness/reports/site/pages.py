@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from harness.registry import Entry, Paper, Registry
 from harness.reports.claims import Claims, outcome_counts
 from harness.reports.papers.paper_tables import PaperTable, how_to_check, paper_tables
+from harness.reports.printed_verdicts import measured_text
 from harness.reports.site.commands import Command, of_entry, of_result
 from harness.reports.site.layer_bars import LayerPlot, layer_plot
 from harness.reports.site.lines import Line, measured_line, unmeasured_lines
@@ -16,7 +17,6 @@ from harness.reports.site.words import NOT_MEASURED, dataset_title, method_text,
 from harness.reports.table.cells import MISSING
 from harness.reports.table.columns import signed
 from harness.reports.table.rows import Row, note
-from harness.reports.verdicts import measured_text
 from harness.results import FigureStatus, Link, Result
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from harness import paths
 from harness.reports.table import rows
 from harness.reports.table.rows import Row, row
-from harness.results import load, schema, verdict
+from harness.results import load, schema, tolerances
 from harness.system import replace_text
 
 WORTH_KEEPING = 200  # files; fewer are read about as fast as the cache would be
@@ -85,7 +85,7 @@ def _within(entry: os.DirEntry[str]) -> Iterator[tuple[str, str, str]]:
 def _code() -> str:
     """Hash of the sources that decide what a row says."""
     digest = hashlib.sha256()
-    for module in (rows, schema, verdict):
+    for module in (rows, schema, tolerances):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 

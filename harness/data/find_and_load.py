@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from harness import paths
-from harness.data import fetch
-from harness.data.class_folders import ClassFolders, PictureFolder
+from harness.data import official_downloads
 from harness.data.identity import ImageIdentity
-from harness.data.layout import Arrays, Layout
+from harness.data.layouts.class_folders import ClassFolders, PictureFolder
+from harness.data.layouts.layout import Arrays, Layout
 from harness.data.pixels import resized
 from harness.errors import DataError, RegistryError
 from harness.registry import DataSet, KnownCopy, data_set
@@ -80,10 +80,10 @@ def load(
     layout: Layout = about.layout()
     folder = layout.find(place)
     if folder is None and download:
-        fetch.fetch(about, place)
+        official_downloads.fetch(about, place)
         folder = layout.find(place)
     if folder is None:
-        raise DataError(fetch.missing(about, place))
+        raise DataError(official_downloads.missing(about, place))
     arrays = layout.read(about, folder, split, size)
     digest = arrays.fingerprint or fingerprint(arrays.images, arrays.labels)
     copy = _identified(about, split, arrays, digest)
@@ -106,7 +106,7 @@ def find_pictures(name: str, split: str, root: Path | str | None = None) -> Pict
     place = paths.data_root(root)
     pictures = layout.pictures(about, place, split)
     if pictures is None:
-        raise DataError(fetch.missing(about, place))
+        raise DataError(official_downloads.missing(about, place))
     copy = about.copies.get(pictures.fingerprint) or _by_count(about, split, pictures)
     found = _identity(name, split, pictures.fingerprint, copy, len(pictures.files))
     return PictureSet(found, pictures)
@@ -136,7 +136,7 @@ def describe(name: str, root: Path | str | None = None) -> Whereabouts:
         splits = [found / split for split in about.images if (found / split).is_dir()]
         return Whereabouts(True, f"found at {' and '.join(map(str, splits)) or found}")
     itself = "downloaded when it is first needed; by hand: " if about.downloads else ""
-    return Whereabouts(False, f"missing: {itself}{fetch.remedy(about, place)}")
+    return Whereabouts(False, f"missing: {itself}{official_downloads.remedy(about, place)}")
 
 
 def _with_split(name: str, split: str) -> DataSet:

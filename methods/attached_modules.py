@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 
 
-class Addition(nn.Module):
+class AttachedModule(nn.Module):
     """Base of such a part. Its weights are nobody's sparsity, and it can be switched off."""
 
     @property
@@ -23,8 +23,8 @@ class Addition(nn.Module):
 
 @contextmanager
 def switched_off(model: nn.Module) -> Iterator[nn.Module]:
-    """`model` computing without its additions; as before afterwards."""
-    parts = [module for module in model.modules() if isinstance(module, Addition)]
+    """`model` computing without its attached modules; as before afterwards."""
+    parts = [module for module in model.modules() if isinstance(module, AttachedModule)]
     before = [part.enabled for part in parts]
     for part in parts:
         part.set_enabled(False)

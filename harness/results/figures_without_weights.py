@@ -15,10 +15,10 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 
 from harness.registry import Entry, Published
-from harness.results.figures import needs_images, outcome_of
-from harness.results.judging import Measured, judge
+from harness.results.figure_outcomes import needs_images, outcome_of
+from harness.results.judged_metrics import Measured, judge
 from harness.results.schema import Cost, LayerCost
-from harness.results.verdict import Comparison, check_figures, not_judged
+from harness.results.tolerances import Comparison, check_figures, not_judged
 
 _OF_ANY_DENSITY = ("weights_thousands", "flops_thousands")  # of layers, whatever is left of them
 _OF_DENSITIES = ("sparsity_pct", "density_pct", "flops_millions", "flops_remaining_pct")

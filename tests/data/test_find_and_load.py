@@ -11,13 +11,14 @@ from PIL import Image
 from scipy.io import savemat
 from sklearn.datasets import load_digits
 
-from harness.data import class_folders, describe, evaluation_batches, find_pictures, load
+from harness.data import describe, evaluation_batches, find_pictures, load
+from harness.data.layouts import class_folders
 from harness.errors import DataError, RegistryError
 from harness.registry import (
     Evaluation,
     data_set,
+    data_set_facts,
     data_set_names,
-    datasets,
     input_shape,
     is_data_set,
 )
@@ -127,7 +128,7 @@ def test_a_new_data_set_is_one_new_file(tmp_path: Path, monkeypatch: pytest.Monk
 
     (tmp_path / "two_tones.py").write_text(NEW_SET)
     monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
-    datasets._files.cache_clear()
+    data_set_facts._files.cache_clear()
     try:
         assert "two-tones" in data_set_names() and is_data_set("two-tones")
         protocol = Evaluation("two-tones", 1, "two-tones", "test", (0.5,), (0.5,), channels="gray")
@@ -137,7 +138,7 @@ def test_a_new_data_set_is_one_new_file(tmp_path: Path, monkeypatch: pytest.Monk
         assert batch[1].tolist() == [0, 1, 0, 1]
         assert batch[0][1].unique().tolist() == pytest.approx([(200 / 255 - 0.5) / 0.5])
     finally:
-        datasets._files.cache_clear()
+        data_set_facts._files.cache_clear()
     assert "two-tones" not in data_set_names()[:9]
 
 

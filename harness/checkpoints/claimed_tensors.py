@@ -35,7 +35,7 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class DenseClaim:
     """A tensor laid over a storage. offset and stride in elements."""
 
     storage: Storage
@@ -46,12 +46,12 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
-class Sparse:
+class SparseClaim:
     """A tensor of which only the non-zero entries are stored. parts: indices, then values."""
 
     layout: str
     shape: tuple[int, ...]
-    parts: tuple[Dense, ...]
+    parts: tuple[DenseClaim, ...]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,11 +65,12 @@ class Unreadable:
     kind: str
 
 
-Claim = Dense | Sparse | Unreadable
+Readable = DenseClaim | SparseClaim
+Claim = Readable | Unreadable
 Bytes = Callable[[Storage], memoryview]  # where the numbers of a storage are
 
 
-def dense(
+def dense_claim(
     storage: Storage, dtype: torch.dtype, offset: object, shape: object, stride: object
 ) -> Claim:
     """The claim of an ordinary tensor; Unreadable where it repeats numbers or has none.
@@ -88,7 +89,7 @@ def dense(
     last = first + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True))
     if size and (last >= count or size > count):
         raise ValueError(f"a tensor of shape {sizes} lies on {count} numbers")
-    return Dense(storage, dtype, sizes, steps, first)
+    return DenseClaim(storage, dtype, sizes, steps, first)
 
 
 def naturals(values: object) -> tuple[int, ...]:
@@ -109,17 +110,17 @@ def kind_of(dtype: torch.dtype) -> str:
     return f"quantised or packed ({name})" if packed else name
 
 
-def numel(claim: Dense | Sparse) -> int:
+def numel(claim: Readable) -> int:
     """Numbers in the tensor, zeros included."""
     return math.prod(claim.shape)
 
 
-def tensor_of(claim: Dense | Sparse, data: Bytes) -> Tensor:
+def tensor_of(claim: Readable, data: Bytes) -> Tensor:
     """The tensor, a sparse one with all of its zeros; it may lie on the bytes of the file.
 
     Raises NotACheckpoint if the bytes are not those that were claimed.
     """
-    if isinstance(claim, Dense):
+    if isinstance(claim, DenseClaim):
         return _laid(claim, data)
     parts = [_laid(part, data) for part in claim.parts]
     try:
@@ -133,7 +134,7 @@ def tensor_of(claim: Dense | Sparse, data: Bytes) -> Tensor:
         ) from error
 
 
-def _laid(claim: Dense, data: Bytes) -> Tensor:
+def _laid(claim: DenseClaim, data: Bytes) -> Tensor:
     raw = data(claim.storage)
     width = claim.dtype.itemsize
     wanted = claim.storage.count * (1 if claim.storage.dtype is None else width)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from methods.base import Schedule
 from methods.base import Settings as BaseSettings
+from methods.data_parallel import means_over_processes
 from methods.ipruning.candidate_masks import (
     CutParameters,
     MaskedParameters,
@@ -37,7 +38,6 @@ from methods.ipruning.released import (
 )
 from methods.ipruning.residual_channels import skeleton_of
 from methods.ipruning.settings import EDropoutSettings, IPruningSettings
-from methods.processes import means_over_processes
 
 
 class IPruning(FilterSearch):

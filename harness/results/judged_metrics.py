@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.registry import LOCAL, Entry, Published
-from harness.results import verdict
-from harness.results.figures import needs_images
+from harness.results import tolerances
+from harness.results.figure_outcomes import needs_images
 from harness.results.schema import Cost, Counts
-from harness.results.verdict import Comparison
+from harness.results.tolerances import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
     found: dict[str, Comparison] = {}
     for name, published in entry.published.items():
         found[name] = _one(name, published, entry, measured)
-    contradictions = verdict.check_figures(entry.published, measured.cost.prunable_total)
+    contradictions = tolerances.check_figures(entry.published, measured.cost.prunable_total)
     for name, contradiction in contradictions.items():
         # The paper's own arithmetic settles the status; what is shown stays what was measured.
         found[name] = replace(contradiction, measured=found[name].measured, delta=found[name].delta)
     if "top1_pct" not in found and entry.top1 is not None:  # its error was printed, and is judged
         value = _value("top1_pct", measured)
-        found["top1_pct"] = verdict.not_judged(entry.top1, value, "reported", entry.top1.note)
+        found["top1_pct"] = tolerances.not_judged(entry.top1, value, "reported", entry.top1.note)
     reason = "own result" if entry.paper == LOCAL else "not published"
     for name, value in _always(entry, measured).items():
-        found.setdefault(name, verdict.reported(value, reason))
+        found.setdefault(name, tolerances.reported(value, reason))
     return found
 
 
@@ -66,39 +66,41 @@ def _mean(name: str, measured: Measured, first: float) -> float:
 def _one(name: str, published: Published, entry: Entry, measured: Measured) -> Comparison:
     if published.suspect:
         value = _value(name, measured)
-        return verdict.not_judged(published, value, "suspect", published.note or "doubtful cell")
+        return tolerances.not_judged(published, value, "suspect", published.note or "doubtful cell")
     if measured.counts is None and needs_images(entry, name):
         why = f"waits for the images of {entry.dataset}"
-        return verdict.not_judged(published, None, "cannot check", why)
+        return tolerances.not_judged(published, None, "cannot check", why)
     judged = _JUDGES.get(name.partition(".")[0])
     if judged is None:
         value = _value(name, measured)
-        return verdict.not_judged(published, value, "reported", "shown, not judged")
+        return tolerances.not_judged(published, value, "reported", "shown, not judged")
     return judged(name, published, measured)
 
 
 def _accuracy(name: str, published: Published, measured: Measured) -> Comparison:
     value = _value(name, measured)
     if measured.smoke or value is None:
-        return verdict.not_judged(published, value, "smoke", measured.smoke or "not measured")
+        return tolerances.not_judged(published, value, "smoke", measured.smoke or "not measured")
     if measured.per_seed_pct and name in measured.per_seed_pct:
         return _retrained(name, published, measured.per_seed_pct[name], measured)
-    return verdict.judge_accuracy(published, value, measured.n_total, measured.approximate_images)
+    return tolerances.judge_accuracy(
+        published, value, measured.n_total, measured.approximate_images
+    )
 
 
 def _retrained(
     name: str, published: Published, seeds: Sequence[float], measured: Measured
 ) -> Comparison:
     if measured.assumed:
-        return verdict.judge_reached(name, published, seeds, measured.assumed)
-    return verdict.judge_retrained(published, seeds)
+        return tolerances.judge_reached(name, published, seeds, measured.assumed)
+    return tolerances.judge_retrained(published, seeds)
 
 
 def _sparsity(name: str, published: Published, measured: Measured) -> Comparison:
     if "." in name:  # of one layer
         return _figure(name, published, measured)
     cost = measured.cost
-    return verdict.judge_sparsity(published, cost.prunable_nnz, cost.prunable_total)
+    return tolerances.judge_sparsity(published, cost.prunable_nnz, cost.prunable_total)
 
 
 def _params(name: str, published: Published, measured: Measured) -> Comparison:
@@ -109,9 +111,9 @@ def _params(name: str, published: Published, measured: Measured) -> Comparison:
     cost = measured.cost
     if name in cost.extra:
         return _figure(name, published, measured)
-    judged = verdict.judge_count(published, cost.prunable_nnz / 1e6)
+    judged = tolerances.judge_count(published, cost.prunable_nnz / 1e6)
     if judged.status != "exact" and cost.prunable_nnz == cost.prunable_total:
-        everything = verdict.judge_count(published, cost.params / 1e6)
+        everything = tolerances.judge_count(published, cost.params / 1e6)
         return everything if everything.status == "exact" else judged
     return judged
 
@@ -120,13 +122,13 @@ def _figure(name: str, published: Published, measured: Measured) -> Comparison:
     value = _value(name, measured)
     if value is None:
         why = "depends on the input or on the method's state, which this run does not have"
-        return verdict.not_judged(published, None, "cannot check", why)
+        return tolerances.not_judged(published, None, "cannot check", why)
     seeds = (measured.per_seed_pct or {}).get(name)
     if measured.smoke and (seeds or measured.cost.spread):  # depends on images or on training
-        return verdict.not_judged(published, value, "smoke", measured.smoke)
+        return tolerances.not_judged(published, value, "smoke", measured.smoke)
     if seeds:
         return _retrained(name, published, seeds, measured)
-    return verdict.judge_count(published, value)
+    return tolerances.judge_count(published, value)
 
 
 def _value(name: str, measured: Measured) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.commands.outcomes import FEW, print_results
+from harness.commands.printed_results import FEW, print_results
 from tests.support.results import made
 
 SPARSITY = ["sparsity", "%"]

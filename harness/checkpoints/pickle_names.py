@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.checkpoints import claims
-from harness.checkpoints.claims import Claim, Storage
+from harness.checkpoints import claimed_tensors
+from harness.checkpoints.claimed_tensors import Claim, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +77,24 @@ def storage(described: Any) -> Storage:
     if module not in ("torch", "torch.cuda", "torch.storage"):
         raise ValueError(f"a storage of kind {kind}")
     dtype = None if leaf == "UntypedStorage" else _STORAGES[leaf]
-    whole = Storage(str(key), dtype, claims.naturals((count,))[0])
+    whole = Storage(str(key), dtype, claimed_tensors.naturals((count,))[0])
     if not view or view[0] is None:
         return whole
     _, start, count = view[0]
-    start, count = claims.naturals((start, count))
+    start, count = claimed_tensors.naturals((start, count))
     return Storage(whole.key, dtype, count, start)
 
 
 def _tensor(held: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Claim:
     if held.dtype is None:
         raise ValueError("a tensor on bytes says no dtype")
-    return claims.dense(held, held.dtype, offset, shape, stride)
+    return claimed_tensors.dense_claim(held, held.dtype, offset, shape, stride)
 
 
 def _typed_tensor(
     held: Any, offset: Any, shape: Any, stride: Any, gradient: Any, hooks: Any, dtype: Name, *_: Any
 ) -> Claim:
-    return claims.dense(
+    return claimed_tensors.dense_claim(
         Storage(held.key, None, _byte_count(held)), _DTYPES[dtype.name], offset, shape, stride
     )
 
@@ -104,23 +104,23 @@ def _byte_count(held: Storage) -> int:
 
 
 def _sparse(layout: Any, data: Any) -> Claim:
-    parts, shape = [part for part in data if isinstance(part, claims.Dense)], None
-    if layout == claims.COO and len(parts) == 2:
-        shape = claims.naturals(data[2])
+    parts, shape = [part for part in data if isinstance(part, claimed_tensors.DenseClaim)], None
+    if layout == claimed_tensors.COO and len(parts) == 2:
+        shape = claimed_tensors.naturals(data[2])
         shapes = (len(parts[0].shape) == 2, len(shape) - parts[0].shape[0])
         fits = shapes == (True, len(parts[1].shape) - 1)
     else:
-        shape = claims.naturals(data[3])
+        shape = claimed_tensors.naturals(data[3])
         fits = len(parts) == 3 and len(shape) == 2 and len(parts[2].shape) in (1, 3)
-        fits = fits and layout in (*claims.COMPRESSED, *claims.TRANSPOSED)
+        fits = fits and layout in (*claimed_tensors.COMPRESSED, *claimed_tensors.TRANSPOSED)
     if not fits or any(part.dtype != torch.int64 for part in parts[:-1]):
-        return claims.Unreadable("sparse, of a layout or type that is not known")
-    return claims.Sparse(layout, shape, tuple(parts))
+        return claimed_tensors.Unreadable("sparse, of a layout or type that is not known")
+    return claimed_tensors.SparseClaim(layout, shape, tuple(parts))
 
 
 def _subclass(make: Name, kind: Name, args: Any, *_: Any) -> Any:
     if kind.name not in _TENSORS:
-        return claims.Unreadable(f"tensor subclass ({kind.name})")
+        return claimed_tensors.Unreadable(f"tensor subclass ({kind.name})")
     return made(make, args)
 
 
@@ -136,7 +136,7 @@ def _scalar(dtype: Inert, data: Any = b"") -> int | float | bool | Inert:
 
 
 def _unreadable(kind: str) -> Callable[..., Claim]:
-    return lambda *_, **__: claims.Unreadable(kind)
+    return lambda *_, **__: claimed_tensors.Unreadable(kind)
 
 
 def _first(value: Any = None, *_: Any) -> Any:

@@ -8,7 +8,7 @@ from harness import registry
 from harness.evaluation import derived_figures
 from harness.registry import Published
 from harness.results import Comparison, Means, figure_statuses, of_printed
-from harness.results.derived import stated_counts
+from harness.results.figures_without_weights import stated_counts
 from tests.support.results import LAYERS
 
 

@@ -29,7 +29,7 @@ _PRODUCTS: tuple[Any, ...] = (
 )
 
 
-def multiplied(owner: nn.Module, attribute: str) -> Tensor:
+def effective_weight(owner: nn.Module, attribute: str) -> Tensor:
     """What `owner` multiplies by where it stores `attribute`, without gradients kept."""
     _refresh(owner, attribute)
     own: Tensor = getattr(owner, attribute)

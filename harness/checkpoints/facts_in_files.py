@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harness.checkpoints.claims import Dense, tensor_of
-from harness.checkpoints.load import Content
+from harness.checkpoints.claimed_tensors import DenseClaim, tensor_of
+from harness.checkpoints.safe_readers import Content
 from harness.checkpoints.wording import shown
 
 MAX_TEXT, MAX_FACTS = 100, 64
@@ -21,7 +21,7 @@ def published_inside(content: Content, key: str) -> dict[str, int | float | str]
         return {}
     facts: dict[str, int | float | str] = {}
     for name, value in content.value.items():
-        if isinstance(value, Dense) and not value.shape:
+        if isinstance(value, DenseClaim) and not value.shape:
             value = tensor_of(value, content.data).item()
         if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
             facts |= {shown(f"{name}.{k}"): shown(v) for k, v in value.items()}

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import datasets, load
-from harness.data.fetch import fetch, missing
-from harness.data.idx import IdxFiles
+from harness.data import find_and_load, load
+from harness.data.layouts.idx import IdxFiles
+from harness.data.official_downloads import fetch, missing
 from harness.errors import DataError
 from harness.registry import DataSet, Download, data_set
 
@@ -143,7 +143,7 @@ def test_load_downloads_what_is_missing_and_knows_it_is_official(
         md5[f"{name}-ubyte.gz"] = hashlib.md5(packed).hexdigest()
     downloads = tuple(Download(f"{url}/{name}", digest) for name, digest in md5.items())
     kmnist = dataclasses.replace(data_set("kmnist"), downloads=downloads, md5=md5)
-    monkeypatch.setattr(datasets, "data_set", {"kmnist": kmnist}.__getitem__)
+    monkeypatch.setattr(find_and_load, "data_set", {"kmnist": kmnist}.__getitem__)
     with pytest.raises(DataError):
         load("kmnist", "test", tmp_path / "root", download=False)
     got = load("kmnist", "test", tmp_path / "root")

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness.reports import verdicts as tables
+from harness.reports import printed_verdicts as tables
 from harness.reports.table.cells import folded, status_style
 from harness.results.schema import Result
-from harness.results.verdict import STATUSES, Comparison, failed
+from harness.results.tolerances import STATUSES, Comparison, failed
 from tests.support.results import made, trained
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.layout import Arrays
+from harness.data.layouts.layout import Arrays
 from harness.registry import DataSet
 
 TEST_EVERY = 5  # of each class, in the file's order, the 1st, 6th, 11th, ... digit is for testing

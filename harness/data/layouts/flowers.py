@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.class_folders import list_hash, scan
 from harness.data.decoding import squash
-from harness.data.layout import Arrays
+from harness.data.layouts.class_folders import list_hash, scan
+from harness.data.layouts.layout import Arrays
 from harness.errors import DataError
 from harness.registry import DataSet
 

@@ -19,7 +19,7 @@ from torch import nn
 from harness.checkpoints import load_into, obtain
 from harness.checkpoints.conversion import convert
 from harness.checkpoints.file_formats import FORMATS, get
-from harness.checkpoints.load import ACDC_GLOBALS, read_torch_zip
+from harness.checkpoints.safe_readers import ACDC_GLOBALS, read_torch_zip
 from harness.errors import (
     CheckpointUnavailable,
     KeyMismatch,
@@ -65,7 +65,7 @@ def test_malicious_pickle_is_refused_named_and_not_executed(
 
 def test_class_outside_the_allow_list_is_named(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(saved({"state_dict": tiny_state(), "x": Stranger()}))
-    with pytest.raises(UnsafePickle, match="tests.checkpoints.test_load.Stranger"):
+    with pytest.raises(UnsafePickle, match="tests.checkpoints.test_safe_readers.Stranger"):
         read_torch_zip(tmp_path / "f")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.layout import Arrays
+from harness.data.layouts.layout import Arrays
 from harness.errors import DataError
 from harness.registry import DataSet
 

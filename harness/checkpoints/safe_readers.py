@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.checkpoints import pickles
 from harness.checkpoints.archive import Archive, unpacked_limit
-from harness.checkpoints.claims import Bytes, Storage
+from harness.checkpoints.claimed_tensors import Bytes, Storage
 from harness.checkpoints.wording import damaged
 from harness.errors import CheckpointUnavailable, NotACheckpoint
 

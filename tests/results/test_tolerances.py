@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.registry import Published
-from harness.results import verdict
-from harness.results.verdict import Comparison
+from harness.results import tolerances
+from harness.results.tolerances import Comparison
 
 
 def published(text: str, **facts: object) -> Published:
@@ -32,13 +32,13 @@ def published(text: str, **facts: object) -> Published:
     ],
 )
 def test_accuracy_status_follows_printed_digits(text: str, measured: float, status: str) -> None:
-    assert verdict.judge_accuracy(published(text), measured, n_total=10_000).status == status
+    assert tolerances.judge_accuracy(published(text), measured, n_total=10_000).status == status
 
 
 def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
     # 20 of 10,000 images can move the accuracy by 0.20 points.
     def judged(measured: float) -> Comparison:
-        return verdict.judge_accuracy(published("91.73"), measured, 10_000, 20)
+        return tolerances.judge_accuracy(published("91.73"), measured, 10_000, 20)
 
     assert judged(91.73).status == "exact"
     assert judged(91.75).status == "match"
@@ -50,7 +50,7 @@ def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
 
 
 def test_unknown_copy_of_the_data_cannot_be_judged() -> None:
-    judged = verdict.judge_accuracy(published("91.73"), 91.73, 10_000, None)
+    judged = tolerances.judge_accuracy(published("91.73"), 91.73, 10_000, None)
     assert judged.status == "cannot check"
 
 
@@ -58,22 +58,22 @@ def test_retrained_mean_within_two_standard_errors_is_consistent() -> None:
     # s_pub = 0.24 (n=1 assumed), s = std([90.0, 90.4, 90.8]) = 0.4, n = 3.
     limit = 2 * math.sqrt(0.24**2 + 0.4**2 / 3)
     row = published(f"{90.4 + limit - 0.001:.3f}", std="0.24")
-    assert verdict.judge_retrained(row, [90.0, 90.4, 90.8]).status == "consistent"
+    assert tolerances.judge_retrained(row, [90.0, 90.4, 90.8]).status == "consistent"
     row = published(f"{90.4 + limit + 0.001:.3f}", std="0.24")
-    assert verdict.judge_retrained(row, [90.0, 90.4, 90.8]).status == "inconsistent"
+    assert tolerances.judge_retrained(row, [90.0, 90.4, 90.8]).status == "inconsistent"
 
 
 def test_spread_of_few_seeds_is_floored_at_a_fifth_of_a_point() -> None:
     # One seed: both standard deviations become 0.2, n = 1 each: 2*sqrt(0.04+0.04) = 0.5657.
-    assert verdict.judge_retrained(published("90.00"), [90.56]).status == "consistent"
-    assert verdict.judge_retrained(published("90.00"), [90.57]).status == "inconsistent"
+    assert tolerances.judge_retrained(published("90.00"), [90.56]).status == "consistent"
+    assert tolerances.judge_retrained(published("90.00"), [90.57]).status == "inconsistent"
 
 
 def test_published_number_of_runs_narrows_the_tolerance() -> None:
     # 2*sqrt(0.04/4 + 0.04) = 0.4472
     row = published("90.00", n_runs=4)
-    assert verdict.judge_retrained(row, [90.44]).status == "consistent"
-    assert verdict.judge_retrained(row, [90.45]).status == "inconsistent"
+    assert tolerances.judge_retrained(row, [90.44]).status == "consistent"
+    assert tolerances.judge_retrained(row, [90.45]).status == "inconsistent"
 
 
 @pytest.mark.parametrize(
@@ -86,30 +86,30 @@ def test_published_number_of_runs_narrows_the_tolerance() -> None:
     ],
 )
 def test_counts_are_compared_as_printed(text: str, measured: float, status: str) -> None:
-    assert verdict.judge_count(published(text), measured).status == status
+    assert tolerances.judge_count(published(text), measured).status == status
 
 
 def test_claimed_sparsity_without_zeros_is_contradicted() -> None:
-    judged = verdict.judge_sparsity(published("90"), nnz=269_722, total=269_722)
+    judged = tolerances.judge_sparsity(published("90"), nnz=269_722, total=269_722)
     assert judged.status == "claim contradicted"
     assert judged.measured == 0.0
 
 
 def test_fewer_zeros_than_claimed_are_a_mismatch_while_most_are_there() -> None:
     # 87.43 % measured where 90 % is claimed: the file is sparse, the figure is wrong.
-    judged = verdict.judge_sparsity(published("90"), nnz=34_051, total=270_896)
+    judged = tolerances.judge_sparsity(published("90"), nnz=34_051, total=270_896)
     assert judged.status == "mismatch"
     assert "87" in judged.reason
 
 
 def test_claimed_sparsity_that_is_there_is_exact() -> None:
-    assert verdict.judge_sparsity(published("90"), nnz=1_000, total=10_000).status == "exact"
+    assert tolerances.judge_sparsity(published("90"), nnz=1_000, total=10_000).status == "exact"
 
 
 def test_parameters_that_contradict_the_sparsity_are_named() -> None:
     # STR's 81.27 % row prints 4.47 M; 18.73 % of 25,502,912 weights are 4.78 M.
     rows = {"params_millions": published("4.47"), "sparsity_pct": published("81.27")}
-    found = verdict.check_figures(rows, 25_502_912)
+    found = tolerances.check_figures(rows, 25_502_912)
     assert found["params_millions"].status == "published figure inconsistent"
     assert "4.78" in found["params_millions"].reason
 
@@ -120,7 +120,7 @@ def test_parameters_that_contradict_the_sparsity_are_named() -> None:
 )
 def test_consistent_published_rows_pass(params: str, sparsity: str) -> None:
     rows = {"params_millions": published(params), "sparsity_pct": published(sparsity)}
-    assert verdict.check_figures(rows, 25_502_912) == {}
+    assert tolerances.check_figures(rows, 25_502_912) == {}
 
 
 def test_overall_is_the_worst_judged_metric() -> None:
@@ -129,18 +129,18 @@ def test_overall_is_the_worst_judged_metric() -> None:
         "sparsity_pct": Comparison(status="claim contradicted", reason="no zeros"),
         "loss": Comparison(status="reported"),
     }
-    found = verdict.overall(metrics)
+    found = tolerances.overall(metrics)
     assert found.status == "claim contradicted"
     assert found.reason == "sparsity_pct: no zeros"
 
 
 def test_smoke_overrides_every_metric() -> None:
     metrics = {"top1_pct": Comparison(status="exact")}
-    assert verdict.overall(metrics, smoke="100 of 10000 images").status == "smoke"
+    assert tolerances.overall(metrics, smoke="100 of 10000 images").status == "smoke"
 
 
 def test_failures_are_the_statuses_that_exit_with_three() -> None:
-    assert set(verdict.FAILURES) == {
+    assert set(tolerances.FAILURES) == {
         "published figure inconsistent",
         "inconsistent",
         "mismatch",
@@ -153,14 +153,14 @@ def test_failures_are_the_statuses_that_exit_with_three() -> None:
 def test_a_larger_distance_never_gets_a_better_status(a: float, b: float, images: int) -> None:
     row = published("50.00")
     near, far = sorted((a, b), key=lambda value: abs(value - 50))
-    order = verdict.STATUSES.index
-    first = verdict.judge_accuracy(row, near, 10_000, images).status
-    second = verdict.judge_accuracy(row, far, 10_000, images).status
+    order = tolerances.STATUSES.index
+    first = tolerances.judge_accuracy(row, near, 10_000, images).status
+    second = tolerances.judge_accuracy(row, far, 10_000, images).status
     assert order(first) <= order(second)
 
 
 def reached(row: Published, measured: list[float], metric: str = "top1_error_pct") -> Comparison:
-    return verdict.judge_reached(metric, row, measured, "length, runs")
+    return tolerances.judge_reached(metric, row, measured, "length, runs")
 
 
 def test_a_protocol_that_is_partly_ours_is_reached_or_not_and_contradicts_nobody() -> None:
@@ -169,7 +169,7 @@ def test_a_protocol_that_is_partly_ours_is_reached_or_not_and_contradicts_nobody
     near, far = [1.89, 1.89, 1.89, 1.89], [1.9, 1.9, 1.9, 1.9]
     assert reached(row, near).status == "reached"
     assert reached(row, far).status == "not reached"
-    assert not verdict.failed("not reached") and not verdict.failed("reached")
+    assert not tolerances.failed("not reached") and not tolerances.failed("reached")
     assert reached(row, far).tolerance == pytest.approx(0.29597, abs=1e-5)
 
 
@@ -228,9 +228,9 @@ def test_a_result_that_is_better_than_printed_is_reached(
 
 
 def test_a_retrained_number_says_which_spread_was_taken() -> None:
-    silent = verdict.judge_retrained(published("75.03"), [75.0, 75.1]).reason
+    silent = tolerances.judge_retrained(published("75.03"), [75.0, 75.1]).reason
     assert "no ± printed, ±0.2 of one run assumed" in silent
-    told = verdict.judge_retrained(published("75.03", std="0.30", n_runs=3), [75.0]).reason
+    told = tolerances.judge_retrained(published("75.03", std="0.30", n_runs=3), [75.0]).reason
     assert "printed ±0.30 of 3 runs" in told
 
 
@@ -242,5 +242,5 @@ def test_wrong_bounds_and_spreads_are_faults(facts: dict[str, str]) -> None:
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=8))
 def test_the_deviation_is_that_of_the_standard_library(values: list[float]) -> None:
-    assert verdict.sample_std(values) == pytest.approx(statistics.stdev(values), abs=1e-9)
-    assert verdict.sample_std(values[:1]) is None and verdict.sample_std([]) is None
+    assert tolerances.sample_std(values) == pytest.approx(statistics.stdev(values), abs=1e-9)
+    assert tolerances.sample_std(values[:1]) is None and tolerances.sample_std([]) is None
