@@ -121,10 +121,10 @@ class Bench(click.Group):
         except (click.exceptions.Exit, click.Abort):
             raise
         except (OSError, ImportError, RuntimeError, AttributeError) as error:
-            told = _about_this_machine(error)
-            if told is None:
+            message = _about_this_machine(error)
+            if message is None:
                 raise
-            click.echo(f"bench: {told}", err=True)
+            click.echo(f"bench: {message}", err=True)
             ctx.exit(UNEXPECTED)
 
 
@@ -134,8 +134,8 @@ def _about_this_machine(error: Exception) -> str | None:
         from harness.paths import complaint
 
         return complaint(error)
-    if isinstance(error, ImportError | AttributeError) and (told := _shadowed()):
-        return told
+    if isinstance(error, ImportError | AttributeError) and (message := _shadowed()):
+        return message
     from harness.system import broken_pair
 
     return broken_pair(error)
@@ -146,7 +146,7 @@ _SHOWS_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class OneLine(click.ClickException):
-    """A wrong command line, told in one line instead of click's four."""
+    """A wrong command line, message in one line instead of click's four."""
 
     exit_code = USAGE
 

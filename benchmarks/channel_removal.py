@@ -74,9 +74,9 @@ def row(name: str) -> Row:
     except BenchError as error:
         return Row(name, params, params, 0, 0, str(error), time.perf_counter() - started)
     reasons = [reason for reason in removal.whole.values() if reason != OUTPUTS]
-    told = "; ".join(dict.fromkeys(reasons))
+    refusals = "; ".join(dict.fromkeys(reasons))
     took = time.perf_counter() - started
-    return Row(name, params, _params(network), len(removal.cut), len(reasons), told, took)
+    return Row(name, params, _params(network), len(removal.cut), len(reasons), refusals, took)
 
 
 def _params(network: nn.Module) -> int:

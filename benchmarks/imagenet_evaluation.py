@@ -234,8 +234,8 @@ def _decoding(options: argparse.Namespace, resize: int) -> dict[str, object]:
     alone = [rate * cores() for rate in rates["one core"]]
     of_cores = statistics.median(map(truediv, rates["stream"], alone))
     of_independent = statistics.median(map(truediv, rates["stream"], rates["independent"]))
-    told = ", ".join(f"{name} {statistics.median(own):.0f}" for name, own in rates.items())
-    print(f"decode, resize {resize}, img/s: {told}")
+    medians = ", ".join(f"{name} {statistics.median(own):.0f}" for name, own in rates.items())
+    print(f"decode, resize {resize}, img/s: {medians}")
     print(f"  stream: {of_cores:.3f} x cores x one core (target >= {STREAM_TARGET}), ", end="")
     print(f"{of_independent:.3f} x independent processes")
     return {

@@ -67,22 +67,22 @@ def subjects(model: str, wanted: Iterable[str]) -> TimedNetworks:
         images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
         small = copy.deepcopy(dense.network)
         remove_channels_(small, images, 0.5)
-        told = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
-        made.append(TimedNetwork(CHANNELS, model, told, small))
+        made_of = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
+        made.append(TimedNetwork(CHANNELS, model, made_of, small))
     return replace(found, networks=tuple(made))
 
 
 def missing(batch: int, networks: Sequence[str], backends: Sequence[str]) -> list[str]:
     """The networks of which any backend is not on record for this machine."""
     machine = provenance.hardware("cpu")["machine"]
-    held = {
+    measured = {
         (t.network, t.backend)
         for record in load_timings(entry=NAME)
         if record.place.machine == machine
         for t in record.timings
         if t.batch == batch
     }
-    return [n for n in networks if any((n, backend) not in held for backend in backends)]
+    return [n for n in networks if any((n, backend) not in measured for backend in backends)]
 
 
 def with_load(record: LatencyRecord) -> str:
@@ -91,14 +91,14 @@ def with_load(record: LatencyRecord) -> str:
     return record.record_id + ("" if load is None else f" (load average {load:.1f})")
 
 
-def not_yet(held: set[tuple[int, str, str]]) -> list[str]:
+def not_yet(measured: set[tuple[int, str, str]]) -> list[str]:
     """A line per batch size that tells which ways of it nobody has timed."""
     lines = []
-    for batch in sorted({batch for batch, _, _ in held}):
+    for batch in sorted({batch for batch, _, _ in measured}):
         absent = [
             f"{network} ({', '.join(ways)})"
             for network in NETWORKS
-            if (ways := [way for way in BACKENDS if (batch, network, way) not in held])
+            if (ways := [way for way in BACKENDS if (batch, network, way) not in measured])
         ]
         if absent:
             lines += ["", f"Not timed yet at batch {batch}: {'; '.join(absent)}."]
@@ -108,16 +108,16 @@ def not_yet(held: set[tuple[int, str, str]]) -> list[str]:
 def report(records: Sequence[LatencyRecord]) -> None:
     """Write README.md and table.json from the newest timing of each way."""
     newest = records[-1]
-    held = [record for record in records if record.place == newest.place]
-    found = timing_rows(held)
-    networks = {n.name: n for record in held for n in record.networks}
+    measured = [record for record in records if record.place == newest.place]
+    found = timing_rows(measured)
+    networks = {n.name: n for record in measured for n in record.networks}
     order = {name: i for i, name in enumerate(NETWORKS)}
     ways = {name: i for i, name in enumerate(BACKENDS)}
     found.sort(key=lambda r: (r.timing.batch, order[r.timing.network], ways[r.timing.backend]))
-    used = [record for record in held if record.record_id in {row.record_id for row in found}]
+    used = [record for record in measured if record.record_id in {row.record_id for row in found}]
     folder = paths.latency_folder()
     versions = {"torch", "onnxruntime", "scipy"}
-    told = ", ".join(f"{k} {v}" for k, v in newest.versions.items() if k in versions)
+    libraries = ", ".join(f"{k} {v}" for k, v in newest.versions.items() if k in versions)
     lines = [
         "# Latency of dense and pruned ResNet-50",
         "",
@@ -125,7 +125,7 @@ def report(records: Sequence[LatencyRecord]) -> None:
         "`str-*` networks have as many zeros per layer as STR's published layer budgets say, at "
         "random places. Accuracy is not claimed.",
         "",
-        f"{machine_in_words(newest)}; {told}. Records: {', '.join(map(with_load, used))}.",
+        f"{machine_in_words(newest)}; {libraries}. Records: {', '.join(map(with_load, used))}.",
         "",
         *network_lines(networks[name] for name in NETWORKS if name in networks),
         "",

@@ -41,8 +41,8 @@ def newest(registry: Registry) -> list[Result]:
     for result in load_all():
         full = bool(result.runs) and not result.smoke and result.dataset == "mnist"
         if full and result.entry in registry.entries:
-            held = found.get(result.entry)
-            if held is None or result.result_id > held.result_id:
+            best = found.get(result.entry)
+            if best is None or result.result_id > best.result_id:
                 found[result.entry] = result
     return [found[entry] for entry in registry.entries if entry in found]
 

@@ -24,8 +24,8 @@ def newest() -> dict[str, Result]:
     found: dict[str, Result] = {}
     for result in load_all():
         if not result.runs and not result.smoke:
-            held = found.get(result.entry)
-            if held is None or result.result_id > held.result_id:
+            best = found.get(result.entry)
+            if best is None or result.result_id > best.result_id:
                 found[result.entry] = result
     return found
 

@@ -70,8 +70,8 @@ def main() -> None:
         for style in STYLES:
             runs = [timed("--format", style) for _ in range(options.repeats)]
             wall, cpu = (statistics.median(times) for times in zip(*runs, strict=True))
-            told = f"{wall:.2f} s wall, {cpu:.2f} s CPU, median of {options.repeats}"
-            print(f"again, {style}: {told}")
+            timing = f"{wall:.2f} s wall, {cpu:.2f} s CPU, median of {options.repeats}"
+            print(f"again, {style}: {timing}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -69,11 +69,6 @@ class ACDCSettings(LayerSettings):
 def _pattern(allocation: str) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d+):(\d+)", allocation)
     return (int(match[1]), int(match[2])) if match else None
-
-
-def phase_epochs(groups: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    """Epochs meant by the published `[start, freq, end]` groups, ascending; `end` is excluded."""
-    return tuple(sorted({e for start, freq, end in groups for e in range(start, end, freq)}))
 
 
 def scaled_phases(epochs: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

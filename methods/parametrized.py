@@ -121,9 +121,9 @@ def _bake(layer: nn.Module, used: Mapping[str, Tensor]) -> None:
     rules, own = _ours(layer), layer._parameters
     kept = list(own.items())
     for name in sorted(rules, key=lambda name: rules[name].place):
-        held = cast(Any, layer.parametrizations)[name].original
-        held.data = used[name]
-        kept.insert(rules[name].place, (name, held))
+        stored = cast(Any, layer.parametrizations)[name].original
+        stored.data = used[name]
+        kept.insert(rules[name].place, (name, stored))
     layer.__class__ = type(layer).__bases__[0]  # the class the injected one derives from
     del layer.parametrizations
     own.clear()

@@ -31,8 +31,8 @@ def unwrap(raw: Any) -> dict[str, Tensor]:
     """
     if not isinstance(raw, Mapping):
         raise PublishedFormatError(f"content is a {type(raw).__name__}, not a state dict")
-    held = (raw[key] for key in WRAPPERS if isinstance(raw.get(key), Mapping))
-    state: Mapping[Any, Any] = next(held, raw)
+    inside = (raw[key] for key in WRAPPERS if isinstance(raw.get(key), Mapping))
+    state: Mapping[Any, Any] = next(inside, raw)
     plain: dict[str, Tensor] = {}
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):

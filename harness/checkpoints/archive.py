@@ -108,12 +108,15 @@ def _member(data: mmap.mmap, info: zipfile.ZipInfo) -> Member:
     try:
         signature, flags, method, name, extra = _HEADER.unpack_from(data, info.header_offset)
         start = info.header_offset + _HEADER.size + name + extra
-        told = data[start - extra - name : start - extra].decode(
+        name_in_header = data[start - extra - name : start - extra].decode(
             "utf-8" if flags & _UTF8 else "cp437"
         )
     except (struct.error, UnicodeDecodeError):
-        signature, told = b"", ""
-    if (signature, told) != (b"PK\x03\x04", info.orig_filename) or (flags & ~_UTF8, method) != (
+        signature, name_in_header = b"", ""
+    if (signature, name_in_header) != (b"PK\x03\x04", info.orig_filename) or (
+        flags & ~_UTF8,
+        method,
+    ) != (
         info.flag_bits & ~_UTF8,
         info.compress_type,
     ):

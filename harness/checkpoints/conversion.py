@@ -163,8 +163,8 @@ def _choice(
     same = len(candidate.claims)
     others = [one.key for one in found if one is not candidate and len(one.claims) >= same]
     if others:
-        told = f"weights of {candidate.key or 'the file itself'!r} taken"
-        yield f"{told}; it also holds {', '.join(map(repr, others[:3]))} (--weights-key KEY)"
+        taken = f"weights of {candidate.key or 'the file itself'!r} taken"
+        yield f"{taken}; it also holds {', '.join(map(repr, others[:3]))} (--weights-key KEY)"
     if len(formats) > 1 and made.format not in PLAIN:
         yield f"read as format {made.format!r}"
 
@@ -244,10 +244,10 @@ def _from_arrays(raw: Any, format_id: str, wanted: Mapping[str, Tensor] | None) 
 
 def _not_of(format_id: str, error: Exception) -> str:
     """Why content is not that of a format; whatever Python says of nonsense is one short line."""
-    told = shown(str(error).partition("\n")[0])
+    why = shown(str(error).partition("\n")[0])
     if not isinstance(error, published.PublishedFormatError | KeyError | ValueError):
-        told = f"{type(error).__name__}, {told}"
-    return f"file does not hold format {format_id!r}: {told}."
+        why = f"{type(error).__name__}, {why}"
+    return f"file does not hold format {format_id!r}: {why}."
 
 
 def _finished(
@@ -294,9 +294,9 @@ def _as_wanted(value: Tensor, wanted: Tensor | None) -> Tensor:
 
 
 def _require_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Any]) -> None:
-    told = misfit(wanted, tensors)
-    if told:
-        raise Misfit(told, tensors)
+    differences = misfit(wanted, tensors)
+    if differences:
+        raise Misfit(differences, tensors)
 
 
 def _require_numbers(tensors: Mapping[str, Tensor]) -> None:

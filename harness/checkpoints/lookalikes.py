@@ -24,27 +24,27 @@ def lookalike(tensors: Mapping[str, Shaped]) -> str:
     A classifier with another number of classes does not matter. Networks are built without
     numbers, ours and those of torchvision that are about as large; their shapes are kept.
     """
-    held = {n: tuple(t.shape) for n, t in tensors.items() if not n.endswith(COUNTER)}
-    if len(held) < FEWEST:
+    given = {n: tuple(t.shape) for n, t in tensors.items() if not n.endswith(COUNTER)}
+    if len(given) < FEWEST:
         return ""
-    for name in (*own_names(), *_about_as_large(sum(map(math.prod, held.values())))):
-        classes = _classes(held, _signature(name))
+    for name in (*own_names(), *_about_as_large(sum(map(math.prod, given.values())))):
+        classes = _classes(given, _signature(name))
         if classes is not None:
-            told = f" with {classes} classes" if classes else ""
-            return f"Names and shapes are those of model {name}{told}."
+            other_head = f" with {classes} classes" if classes else ""
+            return f"Names and shapes are those of model {name}{other_head}."
     return ""
 
 
-def _classes(held: Signature, wanted: Signature) -> int | None:
+def _classes(given: Signature, wanted: Signature) -> int | None:
     """0 if all shapes are equal, the other number of classes if only that differs, else None."""
-    if held.keys() != wanted.keys():
+    if given.keys() != wanted.keys():
         return None
-    odd = [name for name in held if held[name] != wanted[name]]
+    odd = [name for name in given if given[name] != wanted[name]]
     if not odd:
         return 0
     heads = {name.rpartition(".")[0] for name in odd}
-    counts = {shape[0] for name in odd for shape in [held[name]] if shape}
-    rest_equal = all(held[name][1:] == wanted[name][1:] for name in odd)
+    counts = {shape[0] for name in odd for shape in [given[name]] if shape}
+    rest_equal = all(given[name][1:] == wanted[name][1:] for name in odd)
     return counts.pop() if (len(heads), len(counts), rest_equal) == (1, 1, True) else None
 
 

@@ -85,22 +85,29 @@ def storage(described: Any) -> Storage:
     return Storage(whole.key, dtype, count, start)
 
 
-def _tensor(held: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Claim:
-    if held.dtype is None:
+def _tensor(stored: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Claim:
+    if stored.dtype is None:
         raise ValueError("a tensor on bytes says no dtype")
-    return claimed_tensors.dense_claim(held, held.dtype, offset, shape, stride)
+    return claimed_tensors.dense_claim(stored, stored.dtype, offset, shape, stride)
 
 
 def _typed_tensor(
-    held: Any, offset: Any, shape: Any, stride: Any, gradient: Any, hooks: Any, dtype: Name, *_: Any
+    stored: Any,
+    offset: Any,
+    shape: Any,
+    stride: Any,
+    gradient: Any,
+    hooks: Any,
+    dtype: Name,
+    *_: Any,
 ) -> Claim:
     return claimed_tensors.dense_claim(
-        Storage(held.key, None, _byte_count(held)), _DTYPES[dtype.name], offset, shape, stride
+        Storage(stored.key, None, _byte_count(stored)), _DTYPES[dtype.name], offset, shape, stride
     )
 
 
-def _byte_count(held: Storage) -> int:
-    return held.count if held.dtype is None else held.count * held.dtype.itemsize
+def _byte_count(stored: Storage) -> int:
+    return stored.count if stored.dtype is None else stored.count * stored.dtype.itemsize
 
 
 def _sparse(layout: Any, data: Any) -> Claim:

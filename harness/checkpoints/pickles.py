@@ -134,9 +134,9 @@ class _Machine:
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
     def persistent(self, _: Any) -> None:
-        held = storage(self.stack.pop())
-        self.storages[held.key] = held
-        self.stack.append(held)
+        stored = storage(self.stack.pop())
+        self.storages[stored.key] = stored
+        self.stack.append(stored)
 
 
 def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:

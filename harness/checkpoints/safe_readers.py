@@ -54,7 +54,7 @@ def read_torch_zip(path: Path, also: frozenset[str] = frozenset()) -> Content:
     if f"{root}byteorder" in archive.members and archive.read(f"{root}byteorder") != b"little":
         raise NotACheckpoint("file was written on a big-endian machine; save it again on another.")
     value, _ = pickles.read(io.BytesIO(archive.read(described)), also)
-    return Content(value, lambda held: _part(archive.read(f"{root}data/{held.key}"), held))
+    return Content(value, lambda storage: _part(archive.read(f"{root}data/{storage.key}"), storage))
 
 
 def read_torch_legacy(path: Path, also: frozenset[str] = frozenset()) -> Content:
@@ -68,7 +68,7 @@ def read_torch_legacy(path: Path, also: frozenset[str] = frozenset()) -> Content
     value, storages = pickles.read(data, also)  # type: ignore[arg-type]
     keys, _ = pickles.read(data, also)  # type: ignore[arg-type]
     places = dict(_legacy_places(data, keys, storages))
-    return Content(value, lambda held: _part(places.get(held.key, memoryview(b"")), held))
+    return Content(value, lambda storage: _part(places.get(storage.key, memoryview(b"")), storage))
 
 
 def _legacy_places(
@@ -76,22 +76,22 @@ def _legacy_places(
 ) -> Iterator[tuple[str, memoryview]]:
     at, view = data.tell(), memoryview(data)
     for key in keys if isinstance(keys, list) else ():
-        held = storages.get(str(key))
-        if held is None or held.dtype is None:
+        storage = storages.get(str(key))
+        if storage is None or storage.dtype is None:
             raise NotACheckpoint("file is damaged: it holds numbers that no tensor names.")
-        size = int.from_bytes(view[at : at + 8], "little") * held.dtype.itemsize
+        size = int.from_bytes(view[at : at + 8], "little") * storage.dtype.itemsize
         if at + 8 + size > len(view):
             raise NotACheckpoint("file is damaged or cut off: it ends inside its numbers.")
         yield str(key), view[at + 8 : at + 8 + size]
         at += 8 + size
 
 
-def _part(whole: memoryview, held: Storage) -> memoryview:
-    """The bytes of `held` in those of the run that it is a view of."""
-    if not held.start or held.dtype is None:
+def _part(whole: memoryview, storage: Storage) -> memoryview:
+    """The bytes of `storage` in those of the run that it is a view of."""
+    if not storage.start or storage.dtype is None:
         return whole
-    width = held.dtype.itemsize
-    return whole[held.start * width : (held.start + held.count) * width]
+    width = storage.dtype.itemsize
+    return whole[storage.start * width : (storage.start + storage.count) * width]
 
 
 def read_npz(path: Path, limit_bytes: int) -> dict[str, np.ndarray[Any, Any]]:

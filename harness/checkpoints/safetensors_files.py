@@ -58,10 +58,10 @@ def read_safetensors(path: Path, also: frozenset[str] = frozenset()) -> Content:
     try:
         header = json.loads(data[8 : 8 + length], object_pairs_hook=_once)
         header.pop("__metadata__", None)
-        held = {pickles.text(name): _stored(about) for name, about in header.items()}
+        entries = {pickles.text(name): _stored(about) for name, about in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotACheckpoint(damaged(error)) from error
-    spans = sorted((int(span.key), span.count) for _, span in held.values())
+    spans = sorted((int(span.key), span.count) for _, span in entries.values())
     free = 0
     for begin, count in spans:  # every byte belongs to one tensor
         if begin != free:
@@ -69,7 +69,7 @@ def read_safetensors(path: Path, also: frozenset[str] = frozenset()) -> Content:
         free += count
     if free != len(body):
         raise NotACheckpoint(f"file is damaged or cut off: {len(body)} bytes of {free} are there.")
-    value = {name: claim for name, (claim, _) in held.items()}
+    value = {name: claim for name, (claim, _) in entries.items()}
     return Content(value, lambda span: body[int(span.key) : int(span.key) + span.count])
 
 

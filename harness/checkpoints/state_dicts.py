@@ -48,23 +48,27 @@ def _search(content: Any) -> Iterator[Candidate]:
     waiting: deque[tuple[str, Any, int]] = deque([("", content, 0)])
     seen: set[int] = set()
     while waiting and len(seen) < _MAX_CONTAINERS:
-        key, held, depth = waiting.popleft()
-        if id(held) in seen or depth > _MAX_DEPTH or not isinstance(held, dict | list | tuple):
+        key, container, depth = waiting.popleft()
+        if (
+            id(container) in seen
+            or depth > _MAX_DEPTH
+            or not isinstance(container, dict | list | tuple)
+        ):
             continue
-        seen.add(id(held))
-        items = held.items() if isinstance(held, dict) else enumerate(held)
+        seen.add(id(container))
+        items = container.items() if isinstance(container, dict) else enumerate(container)
         waiting += (
             (_path(key, name), value, depth + 1)
             for name, value in items
             if isinstance(value, dict | list | tuple)
         )
-        if isinstance(held, dict):
-            named_claims = ((n, _claim(v)) for n, v in held.items() if isinstance(n, str))
+        if isinstance(container, dict):
+            named_claims = ((n, _claim(v)) for n, v in container.items() if isinstance(n, str))
             tensors = {n: claim for n, claim in named_claims if claim is not None}
             for name in tensors:
                 _require_short(name)
-            if tensors and set(map(type, held)) == {str}:
-                yield Candidate(key, tensors, tuple(n for n in held if n not in tensors))
+            if tensors and set(map(type, container)) == {str}:
+                yield Candidate(key, tensors, tuple(n for n in container if n not in tensors))
 
 
 def _path(key: str, name: Any) -> str:

@@ -31,9 +31,9 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> Non
     Batch-norm counters may be absent. name: what the message calls the tensors.
     Raises KeyMismatch, with the model untouched, if any name, shape or kind of number differs.
     """
-    told = misfit(model.state_dict(), tensors)
-    if told:
-        raise KeyMismatch(f"{name}: {told}")
+    differences = misfit(model.state_dict(), tensors)
+    if differences:
+        raise KeyMismatch(f"{name}: {differences}")
     versioned = model.state_dict()  # some layers read the version of their keys, such as MNASNet's
     versioned.update(tensors)
     model.load_state_dict(versioned, strict=True)
@@ -48,39 +48,39 @@ def misfit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Shaped]) -> str:
     unexpected = [shown(name) for name in tensors if name not in wanted]
     both = [(name, tensors[name], value) for name, value in wanted.items() if name in tensors]
     shapes = [
-        f"{name} is {tuple(held.shape)}, the model has {tuple(value.shape)}"
-        for name, held, value in both
-        if tuple(held.shape) != tuple(value.shape)
+        f"{name} is {tuple(given.shape)}, the model has {tuple(value.shape)}"
+        for name, given, value in both
+        if tuple(given.shape) != tuple(value.shape)
     ]
     kinds = [
-        f"{name} is {spelled(held.dtype)}, the model has {spelled(value.dtype)}"
-        for name, held, value in both
-        if not _castable(name, held.dtype, value.dtype)
+        f"{name} is {spelled(given.dtype)}, the model has {spelled(value.dtype)}"
+        for name, given, value in both
+        if not _castable(name, given.dtype, value.dtype)
     ]
-    told = [
+    differences = [
         *_some("missing", missing),
         *_some("unexpected", unexpected),
         *_some("shapes", shapes),
         *_some("kinds of numbers", kinds),
     ]
-    return f"checkpoint and model do not fit: {'; '.join(told)}." if told else ""
+    return f"checkpoint and model do not fit: {'; '.join(differences)}." if differences else ""
 
 
 def casts(wanted: Mapping[str, Tensor], tensors: Mapping[str, Shaped]) -> list[str]:
     """What loading converts, one note per pair of types."""
     pairs: dict[str, int] = {}
-    for name, held in tensors.items():
-        if name in wanted and held.dtype != wanted[name].dtype:
-            pair = f"{spelled(held.dtype)} read as {spelled(wanted[name].dtype)}"
+    for name, given in tensors.items():
+        if name in wanted and given.dtype != wanted[name].dtype:
+            pair = f"{spelled(given.dtype)} read as {spelled(wanted[name].dtype)}"
             pairs[pair] = pairs.get(pair, 0) + 1
     return [f"{pair}: {counted(count, 'tensor')}" for pair, count in pairs.items()]
 
 
-def _castable(name: str, held: torch.dtype, wanted: torch.dtype) -> bool:
-    """Whether numbers of type `held` mean the same as `wanted`: only their precision differs."""
-    if held == wanted or name.endswith(COUNTER):
+def _castable(name: str, given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Whether numbers of type `given` mean the same as `wanted`: only their precision differs."""
+    if given == wanted or name.endswith(COUNTER):
         return True
-    return held.is_floating_point and wanted.is_floating_point
+    return given.is_floating_point and wanted.is_floating_point
 
 
 def _some(kind: str, names: list[str]) -> Iterable[str]:

@@ -132,16 +132,16 @@ def resident_batches(
             f"{evaluation.name}: {msg}, but {images.identity.dataset} is held at {side} pixels"
         )
     chosen = images if limit is None else images.take(spread_rows(len(images), limit))
-    held = chosen.to(device)
-    whole = in_channels(held.images, evaluation.channels)
+    resident = chosen.to(device)
+    whole = in_channels(resident.images, evaluation.channels)
 
     def pixels(start: int) -> Pixels:
-        parts = whole.split(batch_size), held.labels.split(batch_size)
+        parts = whole.split(batch_size), resident.labels.split(batch_size)
         return zip(*(part[start:] for part in parts), strict=True)
 
     return EvaluationBatches(
         identity=replace(images.identity, n_total=len(images)),  # of a part: the part's
-        n=len(held),
+        n=len(resident),
         batch_size=batch_size,
         pixels=pixels,
         prepare=Normalise(evaluation.mean, evaluation.std, evaluation.scale, device),
@@ -166,17 +166,17 @@ def _picture_batches(
     total = len(pictures.files)
     rows = None if limit is None or limit >= total else spread_rows(total, limit).numpy()
     transform = Transform(evaluation.resize, evaluation.crop, evaluation.interpolation)
-    held = cached(source, transform, cache, rows is None, progress)
+    cache_pixels = cached(source, transform, cache, rows is None, progress)
     files = pictures.files if rows is None else [pictures.files[row] for row in rows]
     labels = torch.tensor(pictures.labels)
     chosen = (labels if rows is None else labels[torch.from_numpy(rows)]).to(device)
 
     def pixels(start: int) -> Pixels:
         first = start * batch_size
-        if held is None:
+        if cache_pixels is None:
             decoded = in_batches(files[first:], transform, batch_size)
         else:
-            decoded = _from_cache(held, rows, batch_size, first)
+            decoded = _from_cache(cache_pixels, rows, batch_size, first)
         for batch, part in zip(decoded, chosen.split(batch_size)[start:], strict=True):
             yield in_channels(on_device(batch, device), evaluation.channels), part
 
@@ -190,13 +190,13 @@ def _picture_batches(
 
 
 def _from_cache(
-    held: np.ndarray, rows: np.ndarray | None, batch_size: int, first: int
+    cache_pixels: np.ndarray, rows: np.ndarray | None, batch_size: int, first: int
 ) -> Iterator[np.ndarray]:
     """Pictures of the cache from `first` on, all or those at `rows`; not copied if all."""
-    count = len(held) if rows is None else len(rows)
+    count = len(cache_pixels) if rows is None else len(rows)
     for start in range(first, count, batch_size):
         stop = start + batch_size
-        yield held[start:stop] if rows is None else held[rows[start:stop]]
+        yield cache_pixels[start:stop] if rows is None else cache_pixels[rows[start:stop]]
 
 
 def on_device(batch: np.ndarray, device: torch.device | str) -> Tensor:

@@ -81,8 +81,8 @@ def _retrieve(download: Download, name: str, work: Path) -> Path:
     except HTTPError as error:
         assert error.response is not None  # a host answered
         with error.response as answer:  # it holds the connection
-            told = f"{answer.status_code} {answer.reason}"
-        raise DataError(f"{download.url}: the host answers {told}") from error
+            status = f"{answer.status_code} {answer.reason}"
+        raise DataError(f"{download.url}: the host answers {status}") from error
     except ValueError as error:  # the file is gone already
         raise DataError(f"{download.url}: not the official file: {error}") from error
 

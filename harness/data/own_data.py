@@ -42,7 +42,7 @@ Note = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PicturePreparation:
     """How pictures are prepared, and the statistics of the training ones then, by channel."""
 
     resize: int | None
@@ -130,8 +130,8 @@ def _split_here(
 def _classes(folder: Path) -> list[str]:
     found = visible_folders(folder)
     if len(found) < 2:
-        held = f"one class folder, {found[0]}" if found else "no class folders"
-        msg = f"{folder}: {held}; a classifier needs two classes or more"
+        found_here = f"one class folder, {found[0]}" if found else "no class folders"
+        msg = f"{folder}: {found_here}; a classifier needs two classes or more"
         raise DataError(f"{msg}. Put the pictures of each class into a folder of its own")
     return found
 
@@ -174,7 +174,7 @@ def _measured(
     }
 
 
-def _protocol(name: str, split: str, prepared: Prepared) -> dict[str, object]:
+def _protocol(name: str, split: str, prepared: PicturePreparation) -> dict[str, object]:
     return {
         "name": name,
         "version": 1,
@@ -186,7 +186,7 @@ def _protocol(name: str, split: str, prepared: Prepared) -> dict[str, object]:
     }
 
 
-def _prepared(pictures: PictureFolder) -> Prepared:
+def _prepared(pictures: PictureFolder) -> PicturePreparation:
     count = min(SAMPLE, len(pictures.files))
     files = [pictures.files[i * len(pictures.files) // count] for i in range(count)]
     looked = [_size_and_colour(file) for file in files]
@@ -200,7 +200,7 @@ def _prepared(pictures: PictureFolder) -> Prepared:
         sums, squares = sums + scaled.sum(1), squares + (scaled**2).sum(1)
         pixels += scaled.shape[1]
     mean, std = _statistics(sums, squares, pixels)
-    return Prepared(resize, crop, gray, mean[: 1 if gray else 3], std[: 1 if gray else 3])
+    return PicturePreparation(resize, crop, gray, mean[: 1 if gray else 3], std[: 1 if gray else 3])
 
 
 def _statistics(
@@ -237,7 +237,7 @@ def _of_installed(name: str) -> dict[str, object]:
     base = "standard-mnist" if gray else "standard-cifar"
     return {
         "evaluation": {
-            **_protocol(name, split, Prepared(None, side, gray, mean, std)),
+            **_protocol(name, split, PicturePreparation(None, side, gray, mean, std)),
             "note": "generated from the training images",
         },
         "recipe": base,

@@ -45,7 +45,7 @@ def peak_bytes(backend: str, network: nn.Module, converted: Any, images: Tensor)
     given = ready or _pickled(network)
     if given is None:
         return None
-    job = _Job(
+    job = _MemoryJob(
         backend, tuple(images.shape), str(images.device), torch.get_num_threads(), bool(ready)
     )
     done = subprocess.run(
@@ -58,7 +58,7 @@ def peak_bytes(backend: str, network: nn.Module, converted: Any, images: Tensor)
     return int(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
-class _Job(NamedTuple):
+class _MemoryJob(NamedTuple):
     """What the child process gets before the network."""
 
     backend: str
@@ -77,7 +77,7 @@ def _pickled(what: Any) -> bytes | None:
 
 def _measure() -> int:
     """The child's side: job and network come through stdin, from the parent only."""
-    job = _Job(*pickle.load(sys.stdin.buffer))
+    job = _MemoryJob(*pickle.load(sys.stdin.buffer))
     torch.set_num_threads(job.threads)
     images = torch.randn(job.shape, device=job.device)
     _give_back()

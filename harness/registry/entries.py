@@ -270,8 +270,8 @@ class Entry:
         error = self.published.get("top1_error_pct")
         if "top1_pct" in self.published or error is None:
             return self.published.get("top1_pct")
-        told = f"printed as an error of {error.text} %"
-        note = f"{told}; {error.note}" if error.note else told
+        as_error = f"printed as an error of {error.text} %"
+        note = f"{as_error}; {error.note}" if error.note else as_error
         return replace(error, text=str(100 - Decimal(error.text)), note=note)
 
 

@@ -18,7 +18,7 @@ from harness.sparse.operation_graph import (
     Pointwise,
 )
 from harness.sparse.sparse_products import BagProduct, CsrProduct, Entries, csr_matrix
-from harness.sparse.tables import Prepared
+from harness.sparse.tables import LaidOutInput
 
 RELU = Activation()
 # One pass over the memory instead of two; not among PyTorch's documented functions.
@@ -105,7 +105,7 @@ class Keep:
 class SparseConvolution:
     """Fill the table, multiply, finish."""
 
-    prepared: Prepared
+    prepared: LaidOutInput
     product: BagProduct | CsrProduct
     finish: Finish | Keep
 

@@ -30,7 +30,7 @@ KINDS = ("direct", "rows", "whole")
 
 
 @dataclass
-class Prepared:
+class LaidOutInput:
     """A table (None: that of the input itself), the copies that fill it (in order), and the
     layout of the product's result: `grid` with `pitch` >= width columns per image row."""
 
@@ -114,24 +114,26 @@ def entries(kind: str, conv: Convolution, source: Grid, out: Grid, workspace: Wo
 
 def prepare(
     kind: str, conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace
-) -> Prepared:
+) -> LaidOutInput:
     """The table of `kind` for a stored input, and how to fill it."""
     if kind == "direct":
         return _direct(conv, source, out, workspace)
     return (_rows if kind == "rows" else _whole)(conv, source, out, workspace)
 
 
-def _direct(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> Prepared:
+def _direct(
+    conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace
+) -> LaidOutInput:
     grid = source.grid
     if conv.stride == (1, 1) and grid.rows == out.rows:
-        return Prepared(source, None, out, out.width)
+        return LaidOutInput(source, None, out, out.width)
     down, right = conv.stride
     rows = grid.rows // down
     inner = Grid(grid.channels, out.height, out.width, out.rows)
     table = workspace.get(("direct", inner), lambda: empty_table(*inner.matrix))
     strided = source.blocks().unflatten(2, (rows, down))[:, :, :, 0, ::right]
     copy = (StoredValue(inner, table).pieces(rows), ValueView(source, pieces(strided, inner.rows)))
-    return Prepared(source, table, out, out.width, [copy])
+    return LaidOutInput(source, table, out, out.width, [copy])
 
 
 def _channels(kind: str, conv: Convolution, source: Grid, workspace: Workspace) -> int:
@@ -142,7 +144,7 @@ def _channels(kind: str, conv: Convolution, source: Grid, workspace: Workspace) 
     return max(source.channels, workspace.widest.get(key, 0))
 
 
-def _rows(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> Prepared:
+def _rows(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> LaidOutInput:
     grid, wide = source.grid, conv.weight.shape[3]
     right, left, apart = conv.stride[1], conv.padding[1], conv.dilation[1]
     channels = _channels("rows", conv, grid, workspace)
@@ -163,10 +165,10 @@ def _rows(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspac
             first, last = low * right + shift, (end - 1) * right + shift
             shifted = ValueView(source, lines[..., first : last + 1 : right])
             copies.append((to[:, :, dx, :, low:end], shifted))
-    return Prepared(source, table, out.cut(1), out.width, copies)
+    return LaidOutInput(source, table, out.cut(1), out.width, copies)
 
 
-def _whole(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> Prepared:
+def _whole(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> LaidOutInput:
     grid, (high, wide) = source.grid, conv.weight.shape[2:]
     (down, right), (top, left), (apart_y, apart_x) = conv.stride, conv.padding, conv.dilation
     pitch = grid.width + 2 * left
@@ -189,4 +191,4 @@ def _whole(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspa
         (cut, ValueView(source, source.blocks())),
         (table[:-1].view(shape)[:, :, : grid.channels], shifted[:, :, : grid.channels]),
     ]
-    return Prepared(source, table, out.cut(out.height), pitch if flat else out.width, copies)
+    return LaidOutInput(source, table, out.cut(out.height), pitch if flat else out.width, copies)

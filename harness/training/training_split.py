@@ -126,8 +126,8 @@ def split_rows(total: int, frac: float, seed: int) -> tuple[Tensor, Tensor]:
     The draw has a generator of its own, so it moves neither the order nor the augmentation.
     """
     order = torch.randperm(total, generator=generator_for(seed, VALIDATION))
-    held = round(frac * total)
-    return order[held:].sort().values, order[:held].sort().values
+    count = round(frac * total)
+    return order[count:].sort().values, order[:count].sort().values
 
 
 def calibration_images(

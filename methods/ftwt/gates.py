@@ -235,11 +235,6 @@ class Gates(nn.ModuleList, AttachedModule):
             return None
         return output + 0.0 * sum(_seen(gate.logits).sum() for gate in self)
 
-    def accuracy_pct(self) -> Tensor:
-        """Share of mask bits that agree with the ground truth, mean over gates, a scalar."""
-        hits = [(_seen(g.keep) == _seen(g.truth)).float().mean() for g in self]
-        return 100 * torch.stack(hits).mean()
-
     @property
     def enabled(self) -> bool:
         """Whether any gate masks."""

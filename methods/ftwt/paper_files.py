@@ -50,20 +50,6 @@ def backbone_from_paper(raw: Mapping[str, Any]) -> dict[str, Tensor]:
     return from_paper(raw).backbone
 
 
-def import_paper_layout(model: nn.Module, raw: Mapping[str, Any]) -> None:
-    """Load a gated file of the paper's layout into a gated `model`; every key must fit.
-
-    Raises ValueError naming heads that are missing or left over, RuntimeError from
-    `load_state_dict` for the backbone.
-    """
-    paper = from_paper(raw)
-    wanted = _fitting(model, list(paper.heads))
-    state = dict(paper.backbone)
-    for i, conv in enumerate(wanted):
-        state[f"{CHILD}.{i}.weight"], state[f"{CHILD}.{i}.bias"] = paper.heads[conv]
-    model.load_state_dict(state)
-
-
 def load_heads(model: nn.Module, parts: Mapping[str, Tensor]) -> None:
     """Copy heads `<convolution>.{weight,bias}` into the gates of `model`; every one must fit.
 

@@ -161,7 +161,7 @@ def pruned_count(rate: float, size: int) -> int:
     return min(size, max(0, int(rate * size)))
 
 
-class _Job:
+class _MeasuredLayer:
     """One layer to measure: which rates need a forward pass at all."""
 
     def __init__(
@@ -198,17 +198,17 @@ def _jobs(
     layers: Mapping[str, Weight],
     grid: list[float],
     noisy: bool,
-) -> list[_Job]:
+) -> list[_MeasuredLayer]:
     """What to measure, in the order the layers execute."""
     jobs = [
-        _Job(name, runner.part(_parameter_name(model, layer)), layer, grid, noisy)
+        _MeasuredLayer(name, runner.part(_parameter_name(model, layer)), layer, grid, noisy)
         for name, layer in layers.items()
     ]
     return sorted(jobs, key=lambda job: job.part.start)
 
 
 def _measure_layer(
-    runner: Runner, job: _Job, dense: list[Tensor], reduction: Reduction, meter: _Meter
+    runner: Runner, job: _MeasuredLayer, dense: list[Tensor], reduction: Reduction, meter: _Meter
 ) -> Tensor:
     total = torch.zeros(len(job.distinct), dtype=torch.float64, device=job.weight.device)
     if job.distinct:

@@ -74,12 +74,6 @@ class Allocation:
     choices: tuple[int, ...]  # index into measurement.rates
     kept: tuple[int, ...]  # weights left
 
-    @property
-    def objective(self) -> float:
-        """Sum of the chosen distortions."""
-        rows = list(range(len(self.choices)))
-        return float(self.measurement.distortion[rows, list(self.choices)].sum())
-
 
 class RateDistortion(MaskedMethod):
     """Layer-wise magnitude pruning at rates that disturb the logits least."""

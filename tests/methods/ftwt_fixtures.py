@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from harness.models.cifar_resnet import CifarResNet
 from harness.models.cifar_vgg import POOL, CifarVGG
 from harness.models.mobilenetv1 import MobileNetV1
+from methods.ftwt.gates import CHILD, Gate
+from methods.ftwt.paper_files import from_paper, load_heads
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "ftwt"
 RTOL_STORED = 1e-5  # of the largest stored value: float32 sums in another order
@@ -52,6 +54,24 @@ def paper_state(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
         counter = key.replace("running_var", "num_batches_tracked")
         state[counter] = torch.zeros((), dtype=torch.int64)
     return state
+
+
+def load_gated_file(model: nn.Module, raw: Mapping[str, Tensor]) -> None:
+    """A gated file of the paper's layout into a gated model, as `bench` reads it: all keys fit."""
+    paper = from_paper(raw)
+    parts = {
+        f"{conv}.{leaf}": value
+        for conv, head in paper.heads.items()
+        for leaf, value in zip(("weight", "bias"), head, strict=True)
+    }
+    load_heads(model, parts)
+    gates = {k: v for k, v in model.state_dict().items() if k.startswith(f"{CHILD}.")}
+    model.load_state_dict(paper.backbone | gates)
+
+
+def mask_accuracy_pct(gates: Iterable[Gate]) -> Tensor:
+    """Share of mask bits that agree with the ground truth, mean over gates, a scalar."""
+    return 100 * torch.stack([(gate.keep == gate.truth).float().mean() for gate in gates]).mean()
 
 
 def small_vgg(widths: tuple[int, ...], num_classes: int) -> nn.Module:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from methods.acdc import ACDC, phase_epochs, released_masks, scaled_phases
+from methods.acdc import ACDC, released_masks, scaled_phases
 from methods.base import Schedule
+from tests.methods.acdc_schedules import phase_epochs
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "acdc"
 PROFILE = settings(deadline=None, max_examples=50, derandomize=True)

@@ -9,8 +9,8 @@ from torch import nn
 from harness.models.cifar_resnet import CifarResNet
 from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
-from methods.ftwt.paper_files import export_paper_layout, from_paper, import_paper_layout
-from tests.methods.ftwt_fixtures import load, paper_state, randomise, small_net
+from methods.ftwt.paper_files import export_paper_layout, from_paper
+from tests.methods.ftwt_fixtures import load, load_gated_file, paper_state, randomise, small_net
 
 NETS = ("vgg", "resnet", "mobilenet")
 
@@ -35,7 +35,7 @@ def test_exported_file_loads_back_identically(name: str) -> None:
     source = gated(randomise(small_net(name), seed=1), seed=1)
     target = gated(randomise(small_net(name), seed=2), seed=2)
     file = {"epoch": 3, "acc": 0.5, "state_dict": export_paper_layout(source, name)}
-    import_paper_layout(target, file)
+    load_gated_file(target, file)
     for key, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[key], value), key
 
@@ -69,21 +69,21 @@ def test_missing_and_left_over_heads_are_refused() -> None:
     full = export_paper_layout(gated(small_net("vgg")), "vgg")
     fewer = gated(small_net("vgg"), exclude=("features.4",))
     with pytest.raises(ValueError, match=r"left over for \['features.4'\]"):
-        import_paper_layout(fewer, full)
+        load_gated_file(fewer, full)
     with pytest.raises(ValueError, match="missing for .*a baseline file has none"):
-        import_paper_layout(fewer, small_net("vgg").state_dict())
+        load_gated_file(fewer, small_net("vgg").state_dict())
     with pytest.raises(ValueError, match="differs from here in .*features.4"):
         export_paper_layout(fewer, "vgg")
     full.pop("module.features.0.mask.model.1Conv2dMask.bias")
     with pytest.raises(ValueError, match="the file is damaged"):
-        import_paper_layout(fewer, full)
+        load_gated_file(fewer, full)
 
 
 def test_backbone_key_too_many_is_refused() -> None:
     full = export_paper_layout(gated(small_net("vgg")), "vgg")
     full["module.extra.weight"] = torch.zeros(1)
     with pytest.raises(RuntimeError, match="extra.weight"):
-        import_paper_layout(gated(small_net("vgg")), full)
+        load_gated_file(gated(small_net("vgg")), full)
 
 
 def test_other_dicts_are_refused() -> None:

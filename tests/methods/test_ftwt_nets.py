@@ -15,10 +15,12 @@ from methods.base import Schedule
 from methods.ftwt import FTWT, FTWTSettings
 from methods.ftwt.accounting import gated_costs
 from methods.ftwt.gates import gates_of
-from methods.ftwt.paper_files import from_paper, import_paper_layout
+from methods.ftwt.paper_files import from_paper
 from tests.methods.ftwt_fixtures import (
     assert_near,
     load,
+    load_gated_file,
+    mask_accuracy_pct,
     paper_state,
     small_net,
     small_vgg,
@@ -39,7 +41,7 @@ def test_small_gated_net_equals_the_official_one(name: str) -> None:
     stored = load(f"net_{name}")
     model = small_net(name)
     method = attached(model, mass=float(stored["thr"]))
-    import_paper_layout(model, paper_state(stored, "sd::"))
+    load_gated_file(model, paper_state(stored, "sd::"))
     model.eval()
     method.gates.set_truth(True)
     with torch.no_grad():
@@ -66,7 +68,7 @@ def train_step(method: FTWT, model: nn.Module, x: Tensor, y: Tensor, optimizer: 
     method.after_backward()
     optimizer.step()
     method.after_step()
-    return torch.stack([cross_entropy.detach(), extra.detach(), method.gates.accuracy_pct()])
+    return torch.stack([cross_entropy.detach(), extra.detach(), mask_accuracy_pct(method.gates)])
 
 
 def optimizer_of(method: FTWT, model: nn.Module) -> torch.optim.SGD:
@@ -81,7 +83,7 @@ def test_training_run_equals_the_official_one(mode: str) -> None:
     stored = load("train_steps")
     model = small_vgg((6, 8, 8, 8, 8), 4)
     method = attached(model, mass=float(stored["thr"]), mode=mode)
-    import_paper_layout(model, paper_state(stored, "init::"))
+    load_gated_file(model, paper_state(stored, "init::"))
     costs = gated_costs(model.eval(), stored["X"][0, :1])
     model.train()
     optimizer = optimizer_of(method, model)

@@ -16,13 +16,14 @@ from harness.evaluation.protocol import Evaluated, evaluate
 from harness.registry.recipes import Duration, LrSchedule, Optimizer, learning_rate
 from harness.results.schema import Counts
 from harness.training.loop import train
-from methods.acdc import ACDC, phase_epochs
+from methods.acdc import ACDC
 from methods.base import Method
 from methods.dense import Dense
 from methods.gmp import GMP
 from methods.random import Random
 from methods.snip import Snip, SnipSettings
 from methods.str import STR
+from tests.methods.acdc_schedules import phase_epochs
 from tests.support.runs import (
     EVALUATION,
     RECIPE,
