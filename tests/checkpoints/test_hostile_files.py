@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from harness.system import Reading
 from tests.checkpoints import hostile
 from tests.checkpoints.conftest import files_below, saved
 from tests.commands.conftest import Bench, bench, document
+from tests.support.command_line import disorder, typed
 
 __all__ = ["bench"]  # a fixture
 
@@ -61,36 +63,40 @@ def registry(folder: Path, format_id: str, where: tuple[str, str, str] = DIGITS)
     return folder / "registry.yaml"
 
 
-def pulled(bench: Bench, folder: Path, entries: Path, data: bytes) -> tuple[int, list[str]]:
+def pulled_file(folder: Path, entries: Path, data: bytes, **environment: str) -> Result:
+    """What becomes of the entry when somebody hands over `data`."""
     (folder / "given").write_bytes(data)
-    done = bench("pull", "t-hostile", "--registry", entries, "--from", folder / "given")
-    assert all(line.isprintable() for line in done.output.splitlines())
+    given = ("--registry", entries, "--from", folder / "given")
+    return typed("pull", "t-hostile", *given, **environment)
+
+
+def pulled(folder: Path, entries: Path, data: bytes) -> tuple[int, list[str]]:
+    done = pulled_file(folder, entries, data)
+    assert disorder(done) == ""
     return done.exit_code, done.stderr.splitlines()
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_one_line_and_then_the_good_one_is_taken(
-    name: str, bench: Bench, home: Path, tmp_path: Path
+    name: str, home: Path, tmp_path: Path
 ) -> None:
     format_id, data = FILES[name]
     entries = registry(tmp_path, format_id)
-    code, lines = pulled(bench, tmp_path, entries, data)
+    code, lines = pulled(tmp_path, entries, data)
     assert (code, len(lines)) == (4, 1), lines
     assert lines[0].startswith("bench: t-hostile: ")
     assert files_below(home) == []
     if format_id in ("plain", "rd", "acdc"):
-        assert pulled(bench, tmp_path, entries, saved(state()))[0] == 0
+        assert pulled(tmp_path, entries, saved(state()))[0] == 0
 
 
 @pytest.mark.parametrize("name", hostile.refused_h5() if "h5py" in sys.modules else ["all"])
-def test_a_hostile_hdf5_file_is_one_line(
-    name: str, bench: Bench, home: Path, tmp_path: Path
-) -> None:
+def test_a_hostile_hdf5_file_is_one_line(name: str, home: Path, tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="the extra `keras` is not installed")
     entries = registry(tmp_path, "keras-h5", KERAS)
     made = hostile.refused_h5()
     for data in [made[name]] if name in made else made.values():
-        code, lines = pulled(bench, tmp_path, entries, data)
+        code, lines = pulled(tmp_path, entries, data)
         assert (code, len(lines)) == (4, 1), lines
         assert files_below(home) == []
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from cli import main
 from harness.models import build
+from tests.support.command_line import typed
 
 Bench = Callable[..., Result]
 
@@ -32,8 +32,7 @@ def bench() -> Bench:
     """Run `bench ARGUMENTS`; anything but an orderly exit fails the test."""
 
     def run(*arguments: object, **environment: str) -> Result:
-        words = [str(argument) for argument in arguments]
-        result = CliRunner().invoke(main, words, env=environment)
+        result = typed(*arguments, **environment)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

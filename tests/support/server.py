@@ -10,6 +10,11 @@ from typing import Any
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *args: Any) -> None:
+        """A client that hangs up is nothing to print."""
+
+
 class Server:
     """Answers per path, one after the other; the last one repeats. Records what was asked."""
 
@@ -21,13 +26,13 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.seen.append((self.path, dict(self.headers)))
-                queue = outer.answers[self.path]
+                queue = outer.answers.get(self.path, [_UNKNOWN])
                 (queue.pop(0) if len(queue) > 1 else queue[0])(self)
 
             def log_message(self, *args: Any) -> None:
                 """Keep test output clean."""
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _Quiet(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.01}
         )
@@ -75,3 +80,6 @@ def ranged(body: bytes, etag: str = '"v1"') -> Answer:
         return reply(body[start:], 206, ETag=etag, Content_Range=span)(handler)
 
     return answer
+
+
+_UNKNOWN = reply(b"", 404)
