@@ -122,11 +122,11 @@ from harness.system import Reading
 wanted = build("convnet_tiny").state_dict()
 took = {}
 for file in sorted(Path(sys.argv[1]).iterdir()):
-    begun = time.monotonic()
+    begun = time.process_time()
     try:
         convert(file, wanted, Reading(file.name.split(",")[0]))
     except CheckpointError:
-        took[file.name] = time.monotonic() - begun
+        took[file.name] = time.process_time() - begun
 status = Path("/proc/self/status")  # ru_maxrss would begin with the peak of the parent process
 if status.exists():
     [peak] = [int(l.split()[1]) for l in status.read_text().splitlines() if l.startswith("VmHWM")]
