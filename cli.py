@@ -36,7 +36,14 @@ def _shadowed() -> str | None:
 
 
 try:
-    from harness.commands import UNEXPECTED, USAGE, exit_code
+    from harness.commands import (
+        UNEXPECTED,
+        USAGE,
+        exit_code,
+        in_one_line,
+        say_problem,
+        speak_for_libraries,
+    )
     from harness.errors import BenchError
 except ImportError as error:
     if (_told := _shadowed()) is None:
@@ -116,7 +123,7 @@ class Bench(click.Group):
             with _in_one_line("bench"):
                 return super().invoke(ctx)
         except BenchError as error:
-            click.echo(f"bench: {error}", err=True)
+            say_problem(error)
             ctx.exit(exit_code(error))
         except (click.exceptions.Exit, click.Abort):
             raise
@@ -124,7 +131,7 @@ class Bench(click.Group):
             message = _about_this_machine(error)
             if message is None:
                 raise
-            click.echo(f"bench: {message}", err=True)
+            say_problem(message)
             ctx.exit(UNEXPECTED)
 
 
@@ -151,7 +158,7 @@ class OneLine(click.ClickException):
     exit_code = USAGE
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"bench: {self.message}", err=True, file=file)
+        click.echo(in_one_line(f"bench: {self.message}"), err=True, file=file)
 
 
 @contextmanager
@@ -177,6 +184,7 @@ def main() -> None:
     """Published pruning results, measured again: numbers, verdicts, reasons."""
     # A terminal that knows no "Δ" shows "?" instead of a traceback.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    speak_for_libraries()
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")
 

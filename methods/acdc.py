@@ -67,7 +67,7 @@ class ACDCSettings(LayerSettings):
 
 
 def _pattern(allocation: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"(\d+):(\d+)", allocation)
+    match = re.fullmatch(r"([0-9]{1,4}):([1-9][0-9]{0,3})", allocation)
     return (int(match[1]), int(match[2])) if match else None
 
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 
 class Settings(BaseModel):
     """Base of every method's settings: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_disguised_number(cls, value: object, info: ValidationInfo) -> object:
+        """pydantic would take "1_0", true and ٣ for numbers."""
+        declared = cls.model_fields[str(info.field_name)].annotation
+        kinds = get_args(declared) or (declared,)
+        if isinstance(value, str | bool) and type(value) not in kinds and {int, float} & {*kinds}:
+            raise ValueError("a number is needed")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

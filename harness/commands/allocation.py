@@ -10,8 +10,10 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import RealNumber, WholeNumber
 from harness.commands.output import console, print_json
 from harness.commands.run_options import RunOptions, measuring
+from harness.commands.visible_text import say_line
 from harness.reports import MISSING
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ class Calibration(click.ParamType):
         """The settings that the word stands for."""
         if value == "synthetic":
             return {"calibration": "synthetic"}
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number of images nor the word synthetic", param, ctx)
-        return {"calibration": "train", "calibration_size": int(value)}
+        try:
+            count = WholeNumber(1).convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message} Nor is it the word synthetic.", param, ctx)
+        return {"calibration": "train", "calibration_size": count}
 
 
 def budget_options(command: F) -> F:
@@ -83,7 +87,7 @@ def chosen_settings(
 @network_options.named
 @click.option(
     "--target",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=RealNumber(0, 1, min_open=True, max_open=True),
     help="Share of conv and linear weights to remove (default: what --run removed).",
 )
 @budget_options
@@ -150,9 +154,9 @@ def command(
     console().print(_table(comparison))
     for column in comparison.columns:
         if column.kept is None:
-            click.echo(f"{column.label}: {column.reason}")
+            say_line(f"{column.label}: {column.reason}")
     if plot is not None:
-        click.echo(f"picture: {plot}")
+        say_line(f"picture: {plot}")
 
 
 def _finished(name: str) -> Result:

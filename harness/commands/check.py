@@ -10,6 +10,7 @@ import click
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
 from harness.commands.run_options import RunOptions, recording
+from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
     from harness.maintenance import NightlyRun
@@ -71,7 +72,7 @@ def command(
     if run.as_json:
         print_json(report.document(checked))
     else:
-        click.echo(report.text(checked))
+        say(report.text(checked))
     raise SystemExit(report.exit_code(checked))
 
 
@@ -86,8 +87,8 @@ def _accept(entry_id: str, reason: str | None, result_id: str | None, as_json: b
     if as_json:
         print_json(asdict(decision))
     else:
-        click.echo(f"{entry_id}: {decision.result_id} is the standard from now on")
-        click.echo("Commit reports/accepted.jsonl and the result together.")
+        say(f"{entry_id}: {decision.result_id} is the standard from now on")
+        say("Commit reports/accepted.jsonl and the result together.")
 
 
 def _write(checked: NightlyRun, junit: Path | None, summary: Path | None) -> None:

@@ -11,6 +11,7 @@ import click
 from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich, styled
+from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -59,7 +60,7 @@ def command(
     if errata is not None:
         from harness.reports import write_errata
 
-        click.echo(f"{errata}: {write_errata(registry, found, errata)} errata")
+        say_line(f"{errata}: {write_errata(registry, found, errata)} errata")
         return
     if picture is not None:
         from harness.reports import draw_printed_and_found, files_in_dispute

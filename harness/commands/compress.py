@@ -10,7 +10,9 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import RealNumber, WholeNumber
 from harness.commands.output import console, print_json, progress
+from harness.commands.visible_text import say
 from harness.reports import MISSING
 
 if TYPE_CHECKING:
@@ -28,9 +30,9 @@ def _layer_bits(
     found = {}
     for text in given:
         layer, _, bits = text.rpartition("=")
-        if not layer or not bits.isdigit() or not 1 <= int(bits) <= 16:
-            raise click.BadParameter(f"{text!r} is not LAYER=BITS with 1 to 16 bits: conv1=8")
-        found[layer] = int(bits)
+        if not layer:
+            raise click.BadParameter(f"{text!r} is not LAYER=BITS, such as conv1=8.")
+        found[layer] = WholeNumber(1, 16).convert(bits, parameter, context)
     return found
 
 
@@ -42,7 +44,7 @@ def _layer_bits(
 @options.reading
 @click.option(
     "--bits",
-    type=click.IntRange(1, 16),
+    type=WholeNumber(1, 16),
     default=8,
     show_default=True,
     help="Width of the code that stands for a shared weight.",
@@ -56,14 +58,14 @@ def _layer_bits(
 )
 @click.option(
     "--index-bits",
-    type=click.IntRange(1, 16),
+    type=WholeNumber(1, 16),
     default=4,
     show_default=True,
     help="Width of the gap to the next stored weight.",
 )
 @click.option(
     "--sparsity",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=RealNumber(0, 1, max_open=True),
     help="Drop this share of the non-zero weights first, by one threshold for all layers.",
 )
 @click.option("--share", is_flag=True, help="Cluster the weights of each layer first.")
@@ -106,7 +108,7 @@ def command(
         return
     console().print(_layers(sizes))
     for line in _summary(sizes):
-        click.echo(line)
+        say(line)
 
 
 def _layers(sizes: SizeTable) -> Table:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from harness.commands import name_options
+from harness.commands.number_types import RealNumber
+from harness.commands.visible_text import say_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,7 +28,7 @@ def dataset(*, required: bool = False, help: str = DATASET_HELP) -> Callable[[F]
         for option in (
             click.option(
                 "--split",
-                type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                type=RealNumber(0, 1, min_open=True, max_open=True),
                 metavar="FRAC",
                 help="folder:PATH without train/ and val/: share of each class to train on.",
             ),
@@ -46,4 +48,4 @@ def named(typed: str, split: float | None = None) -> str:
         return typed
     from harness.data import data_set_name
 
-    return data_set_name(typed, split, note=lambda text: click.echo(text, err=True))
+    return data_set_name(typed, split, note=lambda text: say_line(text, err=True))

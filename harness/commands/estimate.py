@@ -9,8 +9,10 @@ import click
 
 from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, print_rich
 from harness.commands.run_options import RunOptions, measuring
+from harness.system import real_number
 
 DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--images",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=1000,
     show_default=True,
     help="Evaluation images to look at, evenly spread; labels are not used.",
@@ -115,9 +117,9 @@ def command(
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        return [real_number(part) for part in text.split(",")]
     except ValueError as error:
-        raise click.UsageError(f"--values {text!r}: expected numbers such as 0.8,0.9") from error
+        raise click.UsageError(f"--values: {error}; expected numbers such as 0.8,0.9") from error
 
 
 def _settings(assignments: tuple[str, ...]) -> dict[str, object]:

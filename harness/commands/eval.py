@@ -9,6 +9,7 @@ import click
 
 from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json
 from harness.commands.printed_results import print_results
 from harness.commands.run_options import RunOptions, recording
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @options.reading
 @name_options.named("--evaluation", help="Evaluation protocol (default: the data set's own).")
 @click.option("--name", help="Name under which the result is stored.")
-@click.option("--limit", type=click.IntRange(1), help="Only N images: a smoke run.")
+@click.option("--limit", type=WholeNumber(1), help="Only N images: a smoke run.")
 @options.recalibrate
 @options.evaluation
 @recording

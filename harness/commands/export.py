@@ -10,7 +10,9 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, progress
+from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from harness.export import NetworkName
@@ -33,7 +35,7 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
     type=click.Choice(_FORMS),
     help="The form; without it, FILE must end in .safetensors or .onnx.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Our own training: which seed (default 0).")
+@click.option("--seed", type=WholeNumber(0), help="Our own training: which seed (default 0).")
 @click.option(
     "--epoch",
     type=click.Choice(["last", "best"]),
@@ -81,8 +83,8 @@ def command(
     if as_json:
         print_json({**facts, "file": str(target), "size_bytes": target.stat().st_size})
     else:
-        click.echo(f"{target}: {target.stat().st_size:,} bytes, {chosen}, {weights.where}")
-        click.echo(f"  {how.replace('FILE', repr(target.name))}")
+        say_line(f"{target}: {target.stat().st_size:,} bytes, {chosen}, {weights.where}")
+        say_line(f"  {how.replace('FILE', repr(target.name))}")
 
 
 def _target(words: tuple[str, ...], name: NetworkName) -> Path:

@@ -10,6 +10,7 @@ import click
 
 from harness.commands import dataset_options, network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
 from harness.results import BACKENDS
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     "--batch",
     "batches",
     multiple=True,
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=(1, 32),
     show_default=True,
     help="Images per pass (repeatable).",
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     help="Way of running it (repeatable; default: all).",
 )
 @options.device
-@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's own).")
+@click.option("--threads", type=WholeNumber(1), help="CPU threads (default: torch's own).")
 @click.option("--repeats", default=30, show_default=True, help="Timed passes each, at least 30.")
 @click.option("--no-memory", is_flag=True, help="Do not measure peak memory (a process per way).")
 @options.data_root

@@ -14,6 +14,7 @@ from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.name_lists import KINDS
 from harness.commands.output import console, print_json
+from harness.commands.visible_text import say_line
 from harness.reports import MISSING, folded, status_style
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ def _print_names(kind: str, registry: Registry, words: Sequence[str], as_json: b
         return
     width = max((len(name) for name, _ in rows), default=0)
     for name, about in rows:
-        click.echo(f"{name:{width}}  {about}".rstrip())
+        say_line(f"{name:{width}}  {about}".rstrip())
     if not rows:
-        click.echo(f"No name matches. All of them: bench list --{kind}", err=True)
+        say_line(f"No name matches. All of them: bench list --{kind}", err=True)
 
 
 def _document(entry: Entry, state: str, verdict: str | None) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) ->
     from rich.segment import Segments
 
     if not rows:
-        click.echo("No entry matches. All of them: bench list", err=True)
+        say_line("No entry matches. All of them: bench list", err=True)
         return
     from harness.results import STATUSES
 
@@ -152,7 +153,7 @@ def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) ->
         )
     screen = console()
     screen.print(Segments(_laid_out(lines, screen.width)), end="", crop=False)
-    click.echo(
+    say_line(
         f"{_entries(len(rows))}, published numbers (? = doubtful). file: stored = here and "
         "verified, by hand = given with --from, shipped and local = found, link = on the net, "
         "none. Details: bench show ID",

@@ -95,5 +95,8 @@ def _arguments(assignments: tuple[str, ...]) -> dict[str, object]:
         key, found, value = text.partition("=")
         if not found or not key:
             raise click.UsageError(f"--model-args {text!r}: expected KEY=VALUE, such as width=32")
-        arguments[key] = scalar(value)
+        try:
+            arguments[key] = scalar(value)
+        except ValueError as error:
+            raise click.UsageError(f"--model-args {key}: {error}") from error
     return arguments

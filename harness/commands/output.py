@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from harness.commands.visible_text import in_one_line, say, say_line, visible
 from harness.reports import status_style
 
 if TYPE_CHECKING:
@@ -22,24 +22,42 @@ if TYPE_CHECKING:
 
 SHORTEST_TEXT = 20  # columns that text beside a label has on the narrowest terminal
 UNFOLDED = 200  # columns when nobody looks: lines that grep and logs can use
+WIDEST = 1000  # columns, whatever the environment says
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout; dataclasses in it become objects."""
     from harness.registry import plain
 
-    click.echo(json.dumps(plain(document), indent=1, ensure_ascii=False))
+    say(json.dumps(plain(document), indent=1, ensure_ascii=False))
 
 
-def console() -> Console:
-    """A console on stdout: the terminal's width (or COLUMNS), no style at all under NO_COLOR."""
-    from rich.console import Console
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout: the terminal's width (or COLUMNS), no style at all under NO_COLOR.
+
+    Text is shown as it is: no markup or emoji names are read in it, and what a terminal would obey
+    is escaped before it is laid out. On `stderr` the width is always the terminal's.
+    """
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
+    class Escaping(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                shown = segment.text if segment.control else visible(segment.text)
+                yield segment if shown is segment.text else Segment(shown, segment.style)
 
     seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(
+    width = min(get_terminal_size((UNFOLDED, 0)).columns, WIDEST) if seen else UNFOLDED
+    return Escaping(
+        stderr=stderr,
         highlight=False,
         markup=False,
-        width=None if seen else UNFOLDED,
+        emoji=False,
+        width=None if stderr else width,
+        _environ={k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")},
         color_system=None if os.environ.get("NO_COLOR") else "auto",
     )
 
@@ -80,7 +98,7 @@ class Bars:
     def stage(self, text: str, total: int | None = None) -> None:
         if self._task is not None:
             self._rich.remove_task(self._task)
-        self._task = self._rich.add_task(text, total=total, facts="")
+        self._task = self._rich.add_task(in_one_line(text), total=total, facts="")
 
     def advance(self, amount: int = 1, **facts: float) -> None:
         if self._task is None:
@@ -91,28 +109,26 @@ class Bars:
             self._rich.update(self._task, facts=shown)
 
     def note(self, text: str) -> None:
-        self._rich.console.print(text)
+        self._rich.console.print(in_one_line(text))
 
 
 class Lines:
     """Progress for logs: one line per stage, nothing per batch."""
 
     def stage(self, text: str, total: int | None = None) -> None:
-        click.echo(text, err=True)
+        say_line(text, err=True)
 
     def advance(self, amount: int = 1, **facts: float) -> None:
         """Batches leave no trace in a log."""
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        say_line(text, err=True)
 
 
 @contextmanager
 def progress() -> Iterator[Bars | Lines]:
     """Bars on a terminal, plain lines elsewhere; always on stderr."""
-    from rich.console import Console
-
-    stderr = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    stderr = console(stderr=True)
     if not stderr.is_terminal:
         yield Lines()
         return
@@ -120,11 +136,11 @@ def progress() -> Iterator[Bars | Lines]:
     from rich.progress import Progress as RichProgress
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", markup=False),
     )
     with RichProgress(*columns, console=stderr, transient=True) as rich:
         yield Bars(rich)

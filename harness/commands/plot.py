@@ -9,6 +9,7 @@ import click
 
 from harness.commands import name_options
 from harness.commands import shared_options as options
+from harness.commands.visible_text import say_line
 from harness.reports import AXES, plot_points
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def command(
     found = plot_points(sorted(chosen, key=lambda result: result.entry), axis, records)
     about = ", ".join(str(value) for value in given.values()) or "all stored results"
     target = draw_tradeoff(found, axis, f"Accuracy and cost: {about}", note, out)
-    click.echo(
-        f"{target}: {len({p.entry for p in found})} entries, {target.stat().st_size:,} bytes"
-    )
+    say_line(f"{target}: {len({p.entry for p in found})} entries, {target.stat().st_size:,} bytes")
 
 
 def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord], str]:

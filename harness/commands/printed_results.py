@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from harness.commands.exit_codes import CANNOT_CHECK, VERDICT, exit_code
 from harness.commands.output import console, print_json, print_rich
+from harness.commands.visible_text import say_line, say_problem
 
 if TYPE_CHECKING:
     from harness.errors import BenchError
@@ -23,7 +22,7 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """Errors to stderr; verdicts, or one JSON array of all, to stdout."""
     failed = [(each.entry, each.error) for each in outcomes if each.error is not None]
     for _, error in failed:
-        click.echo(f"bench: {error}", err=True)
+        say_problem(error)
     done = [each.result for each in outcomes if each.result is not None]
     if as_json:
         alone = [(e.entry, e.error) for e in outcomes if e.error is not None and e.result is None]
@@ -42,12 +41,12 @@ def print_results(results: Sequence[Result]) -> None:
         screen.print(verdict_lines(results, screen.width), end="", crop=False)
         for result in results:
             if failed(result.verdict.status):
-                click.echo(f"{result.entry}: {result.verdict.status}: {result.verdict.reason}")
+                say_line(f"{result.entry}: {result.verdict.status}: {result.verdict.reason}")
     elif results:
         print_rich(verdict_blocks(results))
     for result in results:
         if result.fast is not None:
-            click.echo(f"{result.entry}  {fast_sentence(result.fast)}")
+            say_line(f"{result.entry}  {fast_sentence(result.fast)}")
 
 
 def fast_sentence(fast: FastMeasurement) -> str:

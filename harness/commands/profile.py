@@ -11,6 +11,7 @@ import click
 from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.output import console, print_json, progress
+from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,7 +79,7 @@ def command(
         return
     screen = console()
     screen.print(_layers(cost, screen.width))
-    click.echo(_summary(cost))
+    say(_summary(cost))
 
 
 def _layers(cost: Cost, width: int) -> Table:

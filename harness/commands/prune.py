@@ -11,6 +11,7 @@ import methods
 from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
+from harness.commands.number_types import RealNumber, WholeNumber
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, limit, run_training, training_options
 
@@ -42,13 +43,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--target",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=RealNumber(0, 1, min_open=True, max_open=True),
     required=True,
     help="Sparsity after the last round: share of zeros in conv and linear weights; with --budget "
     "macs the share of MACs to remove.",
 )
 @budget_options
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--rounds", type=WholeNumber(1), default=1, show_default=True)
 @click.option("--finetune", default="0ep", show_default=True, help='After each round: "2ep".')
 @options.recalibrate
 @name_options.named(

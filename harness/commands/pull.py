@@ -10,6 +10,7 @@ import click
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, progress
+from harness.commands.visible_text import say_line, say_problem
 from harness.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def command(
         print_json(pulled)
     else:
         for facts in pulled:
-            click.echo(f"{facts['id']}: {facts['size_bytes']:,} bytes, sha256 {facts['sha256']}")
-            click.echo(f"  from {facts['source']}, licence: {facts['license']}")
-            click.echo(f"  plain state dict: {facts['path']}")
+            say_line(f"{facts['id']}: {facts['size_bytes']:,} bytes, sha256 {facts['sha256']}")
+            say_line(f"  from {facts['source']}, licence: {facts['license']}")
+            say_line(f"  plain state dict: {facts['path']}")
     for problem in failed:
-        click.echo(f"bench: {problem}", err=True)
+        say_problem(problem)
     raise SystemExit(CANNOT_CHECK if failed else 0)

@@ -8,6 +8,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
+from harness.commands.visible_text import say_line
 
 
 @click.command("record", epilog="Example:  bench record dense-resnet20-cifar10")
@@ -28,6 +29,6 @@ def command(name: str, registries: tuple[Path, ...], as_json: bool) -> None:
         print_json({"files": [str(file) for file in recorded.files]})
         return
     for file in recorded.files:
-        click.echo(file)
+        say_line(str(file))
     if recorded.decision is not None:
-        click.echo(f"accepted: {recorded.decision.reason}")
+        say_line(f"accepted: {recorded.decision.reason}")

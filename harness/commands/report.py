@@ -8,6 +8,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
+from harness.commands.visible_text import say_line
 
 
 @click.command("report", epilog="Example:  bench report --out site")
@@ -36,4 +37,4 @@ def command(out: Path, registries: tuple[Path, ...], as_json: bool) -> None:
         print_json({"folder": str(out), "pages": built.pages, "counts": counts})
         return
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    click.echo(f"{out}: {built.pages} pages; {counted}. Open {out / 'index.html'}")
+    say_line(f"{out}: {built.pages} pages; {counted}. Open {out / 'index.html'}")

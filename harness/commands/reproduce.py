@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.commands import shared_options as options
+from harness.commands.number_types import WholeNumber
 from harness.commands.printed_results import exit_status, report
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, announce, chosen_training, training_options
+from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from harness.evaluation import Listener, Outcome
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     help="auto and eval use the published checkpoint; train follows the recipe.",
 )
 @training_options
-@click.option("--limit", type=click.IntRange(1), help="N images, evenly spread: a smoke run.")
+@click.option("--limit", type=WholeNumber(1), help="N images, evenly spread: a smoke run.")
 @click.option("--on", "stand_in", help="Stand-in data set such as imagenet-sample: a smoke run.")
 @click.option("--offline", is_flag=True, help="Use only files that are here already.")
 @click.option(
@@ -161,4 +163,4 @@ def _announce(entry: Entry, registry: Registry, mode: str, schedule: TrainingCho
         return
     from harness.checkpoints import status
 
-    click.echo(f"{entry.id}: evaluate {entry.evaluation}, checkpoint: {status(entry)}")
+    say_line(f"{entry.id}: evaluate {entry.evaluation}, checkpoint: {status(entry)}")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, print_rich
 from harness.commands.run_options import RunOptions
 from harness.commands.shared_options import gathered
+from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Overrides, Recipe, Registry
@@ -52,13 +54,13 @@ training_options = gathered(
         "settings.sparsity=0.9 (repeatable; recorded).",
     ),
     click.option(
-        "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds."
+        "--seeds", type=WholeNumber(1), default=1, show_default=True, help="How many seeds."
     ),
     click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
     click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
     click.option(
         "--evaluate-every",
-        type=click.IntRange(1),
+        type=WholeNumber(1),
         default=1,
         show_default=True,
         help="Epochs between evaluations; the last epoch is always evaluated.",
@@ -73,7 +75,7 @@ training_options = gathered(
 limit = click.option(
     "--limit",
     "train_images",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     metavar="N",
     help="Train on N images, evenly spread: a quick trial, and every result says so.",
 )
@@ -158,4 +160,4 @@ def announce(
     if recipe.specified_by == "assumed":
         rows["assumed"] = recipe.note
     for name, value in rows.items():
-        click.echo(f"{name:<10} {value}")
+        say_line(f"{name:<10} {value}")

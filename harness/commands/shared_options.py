@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.commands.number_types import WholeNumber
+
 if TYPE_CHECKING:
     from harness.registry import Entry, Registry
     from harness.system import CachePolicy
@@ -73,7 +75,7 @@ def recalibrate(command: F) -> F:
     """--recalibrate N."""
     return click.option(
         "--recalibrate",
-        type=click.IntRange(1),
+        type=WholeNumber(1),
         metavar="N",
         help="Give batch norms the statistics of N training images first (recorded).",
     )(command)

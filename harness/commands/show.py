@@ -11,6 +11,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_labelled, print_rich, styled
+from harness.commands.visible_text import say_line
 from harness.reports import MISSING
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _show_own(results: list[Result], as_json: bool) -> None:
             f"bench allocation DENSE --run {newest.entry} (DENSE: what it started from)"
         )
     for label, text in lines.items():
-        click.echo(f"{label:<12} {text}")
+        say_line(f"{label:<12} {text}")
 
 
 def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
@@ -178,7 +179,7 @@ def _published(entry: Entry, registry: Registry) -> Table:
 def _print_history(entry: Entry) -> None:
     results = _results(entry.id)
     if not results:
-        click.echo(f"No result yet. Measure it: bench reproduce {entry.id}")
+        say_line(f"No result yet. Measure it: bench reproduce {entry.id}")
         return
     from rich.table import Table
 
@@ -205,6 +206,6 @@ def _print_timings(entry: Entry) -> None:
     from harness.reports import machine_in_words, timing_sentences
 
     for record in _timings(entry).values():
-        click.echo(f"timed {record.created[:10]} on {machine_in_words(record)}")
+        say_line(f"timed {record.created[:10]} on {machine_in_words(record)}")
         for sentence in timing_sentences(record):
-            click.echo(f"  {sentence}")
+            say_line(f"  {sentence}")

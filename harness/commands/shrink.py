@@ -10,8 +10,10 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
+from harness.commands.number_types import RealNumber
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
+from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from harness.export import Shrunk
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--channels",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=RealNumber(0, 1, min_open=True, max_open=True),
     help="Cut this share of every layer's channels, smallest L1 norm first (extra `shrink`).",
 )
 @network_options.model(help=f"With --channels, instead of an entry. {network_options.MODEL_HELP}")
@@ -104,7 +106,7 @@ def _cut(
         print_json({**asdict(record), "out": out.name})
     else:
         show_timings(record)
-        click.echo(f"written: {out.name}")
+        say_line(f"written: {out.name}")
 
 
 def _search(what: str, out: Path, as_json: bool) -> None:
@@ -115,8 +117,8 @@ def _search(what: str, out: Path, as_json: bool) -> None:
         print_json({**asdict(made), "out": out.name})
         return
     for line in _lines(made):
-        click.echo(line)
-    click.echo(f"written              {out.name}, {filter_state_file(out).name}")
+        say_line(line)
+    say_line(f"written              {out.name}, {filter_state_file(out).name}")
 
 
 def _lines(made: Shrunk) -> list[str]:

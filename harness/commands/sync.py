@@ -6,6 +6,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
+from harness.commands.visible_text import say
 from harness.errors import MetricError
 
 
@@ -33,4 +34,4 @@ def command(tracking_uri: str | None, as_json: bool) -> None:
             {"mirrored": count, "stored": len(results), "tracking_uri": without_password(uri)}
         )
     else:
-        click.echo(f"{count} of {len(results)} results mirrored now to {without_password(uri)}")
+        say(f"{count} of {len(results)} results mirrored now to {without_password(uri)}")

@@ -12,7 +12,9 @@ import click
 from harness import paths
 from harness.commands import shared_options as options
 from harness.commands.dataset_options import named
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import console
+from harness.commands.visible_text import say
 from harness.reports import SORTS, STYLES
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def _several(name: str, text: str) -> Callable[[F], F]:
 @click.option(
     "--published", is_flag=True, help="Also the published rows that nobody has measured yet."
 )
-@click.option("--limit", type=click.IntRange(1), help="At most N rows, and their baselines.")
+@click.option("--limit", type=WholeNumber(1), help="At most N rows, and their baselines.")
 @_several("columns", "Only these columns, in this order; an unknown name lists them all.")
 @click.option(
     "--format",
@@ -109,13 +111,11 @@ def command(
     order = sort or ("entry" if into is None else "dataset")
     rows = leaderboard(stored, registry, wanted, sort=order, limit=limit)
     if not rows:
-        click.echo(_nothing(stored, registry, wanted, published), err=True)
+        say(_nothing(stored, registry, wanted, published), err=True)
     if into is not None:
         from harness.reports import update_readme
 
-        click.echo(
-            f"{into}: {'table replaced' if update_readme(into, rows, shown) else 'unchanged'}"
-        )
+        say(f"{into}: {'table replaced' if update_readme(into, rows, shown) else 'unchanged'}")
         return
     _print(rows, "json" if as_json else style, shown)
 
@@ -129,12 +129,12 @@ def _print_papers(papers: Sequence[str], registry: Registry, style: str) -> None
     figures = published_figures(registry, entries)
     tables = [table for paper in papers for table in paper_tables(paper, registry, figures)]
     if style != "rich":
-        click.echo(render(tables, style))
+        say(render(tables, style))
         return
     terminal = console()
     terminal.print(paper_screen(tables, terminal.width), crop=False, soft_wrap=True)
     commands = [line for paper in papers for line in how_to_check(paper, registry)]
-    click.echo("From nothing:\n  " + "\n  ".join(dict.fromkeys(commands)), err=True)
+    say("From nothing:\n  " + "\n  ".join(dict.fromkeys(commands)), err=True)
 
 
 def _nothing(stored: Sequence[Row], registry: Registry, wanted: Wanted, published: bool) -> str:
@@ -159,7 +159,7 @@ def _print(rows: Sequence[Row], style: str, columns: tuple[Column, ...] | None) 
     if style != "rich":
         from harness.reports import render_leaderboard
 
-        click.echo(render_leaderboard(rows, style, columns))
+        say(render_leaderboard(rows, style, columns))
     elif rows:
         from harness.reports import leaderboard_screen
 

@@ -8,11 +8,13 @@ import sys
 
 import click
 
+from harness.commands.number_types import WholeNumber
+from harness.commands.visible_text import say_line
 from harness.errors import MetricError
 
 
 @click.command("ui", epilog="Example:  bench ui --port 5001")
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=5000, show_default=True, type=WholeNumber(1, 65535))
 @click.option("--tracking-uri", help="MLflow store (default: sqlite file in the home folder).")
 def command(port: int, tracking_uri: str | None) -> None:
     """Serve MLflow's page on our runs, to this machine only.
@@ -29,10 +31,10 @@ def command(port: int, tracking_uri: str | None) -> None:
         raise MetricError(mlflow_problem(error, uri)) from error
     served = uri.startswith(("http://", "https://"))
     base = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
-    click.echo(f"{base}/{table}")
+    say_line(f"{base}/{table}")
     if served:
         return
-    click.echo("Ctrl-C ends it. Nothing shown? First: bench sync", err=True)
+    say_line("Ctrl-C ends it. Nothing shown? First: bench sync", err=True)
     raise SystemExit(_serve(uri, port))
 
 

@@ -191,9 +191,14 @@ def _as_text(value: object) -> object:
         return {key: _as_text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_as_text(item) for item in value]
-    if isinstance(value, str) and not isinstance(plain_yaml.scalar(value), str):
-        return _Text(value)
-    return value
+    return _Text(value) if isinstance(value, str) and _reads_otherwise(value) else value
+
+
+def _reads_otherwise(text: str) -> bool:
+    try:
+        return not isinstance(plain_yaml.scalar(text), str)
+    except ValueError:  # digits beyond any number
+        return True
 
 
 def _sections(draft: EntryDraft) -> dict[str, object]:

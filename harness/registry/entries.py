@@ -79,7 +79,9 @@ CHANNELS = ("rgb", "bgr", "gray")
 SOURCE_FORMS = ("https://...", "http://...", "gdrive:ID", "data:PATH", "shipped:NAME")
 
 ID = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*\Z")
-NUMBER = re.compile(r"-?\d+(?:\.(?P<decimals>\d+))?(?:e(?P<exponent>\d+))?\Z")
+NUMBER = re.compile(  # as long as a double can tell apart
+    r"-?[0-9]{1,15}(?:\.(?P<decimals>[0-9]{1,15}))?(?:e(?P<exponent>[0-9]{1,2}))?\Z"
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SOURCE = re.compile(
     r"https?://[^\s/]+/\S+\Z|gdrive:[A-Za-z0-9_-]{20,}\Z|(?:data|shipped):(?!/)\S+\Z"

@@ -169,7 +169,7 @@ def _row_of_cells(
         if cell == "-":
             continue
         if column.startswith("settings."):
-            settings[column.removeprefix("settings.")] = plain_yaml.scalar(cell)
+            settings[column.removeprefix("settings.")] = _setting(column, cell)
         elif is_metric(column):
             reason = doubted.get(column)
             doubt = {"suspect": True, "note": reason} if reason else {}
@@ -177,6 +177,13 @@ def _row_of_cells(
         else:
             row[column] = cell
     return row | {"published": published, "settings": settings}
+
+
+def _setting(column: str, cell: str) -> object:
+    try:
+        return plain_yaml.scalar(cell)
+    except ValueError as error:
+        raise Fault(tuple(column.split(".", 1)), str(error)) from error
 
 
 def _columns(document: Document, family: Family, path: Path) -> tuple[str, ...]:

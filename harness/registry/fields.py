@@ -18,9 +18,12 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
+from harness.system import finite
+
 Path = tuple[Hashable, ...]
 T = typing.TypeVar("T")
 Reader = Callable[[Any], Any]
+_SHOWN = 100  # letters of a value in a message
 _SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -103,7 +106,7 @@ def _reader(hint: Any) -> Reader:
     """What reads a value of the declared type `hint`, and raises Fault where it does not fit."""
     origin, arms = typing.get_origin(hint), typing.get_args(hint)
     if hint is object or hint is Any:
-        return plain
+        return lambda value: _calculable(plain(value))
     if hint in _SCALARS:
         return _scalar_reader(hint)
     if origin is typing.Literal:
@@ -176,7 +179,7 @@ def _tuple_reader(arms: tuple[Any, ...]) -> Reader:
 
 def _literal_reader(arms: tuple[Any, ...]) -> Reader:
     def read(value: object) -> object:
-        if value not in arms:
+        if not any(type(value) is type(arm) and value == arm for arm in arms):
             raise Fault((), f"unknown value {value!r}{nearest(str(value), map(str, arms))}")
         return value
 
@@ -185,14 +188,26 @@ def _literal_reader(arms: tuple[Any, ...]) -> Reader:
 
 def _scalar_reader(hint: type) -> Reader:
     def read(value: object) -> object:
-        if hint is float and type(value) is int:
-            value = float(value)
+        if type(value) is int and hint in (int, float):
+            value = hint(_calculable(value))
         if type(value) is not hint or (hint is float and not math.isfinite(value)):  # type: ignore[arg-type]
             hinted = " (put it in quotes)" if hint is str and isinstance(value, int | float) else ""
             raise Fault((), f"expected {_SCALARS[hint]}, found {_show(value)}{hinted}")
         return value
 
     return read
+
+
+def _calculable(value: T) -> T:
+    """`value` if every number in it is finite and fits into 64 bits; else raises Fault."""
+    if isinstance(value, dict):
+        return {key: _below(key, _calculable, item) for key, item in value.items()}  # type: ignore[return-value]
+    if isinstance(value, list):
+        return [_below(i, _calculable, item) for i, item in enumerate(value)]  # type: ignore[return-value]
+    try:
+        return finite(value) if isinstance(value, int | float) else value  # type: ignore[return-value]
+    except ValueError as error:
+        raise Fault((), str(error)) from error
 
 
 def _below(step: Hashable, reader: Reader, value: object) -> object:
@@ -221,4 +236,10 @@ def _schema(cls: type) -> dict[str, tuple[object, bool, bool]]:
 def _show(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
-    return "a list" if isinstance(value, list | tuple) else repr(value)
+    return "a list" if isinstance(value, list | tuple) else shortened(value)
+
+
+def shortened(value: object) -> str:
+    """How a value is shown in a message: as Python writes it, not more than a line of it."""
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}... ({len(shown)} letters)"

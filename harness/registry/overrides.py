@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import RegistryError, SettingsError
 from harness.registry import plain_yaml
-from harness.registry.fields import Fault, from_mapping, nearest, plain
+from harness.registry.fields import Fault, from_mapping, nearest, plain, shortened
 from harness.registry.recipes import Augmentation, LrSchedule, Optimizer, PruneRounds, Recipe
 
 SETTING = "settings."  # in front of a method's own values
@@ -39,11 +39,11 @@ def assigned(assignments: Iterable[str]) -> dict[str, object]:
     for text in assignments:
         key, found, value = text.partition("=")
         if not found or not key:
-            raise SettingsError(f"--set {text!r}: expected KEY=VALUE, such as epochs=3")
+            raise SettingsError(f"--set {shortened(text)}: expected KEY=VALUE, such as epochs=3")
         try:
             values[key] = plain(plain_yaml.parse(value, key))
         except RegistryError as error:
-            raise SettingsError(f"--set {text!r}: {error}") from error
+            raise SettingsError(f"--set {error}") from error
     return values
 
 

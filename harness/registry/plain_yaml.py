@@ -17,6 +17,7 @@ from yaml.composer import Composer
 from yaml.resolver import BaseResolver
 
 from harness.errors import RegistryError
+from harness.system import real_number, whole_number
 
 MAX_BYTES = 4 << 20  # the registry itself is below 100 kB
 MAX_DEPTH = 12  # the deepest place of the registry is at 7
@@ -99,12 +100,15 @@ def parse(text: str, name: str = "text") -> object:
 
 
 def scalar(text: str) -> object:
-    """The value of an unquoted scalar: None, bool, int, float or the text itself."""
+    """The value of an unquoted scalar: None, bool, int, float or the text itself.
+
+    Raises ValueError for a number that is not finite or has too many digits.
+    """
     if text in _WORDS:
         return _WORDS[text]
     if _INT.match(text):
-        return int(text)
-    return float(text) if _FLOAT.match(text) else text
+        return whole_number(text)
+    return real_number(text) if _FLOAT.match(text) else text
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -169,7 +173,7 @@ def _value(node: yaml.Node, name: str) -> object:
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, name) for item in node.value]
     if isinstance(node, yaml.ScalarNode):
-        return scalar(node.value) if node.style in (None, "") else node.value
+        return _bare(node, name) if node.style in (None, "") else node.value
     mapping: dict[str, object] = {}
     for key, item in node.value:
         line, column = _mark(key)
@@ -182,6 +186,15 @@ def _value(node: yaml.Node, name: str) -> object:
             raise RegistryError(f"{name}:{line}:{column}: {msg}")
         mapping[key.value] = _value(item, name)
     return mapping
+
+
+def _bare(node: yaml.ScalarNode, name: str) -> object:
+    try:
+        return scalar(node.value)
+    except ValueError as error:
+        line, column = _mark(node)
+        msg = f"{name}:{line}:{column}: {error}. Is it a text? Then put it in quotes"
+        raise RegistryError(msg) from error
 
 
 def _along(node: yaml.Node, place: Place) -> Iterator[tuple[yaml.Node, yaml.Node]]:

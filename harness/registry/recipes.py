@@ -36,7 +36,7 @@ PARTS = (
 )
 SELECTIONS = ("last", "best")
 START_BASELINE = "baseline"  # Recipe.start: the weights of the entry's own baseline
-_DURATION = re.compile(r"(\d+)(ep|it)\Z")
+_DURATION = re.compile(r"([0-9]{1,12})(ep|it)\Z")
 
 
 def _at_least(record: object, bound: float, *names: str) -> None:

@@ -99,7 +99,7 @@ def stated_counts(
 
 def _uniform_density(settings: Mapping[str, object]) -> float | None:
     allocation, sparsity = settings.get("allocation"), settings.get("sparsity")
-    kernels = re.fullmatch(r"(\d+):(\d+)", str(allocation))
+    kernels = re.fullmatch(r"([0-9]{1,4}):([1-9][0-9]{0,3})", str(allocation))
     if kernels:
         return int(kernels[1]) / int(kernels[2])
     if allocation == "uniform" and isinstance(sparsity, int | float):

@@ -14,6 +14,7 @@ from .distributed import (
 from .files import publish, replace_file, replace_text, replacing
 from .hashes import sha256_file
 from .locks import locked
+from .numbers import finite, read_json, real_number, whole_number
 from .options import CachePolicy, Options, Reading
 from .precision import fast_precision, verdict_precision
 from .progress import Progress, Silent
@@ -28,12 +29,15 @@ __all__ = [
     "agreed",
     "broken_pair",
     "fast_precision",
+    "finite",
     "gather_interleaved",
     "locked",
     "processes",
     "provenance",
     "publish",
     "rank",
+    "read_json",
+    "real_number",
     "refuse_differences",
     "replace_file",
     "replace_text",
@@ -46,5 +50,6 @@ __all__ = [
     "verdict_precision",
     "versions",
     "wait_for_all",
+    "whole_number",
     "world_size",
 ]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from harness.errors import ProtocolError
+from harness.system.numbers import whole_number
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ def rank() -> int:
     """Number of this process, 0 when alone; also before and after the group exists."""
     if dist.is_initialized():
         return dist.get_rank()
-    return int(os.environ.get("RANK", "0")) if _announced() > 1 else 0
+    return _number("RANK", "0") if _announced() > 1 else 0
 
 
 def world_size() -> int:
@@ -35,7 +36,15 @@ def world_size() -> int:
 
 
 def _announced() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", "1")
+
+
+def _number(variable: str, default: str) -> int:
+    try:
+        return whole_number(os.environ.get(variable, default))
+    except ValueError as error:
+        msg = f"${variable} {error}. torchrun sets it; without torchrun: unset {variable}"
+        raise ProtocolError(msg) from error
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def processes(device: str) -> Iterator[str]:
         return
     cuda = device.startswith("cuda")
     if cuda:
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        device = f"cuda:{_number('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:

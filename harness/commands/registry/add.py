@@ -12,6 +12,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
+from harness.commands.visible_text import say_line
 from harness.errors import RegistryError
 from harness.registry import (
     FLOPS_CONVENTIONS,
@@ -114,10 +115,10 @@ def command(
 
         print_json({"file": str(target), **asdict(entry)})
         return
-    click.echo(f"{target}: {entry.id} is in it and valid")
+    say_line(f"{target}: {entry.id} is in it and valid")
     if entry.checkpoint and entry.checkpoint.sha256:
-        click.echo(f"  sha256 {entry.checkpoint.sha256}, {entry.checkpoint.size_bytes:,} bytes")
-    click.echo(f"  measure it: bench reproduce {entry.id} --registry {target}")
+        say_line(f"  sha256 {entry.checkpoint.sha256}, {entry.checkpoint.size_bytes:,} bytes")
+    say_line(f"  measure it: bench reproduce {entry.id} --registry {target}")
 
 
 @dataclass

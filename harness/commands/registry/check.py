@@ -9,6 +9,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json, print_rich, progress, styled
+from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,15 +94,15 @@ def _print(facts: dict[str, Any], derived: list[DerivedFigure]) -> None:
     models = facts.pop("models", [])
     facts.pop("derived", None)
     for name, value in facts.items():
-        click.echo(f"{name:<14} {value}")
+        say(f"{name:<14} {value}")
     for model in models:
-        click.echo(
+        say(
             f"{model.model:<28} {model.dataset:<16} "
             f"{model.params:>12,} parameters {model.weights:>12,} weights"
         )
     if derived:
         print_rich(_table(derived))
-    click.echo("registry is valid")
+    say("registry is valid")
 
 
 def _table(derived: list[DerivedFigure]) -> Table:

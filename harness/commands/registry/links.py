@@ -10,7 +10,9 @@ import click
 from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
+from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, print_rich, progress
+from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("links", epilog="Example:  bench registry links --paper acdc")
 @name_options.named("--paper", help="Only the links of one paper and its entries.")
-@click.option("--timeout", type=click.IntRange(1), default=20, show_default=True, help="Seconds.")
+@click.option("--timeout", type=WholeNumber(1), default=20, show_default=True, help="Seconds.")
 @options.extra_registries
 @options.as_json
 def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_json: bool) -> None:
@@ -46,7 +48,7 @@ def command(paper: str | None, timeout: int, registries: tuple[Path, ...], as_js
         print_json({address: asdict(link) for address, link in found.items()})
     else:
         print_rich(_table(found, entries_with(registry, found)))
-        click.echo(_summary(found))
+        say(_summary(found))
     raise SystemExit(0 if all(link.ok for link in found.values()) else CANNOT_CHECK)
 
 

@@ -11,6 +11,7 @@ import click
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.output import print_json, print_rich
+from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +40,7 @@ def command(entry_ids: tuple[str, ...], registries: tuple[Path, ...], as_json: b
     else:
         shown = rows if entry_ids else [row for row in rows if row.state != "not here"]
         print_rich(_table(shown))
-        click.echo(_summary(rows))
+        say(_summary(rows))
     raise SystemExit(0 if all(row.ok for row in rows) else CANNOT_CHECK)
 
 

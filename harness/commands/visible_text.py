@@ -1,0 +1,68 @@
+"""The one place where lines reach the terminal: what it would obey instead of showing is escaped.
+
+Names, notes and answers come from files, servers and registries of others. Control characters,
+marks that turn the direction of writing and halves of characters are shown as \\u001b, a form that
+a JSON text may hold too. A problem is one line: a line break in it is shown as \\n.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+import warnings
+from types import TracebackType
+from typing import Any
+
+import click
+
+# All controls but line feed and tab, direction marks, line separators, and lone surrogates.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with everything escaped that a terminal would obey, line feeds and tabs apart."""
+    return text if text.isprintable() else _OBEYED.sub(lambda c: f"\\u{ord(c[0]):04x}", text)
+
+
+def in_one_line(text: str) -> str:
+    """Likewise, line feeds and tabs as \\n and \\t."""
+    return visible(text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print text of one or several lines."""
+    click.echo(visible(str(text)), err=err)
+
+
+def say_line(text: str, *, err: bool = False) -> None:
+    """Print one line, whatever stands in it."""
+    click.echo(in_one_line(text), err=err)
+
+
+def say_problem(problem: object) -> None:
+    """Print what went wrong, in one line on stderr."""
+    say_line(f"bench: {problem}", err=True)
+
+
+def speak_for_libraries() -> None:
+    """From now on warnings, unhandled log records and tracebacks are printed here as well."""
+    warnings.showwarning = _warned
+    logging.lastResort = _Log(logging.WARNING)
+    sys.excepthook = _failed
+
+
+def _warned(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    say_line(f"{category.__name__}: {message}", err=True)
+
+
+class _Log(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say_line(record.getMessage(), err=True)
+
+
+def _failed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), err=True)
