@@ -172,3 +172,19 @@ def test_module_is_light(name: str) -> None:
 def test_no_file_outgrows_its_reason() -> None:
     long = {n: len(f.read_text().splitlines()) for n, f in modules().items()}
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def test_one_file_writes_to_the_terminal() -> None:
+    """`say` and `console` escape what a terminal would obey; whoever prints past them does not."""
+    past = ("click.echo", "click.secho", "print", "Console", "sys.stdout.write", "sys.stderr.write")
+    here = ("harness.commands.visible_text", "harness.commands.output", "harness.profile.memory")
+    wrong = [
+        f"{name}:{node.lineno}: {ast.unparse(node.func)}"
+        for name, file in modules().items()
+        if name not in here
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in past
+    ]
+    shown_by_click = [line for line in wrong if line.startswith("cli:")]
+    assert [line for line in wrong if line not in shown_by_click] == []
+    assert len(shown_by_click) == 1

@@ -67,7 +67,7 @@ def command(
 
         lines = files_in_dispute(found.figures(paper))
         draw_printed_and_found(lines, picture)
-        click.echo(f"{picture}: {len({line.entry for line in lines})} files in dispute")
+        say_line(f"{picture}: {len({line.entry for line in lines})} files in dispute")
         return
     if as_json:
         print_json(_document(found, paper))

@@ -30,9 +30,13 @@ def _layer_bits(
     found = {}
     for text in given:
         layer, _, bits = text.rpartition("=")
+        try:
+            width = WholeNumber(1, 16).convert(bits, parameter, context)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message} Write LAYER=BITS: conv1=8") from error
         if not layer:
-            raise click.BadParameter(f"{text!r} is not LAYER=BITS, such as conv1=8.")
-        found[layer] = WholeNumber(1, 16).convert(bits, parameter, context)
+            raise click.BadParameter(f"{text!r} names no layer. Write LAYER=BITS: conv1=8")
+        found[layer] = width
     return found
 
 

@@ -6,7 +6,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
-from harness.commands.visible_text import say
+from harness.commands.visible_text import say, say_line
 from harness.errors import MetricError
 
 
@@ -26,7 +26,7 @@ def command(tracking_uri: str | None, as_json: bool) -> None:
     uri = tracking_uri or default_tracking_uri()
     results = list(load_all())
     try:
-        count = sync_mlflow(results, tracking_uri, lambda text: click.echo(text, err=True))
+        count = sync_mlflow(results, tracking_uri, lambda text: say_line(text, err=True))
     except Exception as error:  # any store, each with its own errors
         raise MetricError(mlflow_problem(error, uri)) from error
     if as_json:
