@@ -111,7 +111,7 @@ def chosen_settings(
 @options.reading
 @measuring
 def command(
-    name: NetworkName,
+    what: NetworkName,
     target: float | None,
     budget: str | None,
     calibration: dict[str, object] | None,
@@ -141,7 +141,7 @@ def command(
 
     share = target if target is not None else finished.cost.sparsity_pct / 100  # type: ignore[union-attr]
     with run.begun(from_file=from_file, reading=reading) as (chosen, _):
-        found = find_network(name, registry, chosen)
+        found = find_network(what, registry, chosen)
         network = found.weights.network.to(chosen.device)
         comparison = allocate(found.entry, network, registry, chosen, share, settings, finished)
     if plot is not None:

@@ -77,7 +77,7 @@ def _layer_bits(
 @options.extra_registries
 @options.as_json
 def command(
-    name: NetworkName,
+    what: NetworkName,
     reading: Reading,
     bits: int,
     layer_bits: dict[str, int],
@@ -99,16 +99,16 @@ def command(
     from harness.profile import Widths, size_table
     from harness.system import Options
 
-    what = name.word or name.model
+    label = what.word or what.model
 
     with progress() as bars:
         given = find_weights(
-            name, registry, Options(data_root=data_root, reading=reading, progress=bars)
+            what, registry, Options(data_root=data_root, reading=reading, progress=bars)
         )
-        bars.stage(f"{what}: sizes")
+        bars.stage(f"{label}: sizes")
         sizes = size_table(given, Widths(bits, layer_bits, index_bits), sparsity, share)
     if as_json:
-        print_json({"what": what, "bits": bits, "index_bits": index_bits, **asdict(sizes)})
+        print_json({"what": label, "bits": bits, "index_bits": index_bits, **asdict(sizes)})
         return
     console().print(_layers(sizes))
     for line in _summary(sizes):

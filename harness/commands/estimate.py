@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import dataset_options, name_options, network_options
+from harness.commands import name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, print_rich
@@ -17,25 +17,19 @@ from harness.system import real_number
 DEFAULT_VALUES = "0.8,0.85,0.9,0.92,0.95,0.97,1.0"
 
 if TYPE_CHECKING:
+    from harness.export import NetworkName
     from harness.system import Reading
 
 
 @click.command(
     "estimate",
-    epilog="Example:  bench estimate --method ftwt --model resnet20 --dataset cifar10 "
-    "--start dense-resnet20-cifar10 --images 1000",
+    epilog="Example:  bench estimate dense-resnet20-cifar10 --method ftwt --images 1000",
 )
 @name_options.named(
     "--method", required=True, help="Method that can tell beforehand, such as ftwt."
 )
-@network_options.model(required=True)
-@dataset_options.dataset(required=True)
-@click.option("--start", help="Registry id of the dense network.")
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File of the dense network, instead of --start.",
-)
+@click.argument("entry_id", metavar="[ID]", required=False, shell_complete=options.complete_ids)
+@network_options.named
 @options.reading
 @click.option(
     "--values",
@@ -52,7 +46,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Evaluation images to look at, evenly spread; labels are not used.",
 )
-@name_options.named("--evaluation", help="Evaluation protocol (default: of the start entry).")
+@name_options.named("--evaluation", help="Evaluation protocol (default: the network's own).")
 @click.option(
     "--set",
     "assignments",
@@ -63,10 +57,7 @@ if TYPE_CHECKING:
 @measuring
 def command(
     method: str,
-    model: str,
-    dataset: str,
-    start: str | None,
-    weights: Path | None,
+    what: NetworkName,
     reading: Reading,
     listed: str,
     images: int,
@@ -76,31 +67,29 @@ def command(
 ) -> None:
     """Savings to expect before any training.
 
-    The dense network looks at images, and the method says what it would leave out. A threshold
-    estimate assumes perfect gates and the dense network's activations; training moves both.
+    ID is a dense network: an entry or a run; or --model, --dataset and --weights name a file. It
+    looks at images, and the method says what it would leave out. A threshold estimate assumes
+    perfect gates and the dense network's activations; training moves both.
     """
-    if (start is None) == (weights is None):
-        raise click.UsageError("say what to look at: either --start ID or --weights FILE")
     values = _numbers(listed)
     registry = run.registry()
-    from harness.models import fitted_entry
+    from harness.export import find_network
     from harness.registry import local_entry
     from harness.training import estimate
 
-    if start is not None and evaluation is None:
-        evaluation = registry.get(start).evaluation
-    entry = local_entry(
-        registry,
-        method=method,
-        model=model,
-        dataset=dataset,
-        name=f"estimate-{method}-{model}",
-        evaluation=evaluation,
-        baseline=start,
-    )
-    entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
-    with run.begun(from_file=weights, reading=reading, limit=images) as (chosen, _):
-        rows = estimate(entry, registry, _settings(assignments), values, chosen)
+    with run.begun(reading=reading, limit=images) as (chosen, _):
+        found = find_network(replace(what, evaluation=evaluation), registry, chosen)
+        dense = found.entry
+        entry = local_entry(
+            registry,
+            method=method,
+            model=dense.model,
+            dataset=dense.dataset,
+            name=f"estimate-{method}-{dense.model}",
+            evaluation=evaluation or dense.evaluation,
+        )
+        network = found.weights.network
+        rows = estimate(entry, network, registry, _settings(assignments), values, chosen)
     if run.as_json:
         print_json(rows)
         return

@@ -47,7 +47,7 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
 @options.as_json
 def command(
     words: tuple[str, ...],
-    name: NetworkName,
+    what: NetworkName,
     reading: Reading,
     form: str | None,
     seed: int | None,
@@ -59,14 +59,15 @@ def command(
 ) -> None:
     """Hand out weights, published or trained here.
 
-    ID is a registry entry or the name of a run; --model and --weights name one of your own instead.
+    ID is a registry entry or the name of a run (of code of your own: with its --model); --model,
+    --dataset and --weights name a file instead.
     An entry with a published checkpoint means that one, unless --seed or --epoch ask for our own
     training. torchvision and timm: a state dict that loads strictly into that library's network,
     checked on random pictures. onnx: any number of images, zeros in place. paper: a torch file that
     the paper's code reads.
     """
-    target = _target(words, name)
-    name = replace(name, word=words[0] if len(words) > 1 else None, seed=seed, epoch=epoch)
+    target = _target(words, what)
+    what = replace(what, word=words[0] if len(words) > 1 else None, seed=seed, epoch=epoch)
     chosen = form or {".safetensors": "safetensors", ".onnx": "onnx"}.get(target.suffix)
     if chosen is None:
         raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
@@ -76,7 +77,7 @@ def command(
     registry = options.load_registry(registries)
     with progress() as bars:
         wanted = Options(data_root=data_root, offline=offline, reading=reading, progress=bars)
-        weights = find_network(name, registry, wanted).weights
+        weights = find_network(what, registry, wanted).weights
     target.parent.mkdir(parents=True, exist_ok=True)
     how = export(weights, target, chosen)
     facts = {"entry": weights.name, "weights": weights.where, "form": chosen, "read_by": how}
@@ -87,9 +88,9 @@ def command(
         say_line(f"  {how.replace('FILE', repr(target.name))}")
 
 
-def _target(words: tuple[str, ...], name: NetworkName) -> Path:
-    """The file to write: the last word, after an ID where no --model is named."""
-    if len(words) != (2 if name.model is None else 1):
+def _target(words: tuple[str, ...], what: NetworkName) -> Path:
+    """The file to write: the last word, after an ID, or alone with --model."""
+    if len(words) not in (1, 2) or (len(words) == 1 and what.model is None):
         raise click.UsageError("give ID FILE, or --model NAME --dataset NAME --weights FILE FILE")
     target = Path(words[-1])
     if target.is_dir():

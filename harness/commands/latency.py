@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     epilog="Example:  bench latency str-convnet-tiny-digits-90 --batch 1 --backend eager "
     "--backend sparse",
 )
-@click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
-@network_options.model(help=f"Instead of ids. {network_options.MODEL_HELP}")
+@click.argument("ids", metavar="[ID|RUN]...", nargs=-1, shell_complete=options.complete_ids)
+@network_options.model(help=f"Instead of IDs. {network_options.MODEL_HELP}")
 @click.option(
     "--weights",
     multiple=True,
@@ -89,18 +89,18 @@ def command(
 ) -> None:
     """Time dense and pruned networks in turns.
 
-    An ID stands for the entry's network with its published weights, timed against the same network
-    drawn at random (dense kernels do not care about values). --model times a network of one's own.
+    An ID stands for an entry's network with its published weights, or for a run, timed against the
+    same network drawn at random (dense kernels do not care about values). --model times a network
+    of one's own; beside the ID of a run it names the run's own code.
     Each backend's outputs are compared with eager execution first. Records go below
     reports/latency; Ctrl-C keeps the batch sizes that are complete.
     """
     _require_one_kind(ids, model, bool(weights or budgets or dataset or name))
     registry = options.load_registry(registries)
-    entries = [registry.get(name) for name in ids]
+    from harness.export import NetworkName, timed_network
     from harness.profile import (
         LatencyRequest,
         measure_and_save,
-        networks_of_entry,
         networks_of_model,
         require_repeats,
     )
@@ -119,9 +119,9 @@ def command(
         )
         chosen = Options(data_root=data_root, progress=bars, reading=reading)
         made: list[Callable[[], TimedNetworks]] = [
-            partial(networks_of_entry, entry, registry, chosen) for entry in entries
+            partial(timed_network, NetworkName(id, model), registry, chosen) for id in ids
         ]
-        if model is not None:
+        if model is not None and not ids:
             made.append(partial(networks_of_model, model, weights, budgets, dataset, name, chosen))
         records = measure_and_save(made, request)
     if as_json:
@@ -132,7 +132,7 @@ def command(
 
 
 def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool) -> None:
-    if bool(ids) == (model is not None):
-        raise click.UsageError("give ids of entries, or --model NAME")
-    if about_model and model is None:
-        raise click.UsageError("--weights, --budget, --dataset and --name go with --model")
+    if not ids and model is None:
+        raise click.UsageError("give IDs of entries or names of runs, or --model NAME")
+    if about_model and (ids or model is None):
+        raise click.UsageError("--weights, --budget, --dataset and --name go with --model alone")

@@ -46,7 +46,7 @@ def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]
 
 
 def named(command: F) -> F:
-    """The command's ID, or --model, --model-args, --dataset and --weights, as a NetworkName `name`.
+    """The command's ID, or --model, --model-args, --dataset and --weights, as a NetworkName `what`.
 
     The ID is the argument `entry_id`, where the command has it.
     """
@@ -62,7 +62,7 @@ def named(command: F) -> F:
     ) -> Any:
         from harness.export import NetworkName
 
-        return command(name=NetworkName(entry_id, model, dataset, weights), **values)
+        return command(what=NetworkName(entry_id, model, dataset, weights), **values)
 
     for option in (
         click.option(
@@ -71,7 +71,7 @@ def named(command: F) -> F:
             help="With --model: its weights, a state dict (.pt, .pth, .safetensors, ...).",
         ),
         dataset_options.dataset(help="With --model: sets classes and picture size."),
-        model(help=f"Instead of an ID. {MODEL_HELP}"),
+        model(help=f"Instead of an ID, or beside a run of code of your own. {MODEL_HELP}"),
     ):
         called = option(called)
     return called  # type: ignore[return-value]  # click only calls it by keywords

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @options.extra_registries
 @options.as_json
 def command(
-    name: NetworkName,
+    what: NetworkName,
     dense: bool,
     from_file: Path | None,
     reading: Reading,
@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Parameters, zeros and MACs per layer.
 
-    ID is a registry entry or the name of a run; --model profiles a network of one's own, with
-    fresh weights where no --weights are given.
+    ID is a registry entry or the name of a run (of code of your own: with its --model). --model and
+    --dataset profile a network of one's own, with fresh weights where no --weights are given.
 
     Weights are all kernels and matrices, attention's included, tied ones once; what is outside is
     listed below with its share. One MAC is one multiply-accumulate; effective MACs are the dense
@@ -62,11 +62,11 @@ def command(
 
     with progress() as bars:
         chosen = Options(data_root=data_root, from_file=from_file, reading=reading, progress=bars)
-        if dense and name.word is not None:
-            entry = registry.get(name.word)
+        if dense and what.word is not None:
+            entry = registry.get(what.word)
             model = build_model(entry)
         else:
-            found = find_network(name, registry, chosen, fresh=True)
+            found = find_network(what, registry, chosen, fresh=True)
             entry, model = found.entry, found.weights.network
         cost = measure_cost(
             model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,15 @@ from harness.commands.printed_timings import show_timings
 from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
-    from harness.export import Shrunk
-    from harness.system import Reading
+    from harness.export import NetworkName, Shrunk
+    from harness.registry import Registry
+    from harness.system import Options, Reading
 
 
 @click.command(
     "shrink", epilog="Example:  bench shrink --model resnet18 --channels 0.5 --out half.safetensors"
 )
-@click.argument("what", metavar="[RUN|ENTRY|RESULT]", required=False)
+@click.argument("entry_id", metavar="[RUN|ENTRY|RESULT]", required=False)
 @click.option(
     "--out",
     required=True,
@@ -35,22 +36,15 @@ if TYPE_CHECKING:
     type=RealNumber(0, 1, min_open=True, max_open=True),
     help="Cut this share of every layer's channels, smallest L1 norm first (extra `shrink`).",
 )
-@network_options.model(help=f"With --channels, instead of an entry. {network_options.MODEL_HELP}")
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --model: file of the network to cut (default: random weights).",
-)
+@network_options.named
 @options.reading
 @options.data_root
 @options.extra_registries
 @options.as_json
 def command(
-    what: str | None,
+    what: NetworkName,
     out: Path,
     channels: float | None,
-    model: str | None,
-    weights: Path | None,
     reading: Reading,
     data_root: Path | None,
     registries: tuple[Path, ...],
@@ -61,44 +55,38 @@ def command(
     A finished filter search (RUN is its folder, ENTRY a name whose newest finished run is meant,
     RESULT the id or file of a stored result) loses its dead channels: checked against the masked
     network, with the state beside it as packed bits. With --channels any network loses a share of
-    its channels, untrained afterwards. Time the file elsewhere: bench latency --model NAME
-    --weights FILE. Load it with harness.checkpoints.narrowed.load_shrunk.
+    its channels, untrained afterwards; --model without --weights is drawn at random. Time the file
+    elsewhere: bench latency --model NAME --weights FILE. Load it with
+    harness.checkpoints.narrowed.load_shrunk.
     """
-    if (what is None) == (model is None):
+    from harness.system import Options
+
+    if what.word is None and what.model is None:
         raise click.UsageError("give a run, an entry or a result, or --model NAME")
     if channels is None:
-        if what is None:
+        if what.word is None or what.model is not None:
             raise click.UsageError("--model goes with --channels")
-        _search(what, out, as_json)
+        _search(what.word, out, as_json)
     else:
-        _cut(what, model, weights, reading, channels, out, data_root, registries, as_json)
+        chosen = Options(data_root=data_root, reading=reading)
+        _cut(what, options.load_registry(registries), chosen, channels, out, as_json)
 
 
 def _cut(
-    what: str | None,
-    model: str | None,
-    weights: Path | None,
-    reading: Reading,
+    what: NetworkName,
+    registry: Registry,
+    given: Options,
     channels: float,
     out: Path,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    registry = options.load_registry(registries)
-    entry = None if what is None else registry.get(what)
-    from harness.export import narrowed_entry, narrowed_model
+    from harness.export import narrowed_network
     from harness.profile import LatencyRequest, measure_latency
     from harness.results import save_timings
-    from harness.system import Options
 
     with progress() as bars:
-        chosen = Options(data_root=data_root, progress=bars, reading=reading)
-        if entry is not None:
-            subjects = narrowed_entry(entry, registry, chosen, channels, out)
-        else:
-            assert model is not None, "checked above"
-            subjects = narrowed_model(model, weights, channels, out, chosen)
+        chosen = replace(given, progress=bars)
+        subjects = narrowed_network(what, registry, chosen, channels, out)
         request = LatencyRequest(backends=("eager",), batches=(1,), memory=False, progress=bars)
         record = measure_latency(subjects, request)
         save_timings(record)

@@ -1,6 +1,7 @@
 from .channel_removal import OUTPUTS, Removal, remove_channels_
 from .finding import FoundNetwork, NetworkName, find_network, find_weights
-from .narrowing import narrowed_entry, narrowed_model
+from .measuring import evaluate_network, timed_network
+from .narrowing import narrowed_model, narrowed_network
 from .shrunk_filter_search import (
     Shrunk,
     filter_state_file,
@@ -16,16 +17,18 @@ __all__ = [
     "Removal",
     "Shrunk",
     "Weights",
+    "evaluate_network",
     "export",
     "filter_state_file",
     "find_network",
     "find_weights",
     "finished_run_folder",
     "last_trained",
-    "narrowed_entry",
     "narrowed_model",
+    "narrowed_network",
     "published",
     "remove_channels_",
     "shrink_filter_search",
+    "timed_network",
     "trained",
 ]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.checkpoints import Origin, load_model, save_narrowed
+from harness.checkpoints import Origin, save_narrowed
 from harness.export.channel_removal import OUTPUTS, Removal, remove_channels_
+from harness.export.finding import NetworkName, find_network
 from harness.profile import (
     DRAWN_WITH_SEED,
     TimedNetwork,
@@ -24,28 +25,31 @@ from harness.results import DENSE
 from harness.system import Options
 
 if TYPE_CHECKING:
-    from harness.registry import Entry, Registry
+    from harness.registry import Registry
 
 
-def narrowed_entry(
-    entry: Entry, registry: Registry, options: Options, share: float, out: Path
+def narrowed_network(
+    name: NetworkName, registry: Registry, options: Options, share: float, out: Path
 ) -> TimedNetworks:
-    """An entry's network whole, and without `share` of its channels, which is written to `out`.
+    """A network whole, and without `share` of its channels, which is written to `out`.
 
-    Raises CheckpointError if the weights cannot be had, ProtocolError if they cannot be cut.
+    A model without weights is drawn at random. Raises as `find_network` does, and ProtocolError if
+    the network cannot be cut.
     """
-    network, obtained = load_model(entry, options)
-    about = data_set(entry.dataset)
+    if name.model is not None and name.word is None and name.dataset is None:
+        return narrowed_model(name.model, name.weights, share, out, options)
+    found = find_network(name, registry, options, fresh=True)
+    entry, about = found.entry, data_set(found.entry.dataset)
     origin = Origin(entry.model, about.classes, about.channels)
     shape = input_shape(registry.evaluations[entry.evaluation])
-    whole = TimedNetwork(DENSE, entry.model, obtained.source, network)
+    whole = TimedNetwork(DENSE, entry.model, found.weights.where, found.weights.network)
     return _narrow(entry.id, whole, origin, shape, share, out)
 
 
 def narrowed_model(
     model: str, weights: Path | None, share: float, out: Path, options: Options
 ) -> TimedNetworks:
-    """A model whole, and without `share` of its channels, which is written to `out`."""
+    """As `narrowed_network`, at the classes and picture size that the model was designed for."""
     shape = input_shape_of(model, None)
     if weights is None:
         whole = TimedNetwork(

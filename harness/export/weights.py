@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from harness.checkpoints import load_into, load_model
 from harness.errors import CheckpointUnavailable, ProtocolError
+from harness.evaluation import checkpoint_facts
 from harness.export.libraries import library_state
 from harness.export.onnx import write_onnx
 from harness.models import build
 from harness.registry import Entry, data_set, make_method
-from harness.results import Result, Run, load_entry
-from harness.system import Options
+from harness.results import CheckpointFacts, Result, Run, load_entry
+from harness.system import Options, sha256_file
 from harness.training import RunFolder, finished_run
 from methods.base import Method, Schedule
 
@@ -43,7 +44,7 @@ class Weights:
     network: nn.Module
     stated: Mapping[str, float]  # what papers' files say beside the weights
     maker: Method | None  # the method that trained it, here
-    file_bytes: int  # of the file they came in
+    facts: CheckpointFacts | None  # about the file they came in; None = drawn at random
 
     @property
     def classes(self) -> int:
@@ -59,7 +60,7 @@ def published(entry: Entry, options: Options) -> Weights:
     network, obtained = load_model(entry, options)
     return Weights(
         name=entry.id,
-        where=f"published, {obtained.source}",
+        where=f"published, {obtained.source}, sha256 {obtained.sha256[:12]}",
         method=entry.method,
         model=entry.model,
         dataset=entry.dataset,
@@ -68,7 +69,7 @@ def published(entry: Entry, options: Options) -> Weights:
         network=network.cpu(),
         stated={},
         maker=None,
-        file_bytes=obtained.size_bytes,
+        facts=checkpoint_facts(obtained),
     )
 
 
@@ -101,7 +102,13 @@ def trained(result: Result, seed: int = 0, epoch: str = "last") -> Weights:
         network=network.eval(),
         stated=_stated(run, epoch),
         maker=method,
-        file_bytes=file.stat().st_size,
+        facts=CheckpointFacts(
+            sha256=sha256_file(file),
+            source=f"run:{result.entry}/seed{seed}",
+            format="safetensors",
+            size_bytes=file.stat().st_size,
+            license="local",
+        ),
     )
 
 

@@ -88,6 +88,12 @@ def import_typed(base: str) -> str:
     return name
 
 
+def is_untyped(name: str) -> bool:
+    """Whether the network `name` is a file's or module's that the user has not named yet."""
+    base = parse_model_name(name).base
+    return is_own_code(base) and base not in _IMPORTED
+
+
 def own_code(base: str) -> OwnCode | None:
     """The code called `base`: installed, or typed before. None for names of other forms.
 

@@ -9,10 +9,10 @@ from .timed_networks import (
     DRAWN_WITH_SEED,
     TimedNetwork,
     TimedNetworks,
+    beside_dense,
     fresh_network,
     input_shape_of,
     network_from_file,
-    networks_of_entry,
     networks_of_model,
 )
 from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, times_of
@@ -31,6 +31,7 @@ __all__ = [
     "Widths",
     "dense_macs",
     "figures_of",
+    "beside_dense",
     "fresh_network",
     "in_turns",
     "input_shape_of",
@@ -43,7 +44,6 @@ __all__ = [
     "network_from_file",
     "missing_compiler",
     "notes_of",
-    "networks_of_entry",
     "networks_of_model",
     "quiet_exporter",
     "require_repeats",

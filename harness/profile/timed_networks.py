@@ -15,7 +15,6 @@ from harness.checkpoints import (
     build_model,
     is_shrunk,
     load_into,
-    load_model,
     load_shrunk,
     read_weights,
 )
@@ -58,20 +57,19 @@ class TimedNetworks:
 
 
 @_own_random_numbers
-def networks_of_entry(entry: Entry, registry: Registry, options: Options) -> TimedNetworks:
-    """An entry's network with its published weights, and the dense one drawn at random.
+def beside_dense(
+    entry: Entry, registry: Registry, network: nn.Module, weights: str, device: str
+) -> TimedNetworks:
+    """`network`, an entry's, and the dense one drawn at random. weights: its origin in words.
 
-    An entry without zeros stands alone: it is the dense network. Raises CheckpointError if the
-    weights cannot be had.
+    A network without zeros stands alone: it is the dense one.
     """
-    network, obtained = load_model(entry, options)
     shape = input_shape(registry.evaluations[entry.evaluation])
-    weights = f"{obtained.source}, sha256 {obtained.sha256[:12]}"
     nnz, total = sparsity(network).counts()
     if nnz == total and entry.granularity != "dynamic":
         return TimedNetworks(entry.id, shape, (TimedNetwork(DENSE, entry.model, weights, network),))
     torch.default_generator.manual_seed(DRAWN_WITH_SEED)
-    dense = _settled(build_model(entry), shape).to(options.device)
+    dense = _settled(build_model(entry), shape).to(device)
     networks = (
         TimedNetwork(DENSE, entry.model, f"random, seed {DRAWN_WITH_SEED}", dense),
         TimedNetwork(PRUNED, entry.model, weights, network),

@@ -19,7 +19,7 @@ from .link_answers import (
     load_links,
     save_links,
 )
-from .result_files import file_of
+from .result_files import file_of, stored_ids
 from .schema import (
     CheckpointFacts,
     Cost,
@@ -131,5 +131,6 @@ __all__ = [
     "save_links",
     "save_timings",
     "schema",
+    "stored_ids",
     "tolerances",
 ]

@@ -26,6 +26,11 @@ def files(folder: Path | None = None, entry: str = "*") -> list[Path]:
     return [found[place] for place in sorted(found)]
 
 
+def stored_ids() -> tuple[str, ...]:
+    """The ids of entries and runs that have a stored result, sorted."""
+    return tuple(sorted({file.parent.name for file in files()}))
+
+
 def file_of(entry: str, result_id: str) -> Path:
     """The JSON file of a stored result; its answers per image lie beside it as .npz.
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.checkpoints import build_model, load_into, load_model, read_weights
 from harness.data import evaluation_batches
 from harness.registry import EVALUATION_BATCH, Entry, Registry, make_method, method_refusals
 from harness.system import Options, verdict_precision
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 def estimate(
     entry: Entry,
+    model: nn.Module,
     registry: Registry,
     settings: Mapping[str, object],
     values: Sequence[float],
@@ -25,13 +25,12 @@ def estimate(
 ) -> list[dict[str, float]]:
     """One row per value: the value itself, then the reductions to expect, in percent.
 
-    The dense network is the entry's baseline, or the user's file (options.from_file). Evaluation
-    images are looked at, options.limit of them, their labels are not.
-    Raises SettingsError if the method estimates nothing or refuses a value; CheckpointError,
-    DataError.
+    entry: of the method that would prune `model`, the dense network. Evaluation images are looked
+    at, options.limit of them, their labels are not.
+    Raises SettingsError if the method estimates nothing or refuses a value; DataError.
     """
     method = make_method(entry.method, settings)
-    model = _dense(entry, registry, options).to(options.device).eval()
+    model = model.to(options.device).eval()
     batches = evaluation_batches(
         registry.evaluations[entry.evaluation],
         options.data_root,
@@ -43,14 +42,3 @@ def estimate(
     refusals = method_refusals(f"{entry.method} on {entry.model}")
     with refusals, torch.inference_mode(), verdict_precision():
         return method.expected(model, (images for images, _ in batches), values)
-
-
-def _dense(entry: Entry, registry: Registry, options: Options) -> nn.Module:
-    """The network that would be pruned."""
-    if options.from_file is None:
-        assert entry.baseline is not None  # one of the two is given
-        return load_model(registry.get(entry.baseline), options)[0]
-    model = build_model(entry)
-    tensors, _ = read_weights(options.from_file, options.reading, model, options.progress)
-    load_into(model, tensors, options.from_file.name)
-    return model

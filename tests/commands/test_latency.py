@@ -68,8 +68,8 @@ def test_weights_of_ones_own_and_densities_of_a_budget(bench: Bench, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        ((), 2, "give ids of entries, or --model NAME"),
-        ((SHIPPED, "--model", "resnet20"), 2, "give ids of entries, or --model NAME"),
+        ((), 2, "give IDs of entries or names of runs, or --model NAME"),
+        ((SHIPPED, "--model", "resnet20"), 2, "is a network convnet_tiny, not resnet20"),
         ((SHIPPED, "--budget", "a.csv:90"), 2, "--budget, --dataset and --name go with --model"),
         (("str-convnet-tiny-digits-91",), 2, "str-convnet-tiny-digits-90"),
         ((SHIPPED, "--repeats", 29), 2, "29 repeats are too few"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.utils import prune
 
-from harness.models import build
+from harness.models import build, own_code
 from harness.results import load_all
 from tests.commands.conftest import Bench, bench, document
 
@@ -65,14 +67,74 @@ def test_a_run_starts_from_a_file_and_is_found_by_its_name(
     assert document(again)["nnz"] == result.cost.nnz
 
 
+NETWORK = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, in_channels):
+        conv = nn.Conv2d(in_channels, 8, 3)
+        super().__init__(
+            conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes)
+        )
+"""
+
+
+QUICK = {"profile": (), "eval": ("--no-tracking",), "compress": (), "export": ("out.onnx",)}
+SLOWER = {
+    "latency": ("--batch", "1", "--backend", "eager", "--no-memory"),
+    "allocation": ("--calibration", "16", "--set", "points=3", "--target", "0.3"),
+    "estimate": ("--method", "ftwt", "--images", "20"),
+    "shrink": ("--channels", "0.5", "--out", "half.safetensors"),
+}
+
+
+@pytest.mark.parametrize("verbs", [QUICK, pytest.param(SLOWER, marks=pytest.mark.slow)])
+def test_a_run_of_ones_own_code_is_named_with_its_code_in_every_verb(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: dict[str, tuple[str, ...]]
+) -> None:
+    monkeypatch.setattr(own_code, "_IMPORTED", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETWORK)
+    code = ("--model", "nets.py:Net")
+    train = ("train", "--method", "dense", *code, "--dataset", "digits", "--name", "mine")
+    trained = document(bench(*train, *SHORT))
+    if not importlib.util.find_spec("torch_pruning"):
+        verbs = {verb: more for verb, more in verbs.items() if verb != "shrink"}
+    for verb, more in verbs.items():
+        own_code._IMPORTED.clear()
+        refused = bench(verb, "mine", *more)
+        assert refused.exit_code == 2, verb
+        said = refused.stderr.splitlines()[-1]
+        assert "mine is a run of nets.py:Net" in said and "add --model path/to/nets.py:Net" in said
+        done = bench(verb, "mine", *more, *code, "--json")
+        assert done.exit_code == 0, (verb, done.stderr)
+        if verb == "eval":
+            assert document(done)["entry"] == "mine-evaluated"
+            assert document(done)["counts"] == trained["counts"]
+            assert document(done)["checkpoint"]["source"] == "run:mine/seed0"
+    (tmp_path / "nets.py").write_text(NETWORK.replace("ReLU", "Tanh"))
+    changed = bench("profile", "mine", *code)
+    assert "nets.py:Net is not the file that mine was trained with" in changed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("profile",), "say which network: the ID of an entry, the name of a run, or --model"),
-        (("profile", "x", *OWN), "say which network"),
+        (("profile", "x", *OWN), "'x' says by itself which data set it is for"),
         (("profile", "--model", "convnet_tiny"), "--model needs its data set"),
         (("profile", "dense-convnet-tiny-digits", "--weights", "f"), "--weights goes with --model"),
-        (("profile", "no-such-run"), "no-such-run"),
+        (("profile", "no-such-run"), "no entry or run is called 'no-such-run'"),
+        (("profile", "README.md"), "'README.md' is a file; say so: --model NAME"),
+        (("profile", "net.py:Net"), "'net.py:Net' is code; say so: --model net.py:Net"),
+        (("profile", "dense-convnet-tiny-digits", "--model", "resnet20"), "is a network convnet_"),
+        (("eval",), "say which network"),
+        (("eval", *OWN), "convnet_tiny has no weights yet; give them: --weights FILE"),
+        (("latency",), "give IDs of entries or names of runs"),
+        (("estimate", "--method", "ftwt"), "say which network"),
+        (("shrink", "--out", "s"), "give a run, an entry or a result, or --model NAME"),
         (("export", "out.onnx", *OWN), "convnet_tiny has no weights yet; give them: --weights"),
         (("export", "out.onnx"), "give ID FILE, or --model NAME"),
         (("compress", *OWN), "give them: --weights FILE"),

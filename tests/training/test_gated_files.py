@@ -122,7 +122,7 @@ def reduction_of(file: Path, result: Result) -> float:
 
 def test_export_names_what_is_missing(home: Path) -> None:
     nothing = bench("export", "local-nothing", home / "x.safetensors")
-    assert nothing.exit_code == 2 and "no entry is called 'local-nothing'" in nothing.stderr
+    assert nothing.exit_code == 2 and "no entry or run is called 'local-nothing'" in nothing.stderr
 
 
 def test_an_estimate_keeps_everything_at_a_negative_mass_and_less_the_lower_it_is(
@@ -131,9 +131,8 @@ def test_an_estimate_keeps_everything_at_a_negative_mass_and_less_the_lower_it_i
     import json
 
     ran = bench(
-        *("estimate", "--method", "ftwt", "--model", "convnet_tiny", "--dataset", "digits"),
-        *("--start", "dense-convnet-tiny-digits", "--masses=-1,1,0.9,0.5", "--images", 50),
-        "--json",
+        *("estimate", "dense-convnet-tiny-digits", "--method", "ftwt"),
+        *("--masses=-1,1,0.9,0.5", "--images", 50, "--json"),
     )
     assert ran.exit_code == 0
     rows = json.loads(ran.stdout)
@@ -146,8 +145,10 @@ def test_an_estimate_keeps_everything_at_a_negative_mass_and_less_the_lower_it_i
 
 def test_a_method_without_an_estimate_says_so(home: Path) -> None:
     ran = bench(
-        *("estimate", "--method", "magnitude", "--model", "convnet_tiny", "--dataset", "digits"),
-        *("--start", "dense-convnet-tiny-digits"),
+        "estimate",
+        "dense-convnet-tiny-digits",
+        "--method",
+        "magnitude",
     )
     assert ran.exit_code == 2 and "estimates nothing before training" in ran.stderr
 
