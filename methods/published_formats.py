@@ -99,6 +99,25 @@ def cifar_resnet(raw: Any) -> dict[str, Tensor]:
     return plain
 
 
+def masked_mlp(raw: Any) -> dict[str, Tensor]:
+    """`fc1.weight`, `fc1.bias`, ... of matrices `W_0`, `b_0`, ... stored (in, out).
+
+    `mask` is of the first matrix, which it multiplies. Raises PublishedFormatError if the names are
+    others.
+    """
+    state = unwrap(raw)
+    count = sum(name.startswith("W_") for name in state)
+    pairs = {f"{leaf}_{i}" for leaf in "Wb" for i in range(count)}
+    if not count or set(state) != pairs | {"mask"}:
+        raise PublishedFormatError(f"{', '.join(sorted(state)[:5])}: not mask, W_0, b_0, W_1, ...")
+    plain = {}
+    for i in range(count):
+        matrix = state[f"W_{i}"] * state["mask"] if i == 0 else state[f"W_{i}"]
+        plain[f"fc{i + 1}.weight"] = matrix.T.contiguous()
+        plain[f"fc{i + 1}.bias"] = state[f"b_{i}"]
+    return plain
+
+
 def ftwt(raw: Any) -> dict[str, Tensor]:
     """Plain backbone of an FTWT checkpoint, gated or not; the gates' heads are left out."""
     return backbone_from_paper(unwrap(raw))

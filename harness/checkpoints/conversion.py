@@ -52,7 +52,7 @@ _ARRAYS = {
 _TRIED = {
     **dict.fromkeys(_READERS, ("plain", "acdc", "str", "rd", "efficientnet-lite0")),
     Kind.NPZ: ("keras-npz",),
-    Kind.HDF5: ("keras-h5",),
+    Kind.HDF5: ("keras-h5", "keras-h5-chain"),
     Kind.BINARY: ("squeezenet-net",),
 }
 
@@ -107,7 +107,7 @@ def _converted(
         if key is not None:
             raise NotACheckpoint(f"file is {kind}; it has no part called {key!r}.")
         raw = _ARRAYS[kind](path, BYTES_EACH * _limit(path, wanted))
-        return _from_arrays(raw, formats[0], wanted)
+        return _first_of_arrays(raw, formats, wanted)
     also = frozenset().union(*(get(name).also for name in formats))
     content = _READERS[kind](path, also)
     found = state_dicts.candidates(content.value)
@@ -232,6 +232,18 @@ def _folded(claims: Mapping[str, Readable], own: Mapping[str, Tensor]) -> dict[s
 def _filled_in(claims: Mapping[str, Readable]) -> list[str]:
     count = sum(isinstance(claim, SparseClaim) for claim in claims.values())
     return [f"{counted(count, 'tensor')} in a sparse layout filled in"] if count else []
+
+
+def _first_of_arrays(
+    raw: Any, formats: tuple[str, ...], wanted: Mapping[str, Tensor] | None
+) -> Converted:
+    """The first format that the arrays have and that fits; else why the last one does not."""
+    for format_id in formats[:-1]:
+        try:
+            return _from_arrays(raw, format_id, wanted)
+        except CheckpointError:
+            continue
+    return _from_arrays(raw, formats[-1], wanted)
 
 
 def _from_arrays(raw: Any, format_id: str, wanted: Mapping[str, Tensor] | None) -> Converted:

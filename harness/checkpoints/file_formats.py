@@ -53,6 +53,8 @@ FORMATS: dict[str, Format] = {
     "cifar-resnet": Format(_STATE_DICTS, published.cifar_resnet),
     "keras-npz": Format((Kind.NPZ,), _arrays),
     "keras-h5": Format((Kind.HDF5,), keras_h5.resnet),
+    "keras-h5-chain": Format((Kind.HDF5,), keras_h5.chain),
+    "masked-mlp": Format(_STATE_DICTS, published.masked_mlp),
     "squeezenet-net": Format((Kind.BINARY,), squeezenet_net.decode),
     "efficientnet-lite0": Format(_STATE_DICTS, efficientnet_lite.lite0),
 }

@@ -1,4 +1,4 @@
-"""A Keras CIFAR ResNet with one block per stage (MLPerf Tiny's ResNet-8) as a state dict."""
+"""Keras networks as state dicts: MLPerf Tiny's ResNet-8, and those that are a chain of layers."""
 
 from __future__ import annotations
 
@@ -37,6 +37,74 @@ def resnet(raw: Mapping[str, Any]) -> dict[str, Tensor]:
             leaf = _BATCH_NORM.get(key, {"kernel": "weight"}.get(key, key))
             state[f"{name}.{leaf}"] = torch.from_numpy(_to_torch_layout(array))
     return state
+
+
+CHAINED = {  # layers with weights -> what their place in the chain is called
+    "Conv2D": "conv",
+    "Dense": "fc",
+    "BatchNormalization": "bn",
+    "DynamicPolyActn_D2": "poly",  # a parabola with three coefficients, of MOFHEI
+}
+WITHOUT_WEIGHTS = frozenset(
+    {"InputLayer", "Reshape", "Flatten", "Dropout", "Activation", "Square"}
+    | {"MaxPooling2D", "AveragePooling2D"}
+)
+
+
+def chain(raw: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors under conv1, conv2, ..., fc1, ..., bn1, ..., poly1, ...; PyTorch layout.
+
+    raw: as for `resnet`. Numbers follow the order of the chain. Where feature maps are flattened,
+    Keras lists channels last; the rows of the linear layer behind are put in PyTorch's order.
+    Raises PublishedFormatError for another kind of layer or a graph that branches.
+    """
+    layers = raw["config"]["config"]["layers"]
+    _require_chain(layers)
+    counts = dict.fromkeys(CHAINED, 0)
+    state: dict[str, Tensor] = {}
+    channels, flattened = 0, False
+    for layer in layers:
+        kind, name = layer["class_name"], layer["config"]["name"]
+        flattened |= kind == "Flatten"
+        if kind not in CHAINED:
+            continue
+        counts[kind] += 1
+        place = f"{CHAINED[kind]}{counts[kind]}"
+        for key, array in raw["weights"].get(name, {}).items():
+            if kind == "Dense" and key == "kernel" and flattened and channels:
+                array = _channels_first(array, channels)
+                flattened = False
+            leaf = _leaf(kind, key)
+            state[f"{place}.{leaf}"] = torch.from_numpy(_to_torch_layout(array))
+        if kind == "Conv2D":
+            channels = state[f"{place}.weight"].shape[0]
+    return state
+
+
+def _require_chain(layers: list[dict[str, Any]]) -> None:
+    before = None
+    for layer in layers:
+        kind, name = layer["class_name"], layer["config"]["name"]
+        if kind not in CHAINED and kind not in WITHOUT_WEIGHTS:
+            raise PublishedFormatError(f"{name} is a {kind}, which is not read here")
+        nodes = layer.get("inbound_nodes", ())
+        sources = [source[0] for node in nodes for source in node]
+        if sources and sources != [before]:
+            raise PublishedFormatError(f"{name} follows {', '.join(sources)}: no chain of layers")
+        before = name
+
+
+def _channels_first(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """(rows * columns * channels, units) -> (channels * rows * columns, units)."""
+    units = kernel.shape[1]
+    return kernel.reshape(-1, channels, units).transpose(1, 0, 2).reshape(-1, units)
+
+
+def _leaf(kind: str, key: str) -> str:
+    if kind == "BatchNormalization":
+        return _BATCH_NORM.get(key, key)
+    kernel = "coefficients" if kind == "DynamicPolyActn_D2" else "weight"
+    return kernel if key == "kernel" else key
 
 
 def _name_layers(layers: list[dict[str, Any]]) -> dict[str, str]:

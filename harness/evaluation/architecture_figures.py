@@ -8,7 +8,15 @@ from harness.checkpoints import build_model
 from harness.errors import MetricError
 from harness.profile import measure_cost
 from harness.registry import Entry, Registry, input_shape
-from harness.results import Comparison, Cost, asks_architecture, of_architecture, of_printed
+from harness.results import (
+    REMOVED,
+    Comparison,
+    Cost,
+    asks_architecture,
+    of_architecture,
+    of_baseline,
+    of_printed,
+)
 from harness.system import Progress, Silent
 from methods.inventory import prunable_weights
 
@@ -27,16 +35,28 @@ def derived_figures(
     for entry in chosen:
         derived = of_printed(entry.published)
         if asks_architecture(entry):
-            key = _key(entry, registry)
-            if key not in costs:
-                costs[key] = dense_cost(entry, registry)
-            dense = costs[key]
+            dense = _known_cost(entry, registry, costs)
             if dense is not None:
                 derived |= of_architecture(entry, registry.settings_of(entry), dense)
+        if REMOVED in entry.published and entry.baseline is not None:
+            own = _known_cost(entry, registry, costs)
+            whole = _known_cost(registry.entries[entry.baseline], registry, costs)
+            if own is not None and whole is not None:
+                derived |= of_baseline(entry, own, whole)
         if derived:
             found[entry.id] = derived
         (progress or Silent()).advance(1)
     return found
+
+
+def _known_cost(
+    entry: Entry, registry: Registry, costs: dict[tuple[object, ...], Cost | None]
+) -> Cost | None:
+    """What `dense_cost` finds, once for all entries of one network. costs: found so far."""
+    key = _key(entry, registry)
+    if key not in costs:
+        costs[key] = dense_cost(entry, registry)
+    return costs[key]
 
 
 def dense_cost(entry: Entry, registry: Registry) -> Cost | None:

@@ -1,4 +1,4 @@
-"""LeNet-300-100 and Caffe's LeNet-5: the networks of the MNIST pruning papers."""
+"""LeNet-300-100, Caffe's LeNet-5 and an even smaller one: networks of MNIST pruning."""
 
 from __future__ import annotations
 
@@ -48,4 +48,22 @@ class LeNet5Caffe(nn.Module):
         x = self.pool(self.conv1(images))
         x = self.pool(self.conv2(x)).flatten(1)
         logits: Tensor = self.fc2(self.relu(self.fc1(x)))
+        return logits
+
+
+@architecture(MNIST, mlp64_tanh={})
+class TanhPerceptron(nn.Module):
+    """Logits (N, num_classes) for images (N, in_channels, 28, 28); 50,890 parameters for MNIST.
+
+    784-64-10, tanh between the layers, both with biases.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_channels * 28 * 28, 64)
+        self.fc2 = nn.Linear(64, num_classes)
+        self.tanh = nn.Tanh()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.fc2(self.tanh(self.fc1(images.flatten(1))))
         return logits

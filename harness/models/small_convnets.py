@@ -53,6 +53,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": SigmoidGelu}
         "units": (128,),
         "norms": ("bn1", "bn2"),
     },
+    convnet_12={"convs": ((12, 3),), "units": ()},
+    convnet_16_32_valid={"convs": ((16, 3), (32, 3)), "units": ()},
+    convnet_32_64_valid={"convs": ((32, 3), (64, 3)), "units": ()},
     convnet_gelu={"convs": ((10, 5), (20, 5)), "units": (50,), "activation": "gelu"},
     convnet_strided={
         "convs": ((16, 4, 2, 1), (32, 4, 2, 1)),

@@ -18,6 +18,7 @@ METRICS = (
     "loss",
     "sparsity_pct",
     "params_millions",
+    "params_removed_pct",
     "flops_millions",
     "flops_reduction_pct",
     "flops_remaining_pct",
@@ -55,6 +56,8 @@ FORMATS = (
     "cifar-resnet",
     "keras-npz",
     "keras-h5",
+    "keras-h5-chain",
+    "masked-mlp",
     "squeezenet-net",
     "efficientnet-lite0",
 )
@@ -64,6 +67,7 @@ LAYER_METRICS = (
     "weights_thousands",
     "flops_thousands",
     "activations_pct",
+    "compression_ratio",
     "flops_remaining_pct",
     "weight_bits",
     "index_bits",
@@ -72,7 +76,7 @@ LAYER_METRICS = (
     "huffman_index_bits",
     "huffman_pct",
 )
-BOUNDS = ("at least", "at most")
+BOUNDS = ("at least", "at most", "cut off")
 GRANULARITIES = ("unstructured", "structured", "dynamic", "dense")
 INTERPOLATIONS = ("bilinear", "bicubic")
 CHANNELS = ("rgb", "bgr", "gray")
@@ -213,7 +217,7 @@ class Published:
     std: str | None = None
     n_runs: int | None = None
     assumed_std: str | None = later(None)  # where none is printed; the note says where it is from
-    bound: str | None = later(None)  # at least | at most: printed as "more than", "up to"
+    bound: str | None = later(None)  # one of BOUNDS: "more than", "up to", not rounded
 
     def __post_init__(self) -> None:
         if self.bound is not None:

@@ -10,7 +10,13 @@ from .figure_outcomes import (
     needs_images,
     outcome_of,
 )
-from .figures_without_weights import asks_architecture, of_architecture, of_printed
+from .figures_without_weights import (
+    REMOVED,
+    asks_architecture,
+    of_architecture,
+    of_baseline,
+    of_printed,
+)
 from .judged_metrics import Measured, judge
 from .link_answers import (
     Kind,
@@ -94,6 +100,7 @@ __all__ = [
     "OutsideRow",
     "Place",
     "Protocol",
+    "REMOVED",
     "Result",
     "Run",
     "STATUSES",
@@ -121,6 +128,7 @@ __all__ = [
     "new_id",
     "newest",
     "of_architecture",
+    "of_baseline",
     "of_printed",
     "on_record",
     "outcome_of",

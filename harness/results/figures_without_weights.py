@@ -18,11 +18,12 @@ from harness.registry import Entry, Published
 from harness.results.figure_outcomes import needs_images, outcome_of
 from harness.results.judged_metrics import Measured, judge
 from harness.results.schema import Cost, LayerCost
-from harness.results.tolerances import Comparison, check_figures, not_judged
+from harness.results.tolerances import Comparison, check_figures, judge_count, not_judged
 
 _OF_ANY_DENSITY = ("weights_thousands", "flops_thousands")  # of layers, whatever is left of them
 _OF_DENSITIES = ("sparsity_pct", "density_pct", "flops_millions", "flops_remaining_pct")
 _OF_DENSE = ("params_millions", "flops_millions", "size_kb", "kept_pct")
+REMOVED = "params_removed_pct"  # of the baseline, where the network itself got smaller
 _TOPS = ("top1_pct", "top3_pct", "top5_pct")
 
 
@@ -40,6 +41,17 @@ def of_architecture(
     weight removed, in the paper's convention.
     """
     return _of_network(entry, settings, dense) | _parameters(entry.published, dense)
+
+
+def of_baseline(entry: Entry, cost: Cost, baseline: Cost) -> dict[str, Comparison]:
+    """Figure -> comparison with what a network lacks of its baseline, by all their parameters.
+
+    cost, baseline: of the two architectures, with no weight removed.
+    """
+    published = entry.published.get(REMOVED)
+    if published is None or published.suspect:
+        return {}
+    return {REMOVED: judge_count(published, 100.0 * (1 - cost.params / baseline.params))}
 
 
 def asks_architecture(entry: Entry) -> bool:

@@ -90,10 +90,12 @@ def judge_accuracy(
         return _compared(published, measured_pct, None, "cannot check", reason)
     widen = 100.0 * approximate_images / n_total
     extra = f" + {widen:.2f} pp for {approximate_images} approximate images" if widen else ""
-    exact = published.half_unit + ROUNDING_SLACK_PP
-    delta = abs(measured_pct - published.value)
+    exact = (0.0 if published.bound else published.half_unit) + ROUNDING_SLACK_PP
+    delta = _distance(published, measured_pct)
     if _within(delta, exact):
         reason = f"|Δ| <= {exact:.3g} pp, half a printed digit + {ROUNDING_SLACK_PP}"
+        if published.bound:
+            reason = f"printed as {published.text} ({published.bound}), which holds"
         return _compared(published, measured_pct, exact, "exact", reason)
     for status, limit in (("match", MATCH_PP), ("near", NEAR_PP)):
         if _within(delta, limit + widen):
@@ -101,6 +103,16 @@ def judge_accuracy(
             return _compared(published, measured_pct, limit + widen, status, reason)
     reason = f"|Δ| = {delta:.2f} pp > {NEAR_PP:.2f} pp{extra}"
     return _compared(published, measured_pct, NEAR_PP + widen, "mismatch", reason)
+
+
+def _distance(published: Published, measured: float) -> float:
+    """How far `measured` is from what was printed, 0 inside a bound, in the metric's own unit."""
+    above = measured - published.value
+    return {
+        "at least": max(0.0, -above),
+        "at most": max(0.0, above),
+        "cut off": max(0.0, -above, above - 2 * published.half_unit),
+    }.get(published.bound or "", abs(above))
 
 
 def judge_retrained(published: Published, measured: Sequence[float]) -> Comparison:

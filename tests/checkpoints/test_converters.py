@@ -214,6 +214,73 @@ def test_keras_layers_are_named_by_their_place_in_the_graph() -> None:
     assert torch.equal(got["fc.weight"], torch.as_tensor(kernel[0, 0].T.copy()))
 
 
+def keras_layer(kind: str, name: str, before: str | None = None) -> dict[str, Any]:
+    node = [] if before is None else [[[before, 0, 0, {}]]]
+    return {"class_name": kind, "config": {"name": name}, "inbound_nodes": node}
+
+
+def test_a_chain_of_keras_layers_keeps_its_outputs() -> None:
+    """Against the definition, channels last: every output by hand, one position at a time."""
+    draw = np.random.default_rng(0)
+    image = draw.normal(size=(5, 6, 2)).astype(np.float32)
+    kernel = draw.normal(size=(3, 3, 2, 4)).astype(np.float32)
+    matrix = draw.normal(size=(3 * 4 * 4, 7)).astype(np.float32)
+    layers = [
+        keras_layer("InputLayer", "i"),
+        keras_layer("Conv2D", "c", "i"),
+        keras_layer("DynamicPolyActn_D2", "p", "c"),
+        keras_layer("Flatten", "f", "p"),
+        keras_layer("Dense", "d", "f"),
+        keras_layer("Dense", "e", "d"),
+    ]
+    second = draw.normal(size=(7, 3)).astype(np.float32)
+    weights = {"c": {"kernel": kernel}, "p": {"kernel": np.ones(3, np.float32)}}
+    weights |= {"d": {"kernel": matrix}, "e": {"kernel": second}}
+    got = keras_h5.chain({"config": {"config": {"layers": layers}}, "weights": weights})
+    assert list(got) == ["conv1.weight", "poly1.coefficients", "fc1.weight", "fc2.weight"]
+    maps = np.zeros((3, 4, 4))
+    for y, x in np.ndindex(3, 4):
+        maps[y, x] = np.tensordot(image[y : y + 3, x : x + 3], kernel, 3)
+    wanted = maps.reshape(-1) @ matrix @ second
+    ours = torch.conv2d(torch.tensor(image.transpose(2, 0, 1))[None], got["conv1.weight"])
+    answer = ours.flatten(1) @ got["fc1.weight"].T @ got["fc2.weight"].T
+    assert np.allclose(answer.numpy()[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([keras_layer("LSTM", "l")], "l is a LSTM, which is not read here"),
+        (
+            [keras_layer("InputLayer", "i"), keras_layer("Conv2D", "c", "elsewhere")],
+            "c follows elsewhere: no chain of layers",
+        ),
+    ],
+)
+def test_a_keras_graph_that_is_no_chain_is_refused(layers: list[Any], said: str) -> None:
+    with pytest.raises(published.PublishedFormatError, match=said):
+        keras_h5.chain({"config": {"config": {"layers": layers}}, "weights": {}})
+
+
+def test_a_masked_perceptron_is_multiplied_and_transposed() -> None:
+    state = {
+        "mask": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]),
+        "W_0": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        "b_0": torch.tensor([7.0, 8.0]),
+        "W_1": torch.tensor([[9.0], [10.0]]),
+        "b_1": torch.tensor([11.0]),
+    }
+    wanted = {
+        "fc1.weight": torch.tensor([[1.0, 0.0, 5.0], [0.0, 4.0, 6.0]]),
+        "fc1.bias": state["b_0"],
+        "fc2.weight": torch.tensor([[9.0, 10.0]]),
+        "fc2.bias": state["b_1"],
+    }
+    assert_same(published.masked_mlp(state), wanted)
+    with pytest.raises(published.PublishedFormatError, match="not mask, W_0, b_0"):
+        published.masked_mlp({"W_0": state["W_0"], "b_0": state["b_0"]})
+
+
 def net_file(counts: Mapping[str, int], low: int = 0, high: int = 0) -> bytes:
     """A SqueezeNet file whose layers store so many entries of code 1; gaps low, high, low, ..."""
     shapes = squeezenet_net.layer_shapes()

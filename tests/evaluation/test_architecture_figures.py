@@ -104,3 +104,14 @@ def test_what_is_derived_settles_its_figure_and_no_other() -> None:
         "derived",
     )
     assert statuses["flops_millions"].outcome == "waits"
+
+
+def test_what_a_smaller_network_lacks_of_its_baseline() -> None:
+    found = derived("mofhei-lenet-poly-mnist-95", "mofhei-lenet-poly-cifar10-95")
+    # Filters 1, 1, 7 and 5 units: (25 + 1) + (25 + 1) + (175 + 7) + (35 + 5) + (50 + 10)
+    # weights and biases, and three coefficients behind each convolution, of a LeNet-5's 61,706.
+    own = 26 + 26 + 182 + 40 + 60 + 9
+    (figure,) = found["mofhei-lenet-poly-mnist-95"].values()
+    assert figure.measured == pytest.approx(100 * (1 - own / 61_706))
+    assert (figure.published, figure.status) == ("99.4441", "exact")
+    assert "mofhei-lenet-poly-cifar10-95" not in found  # a doubtful cell, and no baseline's file

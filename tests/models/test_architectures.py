@@ -33,7 +33,10 @@ def close_to_fixture(actual: Tensor, expected: Tensor) -> bool:
 GRAY = (  # one channel unless told otherwise
     *("convnet_tiny", "lenet300", "lenet5caffe", "lenet5_padded", "lenet5_padded_bn"),
     *("lenet5_relu", "convnet_16_32", "convnet_16_32_bn", "convnet_gelu", "convnet_strided"),
+    *("convnet_12", "convnet_16_32_valid", "convnet_32_64_valid", "mlp64_tanh"),
+    *("lenet_tanh_square", "lenet_poly", *(f"lenet_poly_{level}" for level in range(50, 100, 5))),
 )
+PERCEPTRONS = ("lenet300", "mlp64_tanh")
 
 
 @pytest.mark.parametrize("name", own_names())
@@ -52,10 +55,11 @@ def test_forward_gives_finite_logits_of_the_right_shape(name: str) -> None:
 
 
 def test_a_network_of_linear_layers_takes_other_numbers_of_channels() -> None:
-    assert on_meta("lenet300", in_channels=4).fc1.in_features == 4 * 28 * 28
+    for name in PERCEPTRONS:
+        assert on_meta(name, in_channels=4).fc1.in_features == 4 * 28 * 28
 
 
-@pytest.mark.parametrize("name", [name for name in own_names() if name != "lenet300"])
+@pytest.mark.parametrize("name", [name for name in own_names() if name not in PERCEPTRONS])
 def test_own_networks_take_other_numbers_of_channels(name: str) -> None:
     first = next(m for m in on_meta(name, in_channels=4).modules() if isinstance(m, nn.Conv2d))
     assert (first.in_channels, first.weight.shape[1]) == (4, 4)

@@ -56,6 +56,10 @@ def test_every_name_of_the_project_is_there() -> None:
     expected |= {"lenet5_rgb", "lenet5_rgb_c1_f6", "lenet_30_13", "convnet_16_32_cifar"}
     expected |= {"lenet5_padded", "lenet5_padded_bn", "lenet5_relu", "convnet_gelu"}
     expected |= {"convnet_16_32", "convnet_16_32_bn", "convnet_strided"}
+    expected |= {"convnet_12", "convnet_16_32_valid", "convnet_32_64_valid", "mlp64_tanh"}
+    expected |= {"lenet_tanh_square", "lenet_poly"}
+    expected |= {f"lenet_poly_{level}" for level in range(50, 100, 5)}
+    expected |= {f"lenet_poly_cifar_{level}" for level in range(75, 100, 5)}
     assert own_names() == sorted(expected)
 
 

@@ -21,6 +21,13 @@ COUNTS = {
     "lenet5_relu": 431_080,  # as Caffe's LeNet-5
     "convnet_16_32": 160 + 4_640 + 1_568 * 128 + 128 + 1_290,
     "convnet_16_32_bn": 206_922 + 2 * (16 + 32),
+    "convnet_12": 120 + 20_290,
+    "convnet_16_32_valid": 160 + 4_640 + 8_010,
+    "convnet_32_64_valid": 320 + 18_496 + 16_010,
+    "mlp64_tanh": 784 * 64 + 64 + 650,
+    "lenet_tanh_square": 61_706,
+    "lenet_poly": 61_706 + 9,
+    "lenet_poly_cifar_95": 76 + 208 + 5_226 + 837 + 320 + 9,
     "convnet_gelu": 260 + 5_020 + 16_050 + 510,
     "convnet_strided": 272 + 8_224 + 156_900 + 1_010,
 }
@@ -40,6 +47,24 @@ def test_the_strided_network_is_four_layers_and_relu() -> None:
         y = F.relu(F.conv2d(y, w[f"{key}.weight"], w[f"{key}.bias"], stride=2, padding=1))
     y = F.relu(F.linear(y.flatten(1), w["5.weight"], w["5.bias"]))
     torch.testing.assert_close(model(x), F.linear(y, w["7.weight"], w["7.bias"]))
+
+
+def test_the_polynomial_lenet_is_five_layers_and_parabolas() -> None:
+    torch.manual_seed(0)
+    model, images = build("lenet_poly"), torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith("coefficients"):
+                value.copy_(torch.tensor([0.5, -1.0, 2.0]))
+    w = model.state_dict()
+    y = torch.zeros(3, 1, 32, 32)
+    y[:, :, 2:30, 2:30] = images
+    for i in "123":
+        y = F.conv2d(y, w[f"conv{i}.weight"], w[f"conv{i}.bias"])
+        y = 0.5 - y + 2 * y**2  # the square of a mean is not the mean of squares
+        y = y if i == "3" else F.avg_pool2d(y, 2)
+    y = F.linear(y.flatten(1), w["fc1.weight"], w["fc1.bias"]) ** 2
+    torch.testing.assert_close(model(images), F.linear(y, w["fc2.weight"], w["fc2.bias"]))
 
 
 def test_gelu_comes_after_pooling() -> None:
@@ -96,8 +121,8 @@ def test_small_files_in_git_are_pinned_to_a_commit_and_a_hash() -> None:
     registry = load()
     papers = {key for key, paper in registry.papers.items() if paper.venue == "GitHub repository"}
     rows = [entry for entry in registry.entries.values() if entry.paper in papers]
-    assert len(papers) == 13
-    assert len(rows) == 33
+    assert len(papers) == 20
+    assert len(rows) == 68
     for entry in rows:
         assert entry.checkpoint is not None
         (source,) = entry.checkpoint.sources

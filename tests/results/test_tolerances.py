@@ -35,6 +35,22 @@ def test_accuracy_status_follows_printed_digits(text: str, measured: float, stat
     assert tolerances.judge_accuracy(published(text), measured, n_total=10_000).status == status
 
 
+@pytest.mark.parametrize(
+    ("bound", "measured", "status"),
+    [
+        ("at least", 99.0, "exact"),
+        ("at least", 94.92, "match"),
+        ("at most", 90.0, "exact"),
+        ("at most", 95.4, "mismatch"),
+        ("cut off", 95.99, "exact"),  # its further digits are dropped, so it prints 95
+        ("cut off", 96.05, "match"),
+        ("cut off", 94.6, "mismatch"),  # which would round to 95
+    ],
+)
+def test_a_bound_holds_on_its_own_side(bound: str, measured: float, status: str) -> None:
+    assert verdict.judge_accuracy(published("95", bound=bound), measured, 10_000).status == status
+
+
 def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
     # 20 of 10,000 images can move the accuracy by 0.20 points.
     def judged(measured: float) -> Comparison:
