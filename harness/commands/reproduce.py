@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "eval", "train"]),
     default="auto",
     show_default=True,
-    help="auto and eval use the published checkpoint; train follows the recipe.",
+    help="auto and eval use the published checkpoint, train follows the recipe; auto trains the rows "
+    "of a queue such as cpu-week.",
 )
 @training_options
 @click.option("--limit", type=WholeNumber(1), help="N images, evenly spread: a smoke run.")
@@ -75,12 +76,18 @@ def command(
     A killed suite goes on with the same command: what is on record with the same entry,
     checkpoint, protocol, images, commit, package versions and machine is not measured again.
 
+    --suite cpu-week is a queue: rows that a CPU can train within days, cheapest first. It stops on
+    SIGTERM, Ctrl-C or after --max-hours with everything saved, says what comes next, and goes on
+    with the same command; a row whose result is on record is not trained again.
+
     Without the images, figures that follow from the weights alone are judged, and the accuracy
     waits. Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
     missing, or a stand-in set was used.
     """
     registry = run.registry()
     entries = options.chosen_entries(registry, entry_ids, suite, "quickstart")
+    mode = "train" if mode == "auto" and suite in registry.queues else mode
+    resumed = suite is not None if resume is None else resume
     _refuse_contradictions(entries, from_file, mode, schedule)
     if schedule.dry_run:
         for entry in entries:
@@ -95,11 +102,10 @@ def command(
     given |= {"dataset": stand_in}
     with run.begun(**given, cache=options.cache_policy(cache), fast=fast) as (chosen, listener):
         if mode == "train":
-            coming = _retrained(entries, registry, chosen, schedule, listener)
+            coming = _retrained(entries, registry, chosen, schedule, resumed, listener)
         else:
             from harness.evaluation import reproduce_together
 
-            resumed = suite is not None if resume is None else resume
             coming = reproduce_together(
                 entries, registry, chosen, resume=resumed, on_result=listener
             )
@@ -144,14 +150,16 @@ def _retrained(
     registry: Registry,
     chosen: Options,
     schedule: TrainingChoices,
+    resumed: bool,
     listener: Listener,
 ) -> Iterator[Outcome]:
-    from harness.training import retrain_together
+    from harness.training import retrain_together, time_limit
 
-    training = chosen_training(schedule)
-    return retrain_together(
-        entries, registry, chosen, training, schedule.overrides, on_result=listener
-    )
+    training, changed = chosen_training(schedule), schedule.overrides
+    with time_limit(schedule.max_hours):
+        yield from retrain_together(
+            entries, registry, chosen, training, changed, resume=resumed, on_result=listener
+        )
 
 
 def _announce(entry: Entry, registry: Registry, mode: str, schedule: TrainingChoices) -> None:

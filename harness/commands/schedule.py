@@ -31,6 +31,7 @@ class TrainingChoices:
     evaluate_every: int
     channels_last: bool
     compiled: bool
+    max_hours: float | None = None
     train_images: int | None = None
 
     @property
@@ -58,6 +59,12 @@ training_options = gathered(
     ),
     click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
     click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
+    click.option(
+        "--max-hours",
+        type=click.FloatRange(0, min_open=True),
+        metavar="H",
+        help="Save and stop after H hours (exit code 5); the same command goes on.",
+    ),
     click.option(
         "--evaluate-every",
         type=WholeNumber(1),
@@ -113,9 +120,10 @@ def run_training(
         return
     from harness.reports import verdict_blocks
     from harness.system import Reading
-    from harness.training import reproduce_by_training
+    from harness.training import reproduce_by_training, time_limit
 
-    with run.begun(from_file=from_file, reading=reading or Reading()) as (chosen, listener):
+    given = run.begun(from_file=from_file, reading=reading or Reading())
+    with given as (chosen, listener), time_limit(schedule.max_hours):
         training = chosen_training(schedule, changed)
         result = reproduce_by_training(
             entry, registry, recipe, chosen, training, on_result=listener
@@ -136,7 +144,7 @@ def announce(
 ) -> None:
     """Print what would run, the training of a start network that has to come first included."""
     from harness.registry import merged_settings
-    from harness.training import start_entry, trained_first
+    from harness.training import start_entry, trained_first, training_cost
 
     source = None if from_file else start_entry(entry, recipe, registry)
     start = f"file {from_file.name}" if from_file else "random initialisation"
@@ -148,6 +156,7 @@ def announce(
         "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",
         "start": source.id if source else start,
         "seeds": str(seeds),
+        "cost": training_cost(entry, registry, recipe, seeds).sentence,
     }
     if recipe.prune:
         rounds = recipe.prune

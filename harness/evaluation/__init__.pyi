@@ -1,4 +1,4 @@
-from .architecture_figures import derived_figures
+from .architecture_figures import dense_cost, derived_figures
 from .live_network import evaluate_model, facts_of_memory
 from .paired_test import Paired, Side, compare
 from .protocol import Evaluated, evaluate, evaluate_together
@@ -14,6 +14,7 @@ __all__ = [
     "Side",
     "checkpoint_facts",
     "compare",
+    "dense_cost",
     "derived_figures",
     "evaluate",
     "evaluate_model",

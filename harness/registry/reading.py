@@ -33,6 +33,7 @@ _SECTIONS = (
     "defaults",
     "families",
     "suites",
+    "queues",
 )
 
 
@@ -54,6 +55,7 @@ class Registry:
     recipes: Mapping[str, Recipe]
     entries: Mapping[str, Entry]  # in the order of the file
     suites: Mapping[str, tuple[str, ...]]  # name -> entry ids
+    queues: frozenset[str]  # suites whose entries are trained, one after the other
     defaults: Mapping[str, Standard]  # data set -> protocols of a user's own runs
     external_methods: Mapping[str, str]  # methods of others, that we only evaluate: what they are
     aliases: Mapping[str, str]  # former id -> id
@@ -164,7 +166,8 @@ class _Registered:
         self.default_places: list[tuple[Document, str]] = []
         self.origins: dict[str, EntryPlace] = {}
         self.starts: list[tuple[Document, str, str]] = []  # recipes that start from an entry
-        self.members: list[tuple[Document, str, tuple[str, ...]]] = []
+        self.queues: set[str] = set()
+        self.members: list[tuple[Document, str, str, tuple[str, ...]]] = []
 
     def add(self, document: Document) -> None:
         _check_top(document)
@@ -187,8 +190,9 @@ class _Registered:
             built = _build(document, place, Standard, value)
             _unique(document, place, self.defaults)[key] = built
             self.default_places.append((document, key))
-        for key, value in _section(document, "suites"):
-            self._add_suite(document, key, value)
+        for section in ("suites", "queues"):
+            for key, value in _section(document, section):
+                self._add_suite(document, section, key, value)
 
     def _add_external(self, document: Document, name: str, text: object) -> None:
         place = ("external_methods", name)
@@ -215,15 +219,17 @@ class _Registered:
         self.entries[entry.id] = entry
         self.aliases |= dict.fromkeys(entry.aliases, entry.id)
 
-    def _add_suite(self, document: Document, name: str, ids: object) -> None:
-        place = ("suites", name)
+    def _add_suite(self, document: Document, section: str, name: str, ids: object) -> None:
+        place = (section, name)
         if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
             raise document.error(place, f"expected a list of entry ids, found {ids!r}")
         for i, id in enumerate(ids):
             if id in ids[:i]:
                 raise document.error((*place, i), f"{id!r} appears twice in this suite")
         _unique(document, place, self.suites)[name] = tuple(ids)
-        self.members.append((document, name, tuple(ids)))
+        self.members.append((document, section, name, tuple(ids)))
+        if section == "queues":
+            self.queues.add(name)
 
     def finish(self) -> Registry:
         """The registry; raises RegistryError for the first reference that leads nowhere."""
@@ -236,11 +242,14 @@ class _Registered:
         for document, name in self.default_places:
             self._check_default(document, name)
         belongs: dict[str, list[str]] = {}
-        for document, name, ids in self.members:
+        for document, section, name, ids in self.members:
             for i, id in enumerate(ids):
                 if id not in self.entries:
                     msg = f"no entry is called {id!r}{nearest(id, self.entries)}"
-                    raise document.error(("suites", name, i), msg)
+                    raise document.error((section, name, i), msg)
+                if section == "queues" and self.entries[id].recipe is None:
+                    msg = f"{id!r} has no recipe, so it cannot wait for its training"
+                    raise document.error((section, name, i), msg)
                 belongs.setdefault(id, []).append(name)
         entries = {
             id: replace(entry, suites=tuple(belongs[id])) if id in belongs else entry
@@ -252,6 +261,7 @@ class _Registered:
             recipes=self.recipes,
             entries=entries,
             suites=self.suites,
+            queues=frozenset(self.queues),
             defaults=self.defaults,
             external_methods=self.external,
             aliases=self.aliases,

@@ -2,9 +2,11 @@ from .allocation_preview import BASELINES, AllocationComparison, allocate, kept_
 from .curve_cache import CurveCache
 from .loop import Job, Speed, train
 from .optimizers import build_optimizer
+from .queue import TrainingCost, queued_result, training_cost
 from .retrain import recipe_for, reproduce_by_training, retrain_together
 from .run_folder import RunFolder, finished_run
 from .savings_preview import estimate
+from .signals import time_limit
 from .start_weights import start_entry, trained_first
 from .training_plan import Training
 from .training_split import calibration_images
@@ -17,6 +19,7 @@ __all__ = [
     "RunFolder",
     "Speed",
     "Training",
+    "TrainingCost",
     "allocate",
     "build_optimizer",
     "calibration_images",
@@ -24,10 +27,13 @@ __all__ = [
     "finished_run",
     "kept_counts",
     "pruned",
+    "queued_result",
     "recipe_for",
     "reproduce_by_training",
     "retrain_together",
     "start_entry",
+    "time_limit",
     "train",
     "trained_first",
+    "training_cost",
 ]

@@ -35,6 +35,7 @@ from harness.registry import (
 )
 from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
 from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
+from harness.training.queue import queued_result, training_cost
 from harness.training.seed import Seed, one_seed
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
@@ -49,21 +50,35 @@ def retrain_together(
     training: Training,
     overrides: Mapping[str, object],
     *,
+    resume: bool = False,
     on_result: Listener | None = None,
 ) -> Iterator[Outcome]:
     """Train `entries` by their recipes, one after the other; one outcome each, as it is known.
 
-    overrides: of every recipe, dotted key -> typed value. What stops one entry stops no other.
+    overrides: of every recipe, dotted key -> typed value. resume: an entry whose result is on
+    record is not trained again. What stops one entry stops no other. With several entries the
+    progress says which one comes next and about how long it takes.
     Raises Preempted after SIGTERM or Ctrl-C.
     """
-    for entry in entries:
+    waiting = list(entries)
+    for place, entry in enumerate(waiting, 1):
         try:
             recipe, changed = recipe_for(entry, registry, overrides)
             chosen = replace(training, overrides=changed)
+            found = queued_result(entry, recipe, changed, len(training.seeds)) if resume else None
+            if found is not None:
+                yield Outcome(entry, found, on_record=True)
+                continue
+            if len(waiting) > 1:
+                cost = training_cost(entry, registry, recipe, len(training.seeds))
+                options.progress.note(f"{place}/{len(waiting)} {entry.id}: {cost.sentence}")
             result = reproduce_by_training(
                 entry, registry, recipe, options, chosen, on_result=on_result
             )
         except Preempted:
+            if len(waiting) > 1:
+                left = ", ".join(later.id for later in waiting[place:]) or "nothing"
+                options.progress.note(f"next time: {entry.id} goes on; after it {left}")
             raise
         except BenchError as error:
             yield Outcome(entry, error=error)

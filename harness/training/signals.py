@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,22 @@ def obeyed() -> Iterator[None]:
 
     with _handling(leave):
         yield
+
+
+@contextmanager
+def time_limit(hours: float | None) -> Iterator[None]:
+    """SIGTERM to this process after `hours`, so that a training saves and leaves; None = never."""
+    if hours is None:
+        yield
+        return
+    timer = threading.Timer(3600 * hours, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    with obeyed():
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def _save_every(seconds):
     def with_clock(*given, **named):
         return dataclasses.replace(chosen(*given, **named), save_every_s=seconds)
 
-    schedule.chosen_training = with_clock
+    for command in (schedule, harness.commands.reproduce):
+        command.chosen_training = with_clock
 
 
 def _strike_at(write, number):
