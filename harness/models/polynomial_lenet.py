@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.models.registration import CIFAR, MNIST, architecture
+from harness.models.architectures import CIFAR, MNIST, architecture
 
 SIDE = 32  # pictures of 28 pixels get a border of zeros
 

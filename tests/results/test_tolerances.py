@@ -48,7 +48,9 @@ def test_accuracy_status_follows_printed_digits(text: str, measured: float, stat
     ],
 )
 def test_a_bound_holds_on_its_own_side(bound: str, measured: float, status: str) -> None:
-    assert verdict.judge_accuracy(published("95", bound=bound), measured, 10_000).status == status
+    assert (
+        tolerances.judge_accuracy(published("95", bound=bound), measured, 10_000).status == status
+    )
 
 
 def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
