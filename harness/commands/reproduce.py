@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "eval", "train"]),
     default="auto",
     show_default=True,
-    help="auto and eval use the published checkpoint, train follows the recipe; auto trains a queue "
-    "such as cpu-week.",
+    help="auto and eval use the published checkpoint, train follows the recipe; auto trains a "
+    "queue such as cpu-week.",
 )
 @training_options
 @click.option("--limit", type=WholeNumber(1), help="N images, evenly spread: a smoke run.")
