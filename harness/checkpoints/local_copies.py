@@ -60,9 +60,8 @@ def obtain(
         with locked(folder.with_name(f".{entry.id}.lock")), _tidy(folder):
             if from_file is not None:
                 return storing.keep(sources.from_user(from_file, folder))
-            found = converted_files.intact(
-                stored_copy(entry)
-            )  # another process may have been faster
+            # Another process may have been faster.
+            found = converted_files.intact(stored_copy(entry))
             if found is not None:
                 return found
             assert entry.checkpoint is not None, "checked above"

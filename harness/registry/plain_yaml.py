@@ -1,7 +1,10 @@
-"""Plain YAML as dicts, lists and scalars, beside PyYAML's nodes that know where they stand.
+"""Plain YAML as dicts, lists and scalars, with the line and column of every one of them.
 
 Only what data needs: mappings, sequences, scalars. Tags, anchors, aliases, several documents,
 deep nesting and big files are refused, so that nothing is executed and nothing can explode.
+
+Values are made from the parser's events directly. PyYAML's own way leads through a tree of nodes,
+which takes three times as long, and every `bench` command reads the registry.
 """
 
 from __future__ import annotations
@@ -10,11 +13,10 @@ import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
-from yaml.composer import Composer
-from yaml.resolver import BaseResolver
+from yaml import MappingEndEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
 
 from harness.errors import RegistryError
 from harness.system import real_number, whole_number
@@ -26,19 +28,33 @@ _PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml where PyYAML 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_STARTS_NUMBER = frozenset("+-.0123456789")
 
 Mark = tuple[int, int]  # line and column, from 1
 Place = tuple[Hashable, ...]  # keys and indices from the root to a value
 
 
+class Parts:
+    """Where a mapping or sequence stands, and where each of its values does."""
+
+    __slots__ = ("event", "places")
+
+    def __init__(self, event: yaml.Event, places: dict[Hashable, tuple[yaml.Event, Spot]]) -> None:
+        self.event = event
+        self.places = places  # key or index -> (event of the key or item, place of the value)
+
+
+Spot = Parts | yaml.Event  # of a scalar, its event
+
+
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: its mapping, and the nodes it was made of."""
+    """A file that was read: its mapping, and where the parts of it stand."""
 
     name: str
     lines: Sequence[str]
     root: dict[str, object]
-    node: yaml.MappingNode
+    parts: Parts
 
     def error(self, place: Place, problem: str, on_key: bool = False) -> RegistryError:
         """The error for the value at `place`, with file, line and column."""
@@ -49,18 +65,18 @@ class Document:
 
     def holds(self, place: Place) -> bool:
         """True when there is a value at `place`."""
-        return len(list(_along(self.node, place))) == len(place)
+        return len(list(_along(self.parts, place))) == len(place)
 
     def locate(self, place: Place, on_key: bool = False) -> Mark:
         """Line and column of the deepest part of `place` that exists; of its key if `on_key`."""
-        found: yaml.Node = self.node
-        for depth, (key, value) in enumerate(_along(self.node, place), start=1):
+        found: Spot = self.parts
+        for depth, (key, value) in enumerate(_along(self.parts, place), start=1):
             found = key if on_key and depth == len(place) else value
         return _mark(found)
 
     def starts(self) -> dict[str, Mark]:
         """Line and column of every key of the root, in the order of the file."""
-        return {key.value: _mark(key) for key, _ in self.node.value}
+        return {str(key): _mark(event) for key, (event, _) in self.parts.places.items()}
 
 
 def read(path: Path, limit: int = MAX_BYTES) -> Document:
@@ -84,19 +100,17 @@ def read(path: Path, limit: int = MAX_BYTES) -> Document:
 
 def document(text: str, name: str) -> Document:
     """The document written in `text`. Raises RegistryError like `read`."""
-    node = _compose(text, name)
-    root = None if node is None else _value(node, name)
-    if not isinstance(node, yaml.MappingNode) or not isinstance(root, dict):
+    root, parts = _read(text, name)
+    if not isinstance(parts, Parts) or not isinstance(root, dict):
         kind = "a sequence" if isinstance(root, list) else f"the scalar {root!r}"
         msg = f"{name}:1:1: expected a mapping with `version: 1` at the top, found {kind}"
         raise RegistryError(msg)
-    return Document(name, text.splitlines(), root, node)
+    return Document(name, text.splitlines(), root, parts)
 
 
 def parse(text: str, name: str = "text") -> object:
     """The value written in `text`: dict, list, str, int, float, bool or None."""
-    node = _compose(text, name)
-    return None if node is None else _value(node, name)
+    return _read(text, name)[0]
 
 
 def scalar(text: str) -> object:
@@ -106,14 +120,16 @@ def scalar(text: str) -> object:
     """
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _STARTS_NUMBER:
+        return text
     if _INT.match(text):
         return whole_number(text)
     return real_number(text) if _FLOAT.match(text) else text
 
 
-def _compose(text: str, name: str) -> yaml.Node | None:
+def _read(text: str, name: str) -> tuple[object, Spot | None]:
     try:
-        return _Composer(text, name).get_single_node()
+        return _Reader(text, name).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -126,93 +142,90 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         raise RegistryError(f"{name}:{line}:{column}: not YAML: {problem}") from error
 
 
-class _Composer(Composer, BaseResolver):
-    """PyYAML's composer over the events of the fast parser; refuses what is not plain data."""
+class _Reader:
+    """Values from the events of the fast parser; refuses what is not plain data."""
 
     def __init__(self, text: str, name: str) -> None:
-        super().__init__()
-        BaseResolver.__init__(self)
         self._name = name
-        self._depth = 0
-        self._events = yaml.parse(text, Loader=_PARSER)
-        self._next = next(self._events, None)
+        self._next = _PARSER(text).get_event
 
-    def check_event(self, *kinds: type[yaml.Event]) -> bool:
-        return isinstance(self._next, kinds)
+    def document(self) -> tuple[object, Spot | None]:
+        self._next()  # the stream starts
+        if isinstance(self._next(), yaml.StreamEndEvent):
+            return None, None
+        found = self._value(self._next(), 0)
+        self._next()  # the document ends
+        after = self._next()
+        if not isinstance(after, yaml.StreamEndEvent):
+            self._refuse(after, "expected a single document, another one begins here")
+        return found
 
-    def peek_event(self) -> yaml.Event | None:
-        return self._next
-
-    def get_event(self) -> yaml.Event | None:
-        event, self._next = self._next, next(self._events, None)
-        return event
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self._next
-        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
-        if isinstance(event, yaml.AliasEvent):
-            self._refuse(event, f"alias *{anchor}: write the value out, aliases are not plain")
-        if anchor is not None:
-            self._refuse(event, f"anchor &{anchor}: anchors are not plain data, remove it")
-        if tag is not None:
-            self._refuse(event, f"tag {tag!r}: only plain YAML is read, remove the tag")
-        if self._depth >= MAX_DEPTH and isinstance(event, yaml.CollectionStartEvent):
+    def _value(self, event: yaml.Event, depth: int) -> tuple[object, Spot]:
+        """A value and where it stands. depth: of mappings and sequences around it."""
+        self._require_plain(event)
+        if type(event) is ScalarEvent:
+            return event.value if event.style else self._bare(event), event
+        if depth >= MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
-        self._depth += 1
-        node: yaml.Node | None = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
+        items = self._items if type(event) is SequenceStartEvent else self._mapping
+        return items(event, depth + 1)
 
-    def _refuse(self, event: yaml.Event | None, problem: str) -> None:
+    def _items(self, start: yaml.Event, depth: int) -> tuple[list[object], Parts]:
+        values: list[object] = []
+        parts = Parts(start, {})
+        while type(event := self._next()) is not SequenceEndEvent:
+            value, spot = self._value(event, depth)
+            parts.places[len(values)] = event, spot
+            values.append(value)
+        return values, parts
+
+    def _mapping(self, start: yaml.Event, depth: int) -> tuple[dict[str, object], Parts]:
+        values: dict[str, object] = {}
+        parts = Parts(start, {})
+        while type(event := self._next()) is not MappingEndEvent:
+            self._require_plain(event)
+            if type(event) is not ScalarEvent:
+                self._refuse(event, "a key must be a single word or text")
+            key = event.value
+            if key in values:
+                first, _ = _mark(parts.places[key][0])
+                problem = f"key {key!r} appears twice in one mapping (first on line {first})"
+                self._refuse(event, problem)
+            values[key], spot = self._value(self._next(), depth)
+            parts.places[key] = event, spot
+        return values, parts
+
+    def _bare(self, event: ScalarEvent) -> object:
+        try:
+            return scalar(event.value)
+        except ValueError as error:
+            self._refuse(event, f"{error}. Is it a text? Then put it in quotes")
+
+    def _require_plain(self, event: Any) -> None:
+        if type(event) is yaml.AliasEvent:
+            self._refuse(
+                event, f"alias *{event.anchor}: write the value out, aliases are not plain"
+            )
+        if event.anchor is not None:
+            self._refuse(event, f"anchor &{event.anchor}: anchors are not plain data, remove it")
+        if event.tag is not None:
+            self._refuse(event, f"tag {event.tag!r}: only plain YAML is read, remove the tag")
+
+    def _refuse(self, event: yaml.Event, problem: str) -> NoReturn:
         line, column = _mark(event)
         raise RegistryError(f"{self._name}:{line}:{column}: {problem}")
 
 
-def _value(node: yaml.Node, name: str) -> object:
-    """What a node stands for; a repeated key is an error."""
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, name) for item in node.value]
-    if isinstance(node, yaml.ScalarNode):
-        return _bare(node, name) if node.style in (None, "") else node.value
-    mapping: dict[str, object] = {}
-    for key, item in node.value:
-        line, column = _mark(key)
-        if not isinstance(key, yaml.ScalarNode):
-            msg = f"{name}:{line}:{column}: a key must be a single word or text"
-            raise RegistryError(msg)
-        if key.value in mapping:
-            first = next(_mark(k)[0] for k, _ in node.value if k.value == key.value)
-            msg = f"key {key.value!r} appears twice in one mapping (first on line {first})"
-            raise RegistryError(f"{name}:{line}:{column}: {msg}")
-        mapping[key.value] = _value(item, name)
-    return mapping
-
-
-def _bare(node: yaml.ScalarNode, name: str) -> object:
-    try:
-        return scalar(node.value)
-    except ValueError as error:
-        line, column = _mark(node)
-        msg = f"{name}:{line}:{column}: {error}. Is it a text? Then put it in quotes"
-        raise RegistryError(msg) from error
-
-
-def _along(node: yaml.Node, place: Place) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """(key, value) nodes from the root along `place`, as far as it exists; an item is its key."""
+def _along(spot: Spot, place: Place) -> Iterator[tuple[yaml.Event, Spot]]:
+    """(key, value) from the root along `place`, as far as it exists; an item is its own key."""
     for step in place:
-        if isinstance(node, yaml.MappingNode):
-            pairs = (pair for pair in node.value if pair[0].value == step)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            pairs = ((item, item) for item in node.value[step : step + 1])
-        else:
-            return
-        found = next(pairs, None)
+        found = spot.places.get(step) if isinstance(spot, Parts) else None
         if found is None:
             return
         yield found
-        node = found[1]
+        spot = found[1]
 
 
-def _mark(at: yaml.Event | yaml.Node | None) -> Mark:
-    mark = at and at.start_mark
+def _mark(at: Spot) -> Mark:
+    mark = (at.event if isinstance(at, Parts) else at).start_mark
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
