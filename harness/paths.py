@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 from pathlib import Path
 
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -19,13 +20,29 @@ _CLONE = _PACKAGE.parent
 
 def in_clone() -> bool:
     """True when the code runs from a clone (or an editable install of one)."""
-    return (_CLONE / "registry.yaml").is_file() and (_CLONE / "pyproject.toml").is_file()
+    return _is_clone(_CLONE)
+
+
+@cache
+def _is_clone(folder: Path) -> bool:
+    return (folder / "registry.yaml").is_file() and (folder / "pyproject.toml").is_file()
+
+
+@cache  # asked for thousands of times; a link on the way costs a look at every part of the path
+def _absolute(text: str, here: str) -> Path:
+    """The path `text`, seen from the folder `here`, without links."""
+    return Path(here, Path(text).expanduser()).resolve()
+
+
+def _from_environment(name: str) -> Path | None:
+    text = os.environ.get(name)
+    return _absolute(text, os.getcwd()) if text else None
 
 
 def home() -> Path:
     """The folder that holds checkpoints/, reports/, runs/ and mlflow.db."""
-    if os.environ.get("BENCH_HOME"):
-        return Path(os.environ["BENCH_HOME"]).expanduser().resolve()
+    if chosen := _from_environment("BENCH_HOME"):
+        return chosen
     if in_clone():
         return _CLONE / "home"  # git ignores it
     import platformdirs
@@ -51,9 +68,7 @@ def data_root(option: str | Path | None = None) -> Path:
     """The folder below which data sets are looked for."""
     if option:
         return Path(option).expanduser().resolve()
-    if os.environ.get("BENCH_DATA_ROOT"):
-        return Path(os.environ["BENCH_DATA_ROOT"]).expanduser().resolve()
-    return home() / "data"
+    return _from_environment("BENCH_DATA_ROOT") or home() / "data"
 
 
 def registry_file() -> Path:
@@ -84,8 +99,8 @@ def reports_folder() -> Path:
 
 def record_folder() -> Path:
     """Likewise, of what ships with the project."""
-    if os.environ.get("BENCH_RECORD"):
-        return Path(os.environ["BENCH_RECORD"]).expanduser().resolve()
+    if chosen := _from_environment("BENCH_RECORD"):
+        return chosen
     return _CLONE / "reports" if in_clone() else _PACKAGE / "shipped" / "reports"
 
 

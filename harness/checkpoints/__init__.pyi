@@ -3,7 +3,7 @@ from .conversion import convert
 from .converted_files import Obtained
 from .downloading import Policy
 from .file_formats import check_container
-from .local_copies import Status, obtain, status, stored_copy
+from .local_copies import Status, obtain, status, statuses, stored_copy
 from .narrowed import DESCRIPTION, EXTRA, LAYOUT, Origin, is_shrunk, load_shrunk, save_narrowed
 from .network import (
     build_model,
@@ -50,5 +50,6 @@ __all__ = [
     "save_narrowed",
     "sniff",
     "status",
+    "statuses",
     "stored_copy",
 ]

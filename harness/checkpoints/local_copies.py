@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,18 +70,29 @@ def obtain(
             return sources.deliver(request, storing.keep)
 
 
-def status(entry: Entry, data_root: Path | None = None) -> Status:
+def status(entry: Entry) -> Status:
     """How the checkpoint can be had, without network: the cheapest way that would work."""
     here = stored_copy(entry)
     if here is not None:
         return "by hand" if here.by_hand else "stored"
+    return _elsewhere(entry)
+
+
+def statuses(entries: Iterable[Entry]) -> dict[str, Status]:
+    """The status of every entry by id; the store is listed once."""
+    store = paths.checkpoint_store()
+    kept = set(os.listdir(store)) if store.is_dir() else set()
+    return {e.id: status(e) if e.id in kept else _elsewhere(e) for e in entries}
+
+
+def _elsewhere(entry: Entry) -> Status:
+    """The status of an entry of which the store has nothing."""
     checkpoint = entry.checkpoint
     if checkpoint is None:
         return "none"
-    root = data_root or paths.data_root()
     known = [sources.parse_source(source) for source in checkpoint.sources]
     for source in known:
-        if isinstance(source, sources.LocalFile) and source.path(root).is_file():
+        if isinstance(source, sources.LocalFile) and source.path(paths.data_root()).is_file():
             return "shipped" if isinstance(source, sources.ShippedFile) else "local"
     return "link" if any(isinstance(source, sources.RemoteFile) for source in known) else "none"
 

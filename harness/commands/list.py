@@ -13,15 +13,14 @@ import click
 from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.name_lists import KINDS
-from harness.commands.output import console, print_json
-from harness.commands.visible_text import say_line
+from harness.commands.output import columns, print_json
+from harness.commands.visible_text import say_line, say_painted
 from harness.reports import MISSING, folded, status_style
 
 if TYPE_CHECKING:
-    from rich.segment import Segment
-
     from harness.registry import Entry, Registry
 
+Line = list[tuple[str, str]]  # pieces of text with their styles
 F = TypeVar("F", bound=Callable[..., Any])
 
 NUMBERS = 31  # columns of both numbers and the file status, and the gaps around them
@@ -66,14 +65,15 @@ def command(
     if kind is not None:
         _print_names(kind, registry, words, as_json)
         return
-    from harness.checkpoints import status
+    from harness.checkpoints import statuses
     from harness.results import current
 
     wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
     options.require_known(wanted, registry.entries.values())
     chosen = registry.select(**wanted)
     entries = [e for e in chosen if all(word in e.id for word in words)]
-    rows = [(entry, status(entry)) for entry in entries]
+    states = statuses(entries)
+    rows = [(entry, states[entry.id]) for entry in entries]
     if available:
         rows = [(entry, state) for entry, state in rows if state != "none"]
     verdicts = current.verdicts(registry.aliases)
@@ -131,8 +131,6 @@ def _document(entry: Entry, state: str, verdict: str | None) -> dict[str, Any]:
 
 
 def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) -> None:
-    from rich.segment import Segments
-
     if not rows:
         say_line("No entry matches. All of them: bench list", err=True)
         return
@@ -151,8 +149,7 @@ def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) ->
                 status_style(status) if status in STATUSES else "",
             )
         )
-    screen = console()
-    screen.print(Segments(_laid_out(lines, screen.width)), end="", crop=False)
+    say_painted(_laid_out(lines, columns()))
     say_line(
         f"{_entries(len(rows))}, published numbers (? = doubtful). file: stored = here and "
         "verified, by hand = given with --from, shipped and local = found, link = on the net, "
@@ -161,23 +158,15 @@ def _print_table(rows: Sequence[tuple[Entry, str]], verdicts: dict[str, str]) ->
     )
 
 
-def _laid_out(lines: Sequence[tuple[str, str, str, str]], width: int) -> Iterator[Segment]:
-    """(id, numbers, verdict, style of the verdict) per line, ids and verdicts folded to `width`.
-
-    By hand: rich's own table takes four times as long as everything else here.
-    """
-    from rich.segment import Segment
-    from rich.style import Style
-
+def _laid_out(rows: Sequence[tuple[str, str, str, str]], width: int) -> Iterator[Line]:
+    """Lines of (id, numbers, verdict, style of the verdict); ids and verdicts fold to `width`."""
     room = width - NUMBERS
-    longest = max(len(verdict) for _, _, verdict, _ in lines)
-    ids = [folded(id_, max(room - longest, SHORTEST)).split("\n") for id_, *_ in lines]
+    longest = max(len(verdict) for _, _, verdict, _ in rows)
+    ids = [folded(id_, max(room - longest, SHORTEST)).split("\n") for id_, *_ in rows]
     left = max(len(part) for parts in ids for part in parts)
-    for parts, (_, numbers, verdict, style) in zip(ids, lines, strict=True):
+    for parts, (_, numbers, verdict, style) in zip(ids, rows, strict=True):
         for part, words in zip_longest(parts, wrap(verdict, max(room - left, 1)), fillvalue=""):
-            yield Segment(f"{part:{left}}{numbers}" if words else part)
-            yield Segment(words, Style.parse(style))
-            yield Segment("\n")
+            yield [(f"{part:{left}}{numbers}" if words else part, ""), (words, style)]
             numbers = " " * NUMBERS
 
 

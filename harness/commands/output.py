@@ -32,8 +32,14 @@ def print_json(document: Any) -> None:
     say(json.dumps(plain(document), indent=1, ensure_ascii=False))
 
 
+def columns() -> int:
+    """The terminal's width, or COLUMNS."""
+    seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return min(get_terminal_size((UNFOLDED, 0)).columns, WIDEST) if seen else UNFOLDED
+
+
 def console(*, stderr: bool = False) -> Console:
-    """A console on stdout: the terminal's width (or COLUMNS), no style at all under NO_COLOR.
+    """A console on stdout, `columns` wide, no style at all under NO_COLOR.
 
     Text is shown as it is: no markup or emoji names are read in it, and what a terminal would obey
     is escaped before it is laid out. On `stderr` the width is always the terminal's.
@@ -49,14 +55,12 @@ def console(*, stderr: bool = False) -> Console:
                 shown = segment.text if segment.control else visible(segment.text)
                 yield segment if shown is segment.text else Segment(shown, segment.style)
 
-    seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    width = min(get_terminal_size((UNFOLDED, 0)).columns, WIDEST) if seen else UNFOLDED
     return Escaping(
         stderr=stderr,
         highlight=False,
         markup=False,
         emoji=False,
-        width=None if stderr else width,
+        width=None if stderr else columns(),
         _environ={k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")},
         color_system=None if os.environ.get("NO_COLOR") else "auto",
     )

@@ -8,10 +8,12 @@ a JSON text may hold too. A problem is one line: a line break in it is shown as 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -41,6 +43,22 @@ def say(text: object = "", *, err: bool = False) -> None:
 def say_line(text: str, *, err: bool = False) -> None:
     """Print one line, whatever stands in it."""
     click.echo(in_one_line(text), err=err)
+
+
+def say_painted(lines: Iterable[Iterable[tuple[str, str]]]) -> None:
+    """Print lines of (text, style) pieces; a style is a colour, bold, dim or nothing.
+
+    For long lists: rich takes longer to load than they take to print.
+    """
+    click.echo("\n".join("".join(_painted(*piece) for piece in line) for line in lines))
+
+
+def _painted(text: str, style: str) -> str:
+    shown = in_one_line(text)
+    if not style or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return shown
+    attributes: dict[str, Any] = {style: True} if style in ("bold", "dim") else {"fg": style}
+    return click.style(shown, **attributes)  # `click.echo` drops colours outside a terminal
 
 
 def say_problem(problem: object) -> None:

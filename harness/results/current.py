@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from harness.results.result_files import as_today, files, unreadable
+from harness.results.result_files import files, status_as_today, unreadable
 
 if TYPE_CHECKING:
     from harness.results.tolerances import Comparison
@@ -107,10 +107,9 @@ class _Verdict:
 
 def _read(file: Path) -> _Verdict:
     try:
-        data = as_today(json.loads(file.read_bytes()))
-        status = str(data["verdict"]["status"])
+        data = json.loads(file.read_bytes())
         facts = data["paper"], data["mode"], data["smoke"]
-        return _Verdict(file.parent.name, *facts, file.stem, status)
+        return _Verdict(file.parent.name, *facts, file.stem, status_as_today(data))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(file, f"{type(error).__name__}: {error}") from error
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -18,7 +19,15 @@ import torch
 from safetensors.torch import save, save_file
 
 from harness import paths
-from harness.checkpoints import Obtained, converted_files, hashed_copies, obtain, pins, status
+from harness.checkpoints import (
+    Obtained,
+    converted_files,
+    hashed_copies,
+    obtain,
+    pins,
+    status,
+    statuses,
+)
 from harness.checkpoints.downloading import Policy
 from harness.checkpoints.sources import parse_source
 from harness.checkpoints.sources.spelling import SCHEMES
@@ -50,12 +59,28 @@ def test_data_source_is_read_in_place(local: Entry, home: Path, tmp_path: Path) 
     ]
 
 
-def test_data_root_option_wins(home: Path, tmp_path: Path) -> None:
+def test_data_root_option_wins(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.pth").write_bytes(SMALL)
     entry = make_entry("data:a.pth")
     assert status(entry) == "none"
-    assert status(entry, tmp_path) == "local"
-    assert obtain(entry, data_root=tmp_path).size_bytes == len(SMALL)
+    obtained = obtain(entry, data_root=tmp_path)
+    assert obtained.size_bytes == len(SMALL)
+    converted_files.discard(obtained)
+    monkeypatch.setenv("BENCH_DATA_ROOT", str(tmp_path))
+    assert status(entry) == "local"
+
+
+def test_many_at_once_have_the_status_that_each_has_alone(home: Path, tmp_path: Path) -> None:
+    hand = tmp_path / "a.pth"
+    hand.write_bytes(SMALL)
+    kept, link, none = (
+        replace(make_entry(source), id=f"e-{i}")
+        for i, source in enumerate(("data:a.pth", "https://example.org/a.pth", "data:b.pth"))
+    )
+    assert statuses([kept]) == {"e-0": "none"}  # there is no store yet
+    obtain(kept, from_file=hand)
+    assert statuses([kept, link, none]) == {"e-0": "by hand", "e-1": "link", "e-2": "none"}
+    assert [status(entry) for entry in (kept, link, none)] == ["by hand", "link", "none"]
 
 
 @pytest.mark.parametrize(
