@@ -4,11 +4,13 @@
     train, prune, evaluate    a network of one's own, by the protocols of the published rows
     stored_results            every result on record, as a pandas DataFrame
     leaderboard               the rows of `bench table`, as a pandas DataFrame
-    profile                   what a network costs: harness.profile.measure_cost(network, shape)
+    Images                    images of one's own behind loaders, where a data set's name is taken
+    cost                      what a network costs, in all and by layer: `bench profile`
+    profile                   the room behind it: harness.profile.measure_cost(network, shape)
     sparse                    the same outputs without the zeros: harness.sparse.compile
 
 docs/python.md shows them all in one go. `harness.results` and `harness.profile` are rooms of the
-house, so the table of results is called `stored_results`, and what profiles is in its room.
+house, so the table of results is called `stored_results`, and what a network costs `cost`.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from harness.data import Images
     from harness.registry import Entry, Overrides, Recipe, Registry
-    from harness.results import Result
+    from harness.results import Cost, Result
 
     Filter = str | Sequence[str]
 
 __all__ = [
+    "Images",
+    "cost",
     "evaluate",
     "leaderboard",
     "load",
@@ -42,10 +47,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """The rooms of the public API, imported at their first use, since they need torch."""
+def __getattr__(name: str) -> ModuleType | type[Images]:
+    """What needs torch of the public API, imported at its first use."""
     if name in ("profile", "sparse"):
         return import_module(f"harness.{name}")
+    if name == "Images":
+        from harness.data import Images
+
+        return Images
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -107,7 +116,7 @@ def reproduce(
 
 def evaluate(
     network: nn.Module,
-    dataset: str,
+    dataset: str | Images,
     *,
     name: str | None = None,
     evaluation: str | None = None,
@@ -118,32 +127,34 @@ def evaluate(
     """Evaluate a network in memory by a data set's protocol, save the result and return it.
 
     network: takes float images (N, C, H, W) and gives logits (N, classes); it is left in eval mode
-    on `device`. name: under which the result is stored; default: local-CLASS-DATASET. evaluation:
-    the protocol; default: the data set's own. Other arguments: see `reproduce`.
+    on `device`. dataset: a name, `folder:PATH`, or `Images` around loaders of one's own. name:
+    under which the result is stored; default: local-CLASS-DATASET. evaluation: the protocol;
+    default: the data set's own. Other arguments: see `reproduce`.
     Raises ProtocolError, DataError or MetricError.
     """
     from harness import registry
     from harness.evaluation import evaluate_model, facts_of_memory
+    from harness.models import hold
     from harness.registry import local_entry
     from harness.system import Options
 
+    dataset = _data_set_name(dataset)
     known = registry.load()
-    model = type(network).__name__
     entry = local_entry(
         known,
         method="dense",
-        model=model,
+        model=hold(network),
         dataset=dataset,
         evaluation=evaluation,
-        name=name or f"local-{model}-{dataset}",
+        name=name or f"local-{type(network).__name__}-{dataset}",
     )
     options = Options(device=device, data_root=_path(data_root), limit=limit)
     return evaluate_model(entry, known, network.to(device), facts_of_memory(network), options)
 
 
 def train(
-    model: str | Callable[..., nn.Module],
-    dataset: str,
+    model: str | Callable[..., nn.Module] | nn.Module,
+    dataset: str | Images,
     method: str = "dense",
     *,
     seeds: int = 1,
@@ -155,14 +166,17 @@ def train(
 ) -> Result:
     """Train every seed by a recipe with a pruning method; save and return the result.
 
-    model: a name, or a class or function of one's own: each seed builds a network of its own, so
-    a finished one cannot be given. recipe: the protocol; default: the data set's own. changes:
-    of the recipe, by dotted key, such as {"length": "20ep", "settings.sparsity": 0.9}. Finished
-    seeds are reused, interrupted ones go on. Raises ProtocolError or DataError.
+    model: a name, or a class or function of one's own: each seed builds a network of its own. A
+    network in memory is where every seed starts instead; it is not changed. dataset: a name,
+    `folder:PATH`, or `Images` with train and test. recipe: the protocol; default: the data set's
+    own. changes: of the recipe, by dotted key, such as {"length": "20ep",
+    "settings.sparsity": 0.9}. Finished seeds are reused, interrupted ones go on.
+    Raises ProtocolError, RegistryError or DataError.
     """
     from harness import registry
     from harness.registry import local_training
 
+    dataset = _data_set_name(dataset)
     known = registry.load()
     planned = local_training(
         known,
@@ -173,54 +187,72 @@ def train(
         name=name,
         overrides=changes or {},
     )
-    return _trained(planned, known, seeds, data_root, device, None)
+    return _trained(planned, known, seeds, data_root, device, model)
 
 
 def prune(
     network: nn.Module,
-    model: str | Callable[..., nn.Module],
-    dataset: str,
+    dataset: str | Images,
     method: str = "magnitude",
     *,
     target: float,
     rounds: int = 1,
     finetune: str = "0ep",
     seeds: int = 1,
+    recipe: str | None = None,
     changes: Mapping[str, object] | None = None,
     name: str | None = None,
     data_root: str | Path | None = None,
     device: str = "cpu",
 ) -> Result:
-    """Prune a network in memory to the sparsity `target`; save and return the result.
+    """Prune a network in memory to the sparsity `target` (0..1); save and return the result.
 
-    network: where to start; it is not changed. model: what builds one like it. rounds: each removes
-    the same share of what is left, then trains for `finetune` ("2ep", "500it"). Other arguments:
-    see `train`. Raises ProtocolError, KeyMismatch or DataError.
+    network: where to start; it is not changed. rounds: each removes the same share of what is
+    left, then trains for `finetune` ("2ep", "500it"). recipe: of that training; default: the data
+    set's own. Other arguments: see `train`. Raises ProtocolError, RegistryError or DataError.
     """
-    from tempfile import TemporaryDirectory
-
-    from safetensors.torch import save_model
-
     from harness import registry
     from harness.registry import local_pruning
 
+    dataset = _data_set_name(dataset)
     known = registry.load()
     planned = local_pruning(
         known,
         method=method,
-        model=_model_name(model),
+        model=_model_name(network),
         dataset=dataset,
         start=None,
         target=target,
         rounds=rounds,
         finetune=finetune,
+        recipe_name=recipe,
         name=name,
         overrides=changes or {},
     )
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "network.safetensors"
-        save_model(network, str(file))
-        return _trained(planned, known, seeds, data_root, device, file)
+    return _trained(planned, known, seeds, data_root, device, network)
+
+
+def cost(network: nn.Module, dataset: str | Images, *, evaluation: str | None = None) -> Cost:
+    """Parameters, zeros and MACs of a network in memory, in all and by layer: `bench profile`.
+
+    One MAC is one multiply-accumulate of a conv or linear weight for one image of the data set's
+    protocol (`evaluation`; default: its own); effective MACs leave out those of zeros. Nothing is
+    saved. Raises ProtocolError if the network cannot take the images.
+    """
+    from harness import registry
+    from harness.models import hold, require_size
+    from harness.profile import measure_cost
+    from harness.registry import input_shape, local_entry
+
+    dataset = _data_set_name(dataset)
+    known = registry.load()
+    model = hold(network)
+    entry = local_entry(
+        known, method="dense", model=model, dataset=dataset, evaluation=evaluation, name="own"
+    )
+    shape = input_shape(known.evaluations[entry.evaluation])
+    require_size(network, model, shape)
+    return measure_cost(network, shape, known.convention_of(entry))
 
 
 def stored_results() -> pd.DataFrame:
@@ -258,12 +290,26 @@ def leaderboard(
     return frame(chosen_rows(rows, known, wanted, sort=sort, limit=limit))
 
 
-def _model_name(model: str | Callable[..., nn.Module]) -> str:
-    """The name by which the harness builds it; code of one's own is imported where it is named."""
-    from harness.models import import_typed, is_own_code
+def _data_set_name(dataset: object) -> str:
+    """The name by which the harness finds it; a folder, a package's set and loaders are read."""
+    from harness.data import Images, data_set_name
+    from harness.errors import DataError
 
-    typed = model if isinstance(model, str) else f"{model.__module__}:{model.__qualname__}"
-    return import_typed(typed) if is_own_code(typed) else typed
+    if isinstance(dataset, Images):
+        return dataset.known_as()
+    if not isinstance(dataset, str):
+        msg = f"a {type(dataset).__name__} states neither a name nor how many classes there are"
+        raise DataError(f"{msg}. Say so: harness.Images('my-images', classes=10, test=loader)")
+    return data_set_name(dataset)
+
+
+def _model_name(model: str | Callable[..., nn.Module] | nn.Module) -> str:
+    """The name by which the harness builds it; code of one's own is imported where it is named."""
+    from harness.models import hold, import_typed, is_own_code
+
+    if not isinstance(model, str):
+        return hold(model)
+    return import_typed(model) if is_own_code(model) else model
 
 
 def _trained(
@@ -272,17 +318,37 @@ def _trained(
     seeds: int,
     data_root: str | Path | None,
     device: str,
-    start: Path | None,
+    start: str | Callable[..., nn.Module] | nn.Module,
 ) -> Result:
+    """Train as planned, from the weights of `start` if that is a network in memory."""
+    from tempfile import TemporaryDirectory
+
+    from torch import nn
+
+    from harness.errors import ProtocolError
     from harness.models import fitted_entry
     from harness.system import Options
     from harness.training import Training, reproduce_by_training
 
+    if seeds < 1:
+        raise ProtocolError(f"seeds is {seeds}; one seed or more is trained, such as seeds=3")
     entry, recipe, changed = planned
     entry = fitted_entry(entry, known.evaluations[entry.evaluation])
-    options = Options(device=device, data_root=_path(data_root), from_file=start)
     training = Training(seeds=tuple(range(seeds)), overrides=changed)
-    return reproduce_by_training(entry, known, recipe, options, training)
+    with TemporaryDirectory() as folder:
+        file = _saved(start, Path(folder)) if isinstance(start, nn.Module) else None
+        options = Options(device=device, data_root=_path(data_root), from_file=file)
+        return reproduce_by_training(entry, known, recipe, options, training)
+
+
+def _saved(network: nn.Module, folder: Path) -> Path:
+    """The weights of `network` as a file; tied ones, which share memory, as a copy each."""
+    from safetensors.torch import save_file
+
+    file = folder / f"{type(network).__name__}.safetensors"
+    state = network.state_dict()
+    save_file({k: t.detach().to("cpu", copy=True).contiguous() for k, t in state.items()}, file)
+    return file
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from torch import nn
 
 import harness
-from harness import results
-from harness.errors import ProtocolError
+from cli import main
+from harness import paths, results
+from harness.errors import BenchError, ProtocolError
 from harness.reports import Row
 from tests.support.results import made, trained
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLIC = "load reproduce train prune evaluate profile stored_results leaderboard sparse"
+PUBLIC = "load reproduce train prune evaluate Images cost profile stored_results leaderboard sparse"
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -37,7 +47,7 @@ def test_the_examples_run_as_they_stand(page: str, home: Path, tmp_path: Path) -
     file.write_text(code)
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(list(home.glob("reports/results/*/*.json"))) == (1 if page == "README.md" else 5)
+    assert len(list(home.glob("reports/results/*/*.json"))) == (1 if page == "README.md" else 7)
 
 
 @pytest.fixture
@@ -86,3 +96,113 @@ def test_a_published_network_evaluated_in_memory_gives_its_counts(home: Path) ->
     assert own.counts == entry.counts and own.data == entry.data
     assert (own.entry, own.paper, own.method) == ("local-convnettiny-digits", None, "dense")
     assert own.checkpoint is not None and own.checkpoint.source == "memory"
+
+
+def test_a_live_network_trains_from_its_weights_and_stays_as_it_is(home: Path) -> None:
+    network = harness.load("dense-convnet-tiny-digits")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = harness.train(network, "digits", seeds=2, changes={"length": "0ep"}, name="still")
+    # Nothing was trained, so both seeds have the published weights and their accuracy.
+    published = harness.evaluate(network, "digits")
+    assert [run.counts for run in found.runs] == [published.counts] * 2
+    assert found.checkpoint is not None
+    assert found.checkpoint.source == "file:ConvNetTiny.safetensors"
+    moved = harness.train(network, "digits", changes={"length": "10it"}, name="moved")
+    assert moved.counts != found.counts
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_pruning_a_live_network_is_what_the_command_does(home: Path, tmp_path: Path) -> None:
+    network = harness.load("dense-convnet-tiny-digits")
+    own = harness.prune(network, "digits", target=0.9, finetune="1ep", rounds=2, name="from-python")
+    weights = paths.shipped_checkpoints() / "dense-convnet-tiny-digits.safetensors"
+    command = ("prune", "--method", "magnitude", "--model", "convnet_tiny", "--dataset", "digits")
+    numbers = ("--target", "0.9", "--finetune", "1ep", "--rounds", "2", "--name", "typed")
+    typed = CliRunner().invoke(
+        main, [*command, *numbers, "--weights", str(weights), "--no-tracking", "--json"]
+    )
+    there = json.loads(typed.stdout)
+    assert (own.cost.nnz, own.cost.total) == (1429, 14288)  # a tenth, rounded by the last round
+    assert there["cost"]["nnz"] == own.cost.nnz
+    assert there["counts"]["top1"] == own.counts.top1
+
+
+def test_two_networks_of_one_class_are_two_runs(home: Path) -> None:
+    def made(width: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+    def captured(width: int) -> Callable[[], nn.Module]:
+        return lambda: made(width)
+
+    for ways in (made, lambda width: partial(made, width=width), captured):
+        found = [
+            harness.train(ways(width), "digits", changes={"length": "1it"}, name="own")
+            for width in (4, 8)
+        ]
+        assert [result.cost.total for result in found] == [4 * 74, 8 * 74]
+
+
+def test_tied_weights_are_pruned_once_and_stay_tied(home: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False)
+            self.second.weight = self.first.weight
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.second(self.first(images.flatten(1)).relu()))
+
+    result = harness.prune(Tied(), "digits", target=0.5, name="tied")
+    assert (result.cost.nnz, result.cost.total) == ((64 * 64 + 640) // 2, 64 * 64 + 640)
+
+
+def test_loaders_take_a_data_sets_place_in_every_function(home: Path) -> None:
+    labels = torch.arange(40) % 2
+    pixels = (torch.rand(40, 1, 8, 8) * 50 + 150 * labels[:, None, None, None]).round() / 255
+    batches = [(pixels[i : i + 10], labels[i : i + 10]) for i in (0, 10, 20, 30)]
+    images = harness.Images("dark-bright", classes=2, train=batches, test=batches[:2])
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    cost = harness.cost(network, images)
+    assert (cost.macs_dense, cost.params) == (128, 130)
+    assert harness.evaluate(network, images, name="before").counts.n == 20
+    trained = harness.train(network, images, changes={"length": "2ep"}, name="after")
+    assert (trained.counts.n, trained.dataset) == (20, "dark-bright")
+    pruned = harness.prune(network, images, target=0.5, name="half")
+    assert (pruned.cost.nnz, pruned.data.n_total) == (64, 20)
+    frame = harness.leaderboard(dataset="dark-bright")
+    assert set(frame["entry"]) == {"before", "after", "half"}
+
+
+def test_a_folder_is_measured_from_python_as_well(home: Path, tmp_path: Path) -> None:
+    for split, place in product(("train", "val"), ("dark", "bright")):
+        folder = tmp_path / "tones" / split / place
+        folder.mkdir(parents=True)
+        Image.new("L", (8, 8), 40 if place == "dark" else 200).save(folder / "0.png")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    found = harness.evaluate(network, f"folder:{tmp_path / 'tones'}")
+    assert (found.dataset, found.counts.n) == ("folder-tones", 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda n: harness.evaluate(n, [1]), "a list states neither a name nor.*harness.Images"),
+        (
+            lambda n: harness.evaluate(n, "digitz"),
+            "no data set is called 'digitz'; nearest: digits",
+        ),
+        (lambda n: harness.cost(n, "cifar10"), "cannot take pictures of 32x32 with 3"),
+        (lambda n: harness.train(n, "cifar10"), "cannot take pictures of 32x32 with 3"),
+        (lambda n: harness.train("resnet21", "digits"), "no model is called 'resnet21'"),
+        (lambda n: harness.train(str, "digits", name="s"), "gives a str, not a torch.nn.Module"),
+        (lambda n: harness.prune(n, "digits", "nothing", target=0.5), "no method is called"),
+        (lambda n: harness.prune(n, "digits", target=1.5, name="x"), "1.5"),
+        (lambda n: harness.train(n, "digits", seeds=0, name="none"), "seeds is 0"),
+    ],
+)
+def test_what_python_gets_wrong_is_one_line(home: Path, call: Any, said: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(BenchError, match=said) as caught:
+        call(network)
+    assert "\n" not in str(caught.value)

@@ -14,6 +14,7 @@ from .decode_cache import DecodeCache, cache_folder, cached
 from .decoders import Transform, cores, in_batches
 from .decoding import decode, ordered_map
 from .find_and_load import ImageSet, PictureSet, describe, find_pictures, load
+from .given_images import Images
 from .identity import ImageIdentity
 from .layouts.in_memory import InMemory
 from .layouts.layout import Arrays, Layout
@@ -30,6 +31,7 @@ __all__ = [
     "FolderTrainBatches",
     "ImageIdentity",
     "ImageSet",
+    "Images",
     "InMemory",
     "Layout",
     "Normalise",

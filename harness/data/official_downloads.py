@@ -37,6 +37,8 @@ def missing(about: DataSet, root: Path) -> str:
 
 def remedy(about: DataSet, root: Path) -> str:
     """What to do when `about` is not below `root`: the files to get and the folder to fill."""
+    if about.own and not about.streamed:
+        return "run the script that gives its images, or install the package that reads them"
     where = root / about.folder
     if about.downloads:
         urls = " ".join(d.url for d in about.downloads)

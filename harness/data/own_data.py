@@ -2,7 +2,7 @@
 
 `folder:PATH` names train/, val/ and test/ (or two of them) with a folder of pictures per class, or
 the class folders alone with a share to train on. The channel statistics are those of the prepared
-training pictures. An installed data set that comes without a protocol gets one in the same way.
+training pictures. A data set of another package, or of loaders, gets a protocol in the same way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from harness.errors import DataError
 from harness.registry import (
     OwnDataSet,
     data_set,
+    from_mapping,
     is_installed_data_set,
     own_data_set_names,
     read_own,
@@ -63,8 +64,26 @@ def data_set_name(typed: str, train_frac: float | None = None, note: Note = str)
     if train_frac is not None:
         raise DataError(f"--split is for folder:PATH, not for {typed!r}; leave it out")
     if is_installed_data_set(typed) and typed not in own_data_set_names():
-        _keep(typed, _of_installed(typed), note)
+        _keep(typed, _of_arrays(typed, None, 1), note)
     return typed
+
+
+def keep_given(
+    name: str, prepared: tuple[Sequence[float], Sequence[float]] | None, note: Note = str
+) -> None:
+    """Keep the protocol of the images that `make_known` made known as `name`.
+
+    prepared: mean and std by channel; None = as measured on the training images. What is kept
+    already stays, as long as pixels, mean and std are the same; else a next version follows.
+    """
+    if name not in own_data_set_names():
+        _keep(name, _of_arrays(name, prepared, 1), note)
+        return
+    before = read_own(name)
+    about = _of_arrays(name, prepared, before.evaluation.version)
+    now = from_mapping(OwnDataSet, about)
+    if (now.fingerprints, now.evaluation) != (before.fingerprints, before.evaluation):
+        _keep(name, _of_arrays(name, prepared, before.evaluation.version + 1), note)
 
 
 def _of_folder(place: Path, train_frac: float | None, note: Note) -> str:
@@ -225,29 +244,40 @@ def _size_and_colour(file: Path) -> tuple[int, bool]:
         raise DataError(f"{msg}; replace it, or take it out of the folder") from error
 
 
-def _of_installed(name: str) -> dict[str, object]:
-    train = load(name, "train")
-    split = "test" if "test" in data_set(name).images else "val"
-    evaluated = load(name, split)
-    scaled = train.images.double() / 255
-    sums, squares = scaled.sum((0, 2, 3)).numpy(), (scaled**2).sum((0, 2, 3)).numpy()
-    mean, std = _statistics(sums, squares, scaled[:, 0].numel())
-    gray = train.images.shape[1] == 1
-    side = train.images.shape[-1]
+def _of_arrays(
+    name: str, prepared: tuple[Sequence[float], Sequence[float]] | None, version: int
+) -> dict[str, object]:
+    """What is kept about a known data set that is held in memory."""
+    about = data_set(name)
+    evaluated = next((split for split in ("test", "val") if split in about.images), None)
+    if evaluated is None or (prepared is None and "train" not in about.images):
+        msg = f"{name}: its facts name {', '.join(about.images) or 'no split'}"
+        raise DataError(
+            f"{msg}; train is needed to measure its protocol, and test or val to use it"
+        )
+    splits = {split: load(name, split) for split in ("train", evaluated) if split in about.images}
+    gray = about.channels == 1
+    side = splits[evaluated].images.shape[-1]
+    note = "mean and std as stated"
+    if prepared is None:
+        note = "generated from the training images"
+        scaled = splits["train"].images.double() / 255
+        sums, squares = scaled.sum((0, 2, 3)).numpy(), (scaled**2).sum((0, 2, 3)).numpy()
+        prepared = _statistics(sums, squares, scaled[:, 0].numel())
+    mean, std = map(tuple, prepared)
     base = "standard-mnist" if gray else "standard-cifar"
     return {
         "evaluation": {
-            **_protocol(name, split, PicturePreparation(None, side, gray, mean, std)),
-            "note": "generated from the training images",
+            **_protocol(name, evaluated, PicturePreparation(None, side, gray, mean, std)),
+            "version": version,
+            "note": note,
         },
         "recipe": base,
         "finetune": f"{base}-finetune",
-        "title": data_set(name).title,
-        "images": {"train": len(train), split: len(evaluated)},
-        "fingerprints": {
-            "train": train.identity.fingerprint,
-            split: evaluated.identity.fingerprint,
-        },
+        "title": about.title,
+        "images": {split: len(images) for split, images in splits.items()},
+        "fingerprints": {split: x.identity.fingerprint for split, x in splits.items()},
+        "classes": [str(number) for number in range(about.classes)],
         "side": side,
     }
 

@@ -2,17 +2,20 @@
 
 Importing a file runs it, so it happens for two kinds of names only: one that the user typed
 (`import_typed`), and one that an installed package offers under `bench.models`. A name of this
-form in a registry, a checkpoint or a result is looked up here and never imported.
+form in a registry, a checkpoint or a result is looked up here and never imported. A network that a
+script holds is copied instead (`hold`).
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import RegistryError
 from harness.models.architectures import installed, registered
 from harness.models.model_names import parse_model_name
-from harness.system import sha256_file
+from harness.system import sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +38,7 @@ SIDE = ("image_size", "img_size", "input_size")
 
 @dataclass(frozen=True, slots=True)
 class OwnCode:
-    """A class or function that makes a network, and the hash of the file that holds it."""
+    """A class or function that makes a network, and the hash of what decides it: of its file."""
 
     make: Callable[..., nn.Module]
     source_sha256: str
@@ -92,6 +95,30 @@ def is_untyped(name: str) -> bool:
     """Whether the network `name` is a file's or module's that the user has not named yet."""
     base = parse_model_name(name).base
     return is_own_code(base) and base not in _IMPORTED
+
+
+def hold(given: nn.Module | Callable[..., nn.Module]) -> str:
+    """Have `build` make networks of what a script holds; the name that it is built by.
+
+    given: a class or function, or a network, of which copies are made with the weights that it has
+    then. Beside its file, the hash covers what else decides the network: layers, bound arguments.
+    """
+    from torch import nn
+
+    what: Any = given
+    bound = ""
+    if isinstance(given, nn.Module):
+        what, bound = type(given), repr(given)
+    elif isinstance(given, partial):
+        what, bound = given.func, f"{given.args} {given.keywords}"
+    elif inspect.isfunction(given) and given.__closure__:
+        bound = repr(dict(inspect.getclosurevars(given).nonlocals))
+    name = f"{what.__module__}:{what.__qualname__}"
+    source = _source_of(what)
+    of_file = sha256_file(Path(source)) if source and Path(source).is_file() else ""
+    make = (lambda: copy.deepcopy(given)) if isinstance(given, nn.Module) else given
+    _IMPORTED[name] = OwnCode(make, sha256_json([of_file, bound]) if bound else of_file)
+    return name
 
 
 def own_code(base: str) -> OwnCode | None:

@@ -10,6 +10,7 @@ from .data_set_facts import (
     input_shape,
     is_data_set,
     is_installed_data_set,
+    make_known,
     registered,
 )
 from .entries import (
@@ -24,6 +25,7 @@ from .entries import (
     Published,
     entry_sha256,
     evaluation_sha256,
+    is_id,
     is_metric,
     require_id,
 )
@@ -95,6 +97,8 @@ __all__ = [
     "data_set",
     "data_set_names",
     "is_data_set",
+    "is_id",
+    "make_known",
     "is_installed_data_set",
     "OwnDataSet",
     "own_data_set_names",

@@ -1,7 +1,8 @@
 """What is known about a data set before any image is read, and where that is said.
 
 A data set is one file of harness/data/sets/, or an installed entry point of the group
-`bench.datasets`. Names are known without importing any of them.
+`bench.datasets`. Names are known without importing any of them. A folder of the user's is known by
+what was measured about it; images that a script holds are known while it runs.
 """
 
 from __future__ import annotations
@@ -84,27 +85,46 @@ def registered(**facts: Any) -> Callable[[Callable[[], Any]], DataSet]:
     return lambda layout: DataSet(layout=layout, **facts)
 
 
+_MADE_KNOWN: dict[str, DataSet] = {}
+
+
+def make_known(about: DataSet) -> None:
+    """Make a data set known to this process, in place of an earlier one of that name.
+
+    Raises RegistryError if the name is that of a file, a folder or a package.
+    """
+    other = _own().own_data_set(about.name)
+    if about.name in _files() or about.name in _installed() or (other and other.streamed):
+        msg = f"data set {about.name!r} is known already"
+        raise RegistryError(f"{msg}; give yours another name, such as my-{about.name}")
+    _MADE_KNOWN[about.name] = about
+
+
 def data_set(name: str) -> DataSet:
     """The data set called `name`. Raises RegistryError with the nearest known name."""
     if name in _files():
         return _from_module(name)
-    own = _own().own_picture_set(name)
-    if own is not None:
-        return own
+    if name in _MADE_KNOWN:
+        return _MADE_KNOWN[name]
     installed = _installed()
     if name in installed:
         return _from_entry_point(name, installed[name])
+    own: DataSet | None = _own().own_data_set(name)
+    if own is not None:
+        return own
     raise RegistryError(f"no data set is called {name!r}{nearest(name, data_set_names())}")
 
 
 def data_set_names() -> tuple[str, ...]:
     """Every data set: ours, then folders of the user's and those of other packages."""
-    return tuple(dict.fromkeys((*_files(), *_own().own_data_set_names(), *sorted(_installed()))))
+    others = (*_own().own_data_set_names(), *sorted(_MADE_KNOWN), *sorted(_installed()))
+    return tuple(dict.fromkeys((*_files(), *others)))
 
 
 def is_data_set(name: str) -> bool:
     """Whether a data set has that name; other packages are asked last, as that takes time."""
-    return name in _files() or name in _own().own_data_set_names() or name in _installed()
+    known_first = name in _files() or name in _MADE_KNOWN
+    return known_first or name in _own().own_data_set_names() or name in _installed()
 
 
 def is_installed_data_set(name: str) -> bool:

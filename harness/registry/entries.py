@@ -104,9 +104,14 @@ def require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise Fault((name,), f"unknown value {value!r}{nearest(value, known)}")
 
 
+def is_id(text: object) -> bool:
+    """Whether `text` can be an id: lower-case letters and digits, joined by single '-' or '.'."""
+    return isinstance(text, str) and ID.match(text) is not None
+
+
 def require_id(name: str, value: str) -> None:
     """Raises Fault at `name` unless `value` is a well-formed id."""
-    if not ID.match(value):
+    if not is_id(value):
         msg = f"{value!r} is not an id: lower-case letters and digits, joined by single '-' or '.'"
         raise Fault((name,), msg)
 

@@ -1,7 +1,8 @@
 """Data sets of one's own: what was measured about each once, kept in the home folder.
 
 <home>/datasets/<name>.json holds the facts and the evaluation protocol that was generated for a
-folder of pictures, or for a data set of another package. harness.data writes it.
+folder of pictures, for a data set of another package, or for images given from Python.
+harness.data writes it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from harness.registry.reading import Registry
 
 _LAYOUT = "harness.data.layouts.class_folders"
+_ABSENT = "harness.data.layouts.in_memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class OwnDataSet:
     images: Mapping[str, int]  # split -> number of images
     fingerprints: Mapping[str, str]  # split -> of its images
     classes: tuple[str, ...] = ()
-    folder: str | None = None  # of the pictures; None = the data set of an installed package
+    folder: str | None = None  # of the pictures; None = a package or a script has the images
     train_frac: float | None = None  # share of each class to train on, if the folder has no splits
     side: int = field(default=0)  # pixels of a prepared picture
 
@@ -57,13 +59,13 @@ def read_own(name: str) -> OwnDataSet:
         raise RegistryError(f"{msg}. Delete the file; it is made again from the images") from error
 
 
-def own_picture_set(name: str) -> DataSet | None:
-    """The folder of pictures that goes by that name, or None."""
+def own_data_set(name: str) -> DataSet | None:
+    """What is kept under that name: a folder of pictures, or images that are not at hand now."""
     if name not in own_data_set_names():
         return None
     about = read_own(name)
     if about.folder is None:
-        return None
+        return _without_images(name, about)
     copies = {digest: KnownCopy("own pictures", 0) for digest in about.fingerprints.values()}
     return DataSet(
         name=name,
@@ -77,6 +79,19 @@ def own_picture_set(name: str) -> DataSet | None:
         own=True,
         folder=about.folder,
         copies=copies,
+    )
+
+
+def _without_images(name: str, about: OwnDataSet) -> DataSet:
+    return DataSet(
+        name=name,
+        title=about.title,
+        classes=len(about.classes),
+        channels=len(about.evaluation.mean),
+        side=about.side,
+        images=about.images,
+        layout=lambda: import_module(_ABSENT).InMemory(None),
+        own=True,
     )
 
 

@@ -150,7 +150,8 @@ class RunFolder:
     def _save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save
 
-        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+        # A copy each: tied weights share memory, which the format does not allow.
+        plain = {k: t.detach().to("cpu", copy=True).contiguous() for k, t in weights.items()}
         self._replace(name, lambda file: file.write(save(plain)))
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:

@@ -15,7 +15,7 @@ from harness.errors import DataError
 from harness.registry import DataSet
 
 RNG = np.random.default_rng(0)
-COLOUR = RNG.integers(0, 256, (4, 3, 6, 5), np.uint8)
+COLOUR = RNG.integers(0, 256, (4, 3, 6, 6), np.uint8)
 GRAY = COLOUR[:, 0]
 LABELS = np.array([0, 1, 1, 0])
 
@@ -60,10 +60,11 @@ def test_every_form_gives_the_same_arrays(case: str) -> None:
 
 BAD = {
     "float": ((COLOUR / 255.0, LABELS), "float64, expected uint8"),
-    "channels": ((GRAY, LABELS), r"\(4, 1, 6, 5\), expected \(N, 3, H, W\)"),
+    "channels": ((GRAY, LABELS), r"\(4, 1, 6, 6\), expected \(N, 3, H, W\)"),
     "labels": ((COLOUR, LABELS[:3]), r"expected integers \(4,\)"),
     "classes": ((COLOUR, LABELS + 1), "labels reach from 1 to 2"),
     "count": ((COLOUR[:2], LABELS[:2]), "2 images, its facts say 4"),
+    "size": ((COLOUR[..., :5], LABELS), "6 x 5 pixels, its facts say 6 x 6"),
     "shapes": (pairs([c[:, : 6 - i % 2] for i, c in enumerate(COLOUR)]), "pictures of 2 shapes"),
 }
 

@@ -72,7 +72,7 @@ def test_method_network_and_data_set_of_a_package_work_together_outside_the_clon
         *("--no-tracking", "--json"),
     )
     assert done.returncode == 0, done.stderr
-    assert "stripes v1: 128 train and 64 test images" in done.stderr
+    assert "stripes v1: 2 classes, 128 train and 64 test images" in done.stderr
     result = json.loads(done.stdout)
     assert (result["model"], result["dataset"]) == ("stripes_net", "stripes")
     assert result["data"]["copy_name"] == "as its package reads it"

@@ -17,18 +17,21 @@ class InMemory:
     """The layout of a set whose package reads it.
 
     load(split) gives (images, labels): uint8 (N, C, H, W) or (N, H, W), integers (N,); or a torch
-    Dataset of (picture, label), whose pictures are Pillow's, or uint8 (C, H, W) or (H, W).
+    Dataset of (picture, label), whose pictures are Pillow's, or uint8 (C, H, W) or (H, W). None:
+    whoever reads them is not here. advice: what a person corrects if they are not as promised.
     """
 
-    def __init__(self, load: Callable[[str], Any]) -> None:
+    def __init__(self, load: Callable[[str], Any] | None, advice: str = "") -> None:
         self._load = load
+        self._advice = advice
 
     def find(self, root: Path) -> Path | None:
         """The data root: where the files lie is the package's own affair."""
-        return root
+        return None if self._load is None else root
 
     def read(self, about: DataSet, folder: Path, split: str, side: int | None = None) -> Arrays:
         """A split. Raises DataError for shapes, types or labels that `about` does not allow."""
+        assert self._load is not None, "found nowhere"
         given = self._load(split)
         if not isinstance(given, tuple):
             pictures, given_labels = zip(*(given[i] for i in range(len(given))), strict=True)
@@ -36,7 +39,8 @@ class InMemory:
         images, labels = np.asarray(given[0]), np.asarray(given[1])
         if images.ndim == 3:
             images = images[:, None]
-        _require(about, split, images, labels)
+        page = about.page or "no page is named"
+        _require(about, split, images, labels, self._advice or f"Correct its package ({page})")
         return Arrays(images, labels.astype(np.int64), (), "as its package reads it")
 
 
@@ -52,14 +56,18 @@ def _stacked(about: DataSet, pictures: tuple[Any, ...]) -> np.ndarray:
     return stacked.transpose(0, 3, 1, 2) if last else stacked
 
 
-def _require(about: DataSet, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+def _require(
+    about: DataSet, split: str, images: np.ndarray, labels: np.ndarray, advice: str
+) -> None:
     where = f"{about.name} {split}"
-    advice = f"Correct its package ({about.page or 'no page is named'})"
     if images.dtype != np.uint8:
         raise DataError(f"{where}: images are {images.dtype}, expected uint8 0..255. {advice}")
     if images.ndim != 4 or images.shape[1] != about.channels:
         msg = f"{where}: images have shape {images.shape}, expected (N, {about.channels}, H, W)"
         raise DataError(f"{msg}. {advice}")
+    if images.shape[2:] != (about.side, about.side):
+        msg = f"{where}: images are {images.shape[2]} x {images.shape[3]} pixels"
+        raise DataError(f"{msg}, its facts say {about.side} x {about.side}. {advice}")
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         msg = f"{where}: labels are {labels.dtype} of shape {labels.shape}"
         raise DataError(f"{msg}, expected integers ({len(images)},). {advice}")
