@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from harness import registry
 from harness.reports.readme import replaced
@@ -16,8 +14,8 @@ from harness.reports.table.columns import chosen_columns, shown_columns
 from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import Wanted, leaderboard
 from harness.reports.table.rows import Row, row
+from harness.results import STATUSES
 from harness.results.store import load
-from methods.base import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -36,9 +34,9 @@ def committed_rows() -> list[Row]:
 
 def test_table_equals_the_committed_results_of_published_files() -> None:
     wanted = Wanted(paper=PAPERS)
-    rows = leaderboard(committed_rows(), registry.load(), wanted, sort="dataset")
+    rows = leaderboard(committed_rows(), registry.load(), wanted, sort="verdict")
     assert len(rows) > 10
-    command = f"bench table --paper {','.join(PAPERS)} --columns {','.join(COLUMNS)}"
+    command = f"bench table --paper {','.join(PAPERS)} --columns {','.join(COLUMNS)} --sort verdict"
     assert README == replaced(README, rows, chosen_columns(COLUMNS)), f"{command} --into README.md"
     assert command in (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -71,32 +69,12 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert command.removeprefix("python") in (ROOT / ".ci" / "run").read_text()
 
 
-def _block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    [block] = [b for b in blocks if containing in b]
-    return block
+def test_the_contradicted_rows_come_first() -> None:
+    table = README[README.index("<!-- results:begin -->") : README.index("<!-- results:end -->")]
+    verdicts = re.findall(r"\| ([a-z ]+?)(?: \([a-z]+\))? \| 10,000 \|", table)
+    assert verdicts == sorted(verdicts, key=STATUSES.index, reverse=True)
+    assert verdicts[0] == "claim contradicted" and len(verdicts) > 10
 
 
-def test_the_example_entry_is_a_valid_registry(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text(_block("yaml", "families:"))
-    assert registry.load(extra=[file]).get("mine-resnet20-cifar10-90").published
-
-
-def test_the_example_method_prunes_to_its_sparsity() -> None:
-    namespace: dict[str, Any] = {}
-    code = compile(_block("python", "class LeastMoved"), "README.md", "exec", dont_inherit=True)
-    exec(code, namespace)
-    kind = namespace["LeastMoved"]
-    torch.manual_seed(0)
-    model = torch.nn.Linear(20, 10, bias=False)
-    method = kind(kind.Settings())
-    method.attach(model, Schedule(epochs=2, steps_per_epoch=1))
-    moved = torch.rand(10, 20)
-    with torch.no_grad():
-        model.weight += moved
-    method.begin_epoch(0)
-    method.begin_epoch(1)
-    kept = model.weight != 0
-    assert int(kept.sum()) == 20  # 10 % of 200
-    assert moved[kept].min() > moved[~kept].max()
+def test_the_readme_fits_a_few_screens() -> None:
+    assert len(README.splitlines()) <= 140

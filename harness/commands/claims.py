@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+    from harness.registry import Registry
     from harness.reports import Claims, LinkCount
     from harness.results import FigureStatus
 
@@ -57,17 +58,8 @@ def command(
     if paper is not None:
         options.require_papers([paper], registry)
     found = count_claims(registry)
-    if errata is not None:
-        from harness.reports import write_errata
-
-        say_line(f"{errata}: {write_errata(registry, found, errata)} errata")
-        return
-    if picture is not None:
-        from harness.reports import draw_printed_and_found, files_in_dispute
-
-        lines = files_in_dispute(found.figures(paper))
-        draw_printed_and_found(lines, picture)
-        say_line(f"{picture}: {len({line.entry for line in lines})} files in dispute")
+    if errata is not None or picture is not None:
+        _write(found, registry, paper, errata, picture)
         return
     if as_json:
         print_json(_document(found, paper))
@@ -75,6 +67,19 @@ def command(
         print_rich(_overview(found))
     else:
         print_rich(_figures(found.figures(paper)))
+
+
+def _write(
+    found: Claims, registry: Registry, paper: str | None, errata: Path | None, picture: Path | None
+) -> None:
+    from harness.reports import draw_printed_and_found, files_in_dispute, write_errata
+
+    if errata is not None:
+        say_line(f"{errata}: {write_errata(registry, found, errata)} errata")
+    if picture is not None:
+        lines = files_in_dispute(found.figures(paper))
+        draw_printed_and_found(lines, picture)
+        say_line(f"{picture}: {len({line.entry for line in lines})} files in dispute")
 
 
 def _document(found: Claims, paper: str | None) -> dict[str, object]:

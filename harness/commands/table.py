@@ -49,8 +49,8 @@ def _several(name: str, text: str) -> Callable[[F], F]:
 @click.option(
     "--sort",
     type=click.Choice(tuple(SORTS)),
-    help="By name, data set, best top-1, furthest from published, most zeros, fewest MACs, newest."
-    "  [default: entry; with --into: dataset]",
+    help="By name, data set, best top-1, furthest from published, most zeros, fewest MACs, newest, "
+    "worst verdict.  [default: entry; with --into: dataset]",
 )
 @click.option(
     "--published", is_flag=True, help="Also the published rows that nobody has measured yet."

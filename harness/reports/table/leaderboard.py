@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from harness.registry import Registry
 from harness.reports.table.rows import Row
-from harness.results import current
+from harness.results import STATUSES, current
 
 Key = float | tuple[str, ...]
 _LAST = float("inf")
@@ -43,6 +43,7 @@ SORTS: dict[str, Callable[[Row], Key]] = {  # within equals: by name
     "sparsity": lambda r: _descending(r.sparsity_pct),
     "macs": lambda r: _LAST if r.macs_effective is None else float(r.macs_effective),
     "date": lambda r: -float(r.date.replace("-", "")) if r.date else _LAST,
+    "verdict": lambda r: -float(STATUSES.index(r.verdict)) if r.verdict in STATUSES else _LAST,
 }
 GROUPED = ("entry", "dataset")  # orders in which a baseline stands below the rows it belongs to
 
@@ -58,7 +59,8 @@ def leaderboard(
     """The newest row per entry and way of measuring that `wanted` keeps, at most `limit`.
 
     sort: entry (by name), dataset (then model), top1, sparsity (highest first), delta (furthest
-    from what was published first), macs (fewest first) or date (newest first).
+    from what was published first), macs (fewest first), date (newest first) or verdict (worst
+    first).
     Baselines of what is shown come along even if a filter other than `verdict` left them out. In
     the orders by name they stand below the rows they belong to.
     """
