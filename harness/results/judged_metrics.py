@@ -79,10 +79,11 @@ def _one(name: str, published: Published, entry: Entry, measured: Measured) -> C
 
 def _accuracy(name: str, published: Published, measured: Measured) -> Comparison:
     value = _value(name, measured)
-    if measured.smoke or value is None:
-        return tolerances.not_judged(published, value, "smoke", measured.smoke or "not measured")
+    if measured.smoke:
+        return tolerances.not_judged(published, value, "smoke", measured.smoke)
     if measured.per_seed_pct and name in measured.per_seed_pct:
         return _retrained(name, published, measured.per_seed_pct[name], measured)
+    assert value is not None  # figures of images get here with counts only
     return tolerances.judge_accuracy(
         published, value, measured.n_total, measured.approximate_images
     )
@@ -160,7 +161,7 @@ def _counted(name: str, cost: Cost) -> float | None:
     metric, dot, layer = name.partition(".")
     rows = [row for row in cost.layers if not dot or row.name == layer]
     total, nnz = sum(row.total for row in rows), sum(row.nnz for row in rows)
-    if not rows or not total:
+    if not total:
         return None
     counts = {
         "density_pct": 100.0 * nnz / total,

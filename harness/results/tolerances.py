@@ -51,8 +51,9 @@ NEAR_PP = 0.30
 STD_FLOOR_PP = 0.20  # s is floored here: few seeds underestimate the spread
 CLAIM_SHARE = 0.5  # fewer than this share of the claimed zeros contradicts the claim
 
-# +1: larger is better, -1: smaller is; of all others (a density, say) neither is.
-GOOD_SIDE = {"top1_pct": 1, "top3_pct": 1, "top5_pct": 1, "top1_error_pct": -1, "loss": -1}
+# Of all other metrics (a density, say) neither side is the good one.
+HIGHER_IS_BETTER = ("top1_pct", "top3_pct", "top5_pct")
+LOWER_IS_BETTER = ("top1_error_pct", "loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,9 @@ def better_than_printed(metric: str, bound: str | None, delta: float) -> bool:
 
     False for metrics of which neither side is the good one, and for a number printed as a bound.
     """
-    return bound is None and delta * GOOD_SIDE.get(metric, 0) > 0
+    if bound is not None:
+        return False
+    return metric in HIGHER_IS_BETTER and delta > 0 or metric in LOWER_IS_BETTER and delta < 0
 
 
 def _two_standard_errors(published: Published, measured: Sequence[float], floor: float) -> float:
@@ -236,7 +239,8 @@ def check_figures(published: Mapping[str, Published], prunable_total: int) -> di
         return {}
     low = prunable_total * (1 - (claim.value + claim.half_unit) / 100) / 1e6
     high = prunable_total * (1 - (claim.value - claim.half_unit) / 100) / 1e6
-    if low - params.half_unit <= params.value <= high + params.half_unit:
+    too_few, too_many = low - params.value, params.value - high
+    if _within(too_few, params.half_unit) and _within(too_many, params.half_unit):
         return {}
     implied = prunable_total * (1 - claim.value / 100) / 1e6
     digits = len(params.text.partition(".")[2])

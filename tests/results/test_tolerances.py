@@ -67,6 +67,22 @@ def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
     assert "20 approximate images" in judged(92.24).reason
 
 
+@pytest.mark.parametrize(
+    ("measured", "tolerance", "reason"),
+    [
+        (91.74, 0.015, "|Δ| <= 0.015 pp, half a printed digit + 0.01"),
+        (91.93, 0.30, "|Δ| <= 0.10 pp + 0.20 pp for 20 approximate images"),
+        (92.13, 0.50, "|Δ| <= 0.30 pp + 0.20 pp for 20 approximate images"),
+        (92.73, 0.50, "|Δ| = 1.00 pp > 0.30 pp + 0.20 pp for 20 approximate images"),
+    ],
+)
+def test_the_tolerance_that_decided_is_told(measured: float, tolerance: float, reason: str) -> None:
+    judged = tolerances.judge_accuracy(published("91.73"), measured, 10_000, 20)
+    assert judged.tolerance == pytest.approx(tolerance, abs=1e-9)
+    assert judged.reason == reason
+    assert judged.delta == pytest.approx(measured - 91.73)
+
+
 def test_unknown_copy_of_the_data_cannot_be_judged() -> None:
     judged = tolerances.judge_accuracy(published("91.73"), 91.73, 10_000, None)
     assert judged.status == "cannot check"
@@ -107,6 +123,30 @@ def test_counts_are_compared_as_printed(text: str, measured: float, status: str)
     assert tolerances.judge_count(published(text), measured).status == status
 
 
+@pytest.mark.parametrize(
+    ("measured", "status", "tolerance", "reason"),
+    [
+        (2.4949, "exact", 0.005, "rounds to 2.49 as printed"),
+        (2.4999, "near", 0.01, "rounds to 2.50, one unit of the last digit away"),
+        (2.5021, "mismatch", 0.01, "rounds to 2.50, printed 2.49"),  # more than a unit away
+    ],
+)
+def test_a_count_is_near_within_one_printed_unit(
+    measured: float, status: str, tolerance: float, reason: str
+) -> None:
+    judged = tolerances.judge_count(published("2.49"), measured)
+    assert (judged.status, judged.reason) == (status, reason)
+    assert judged.tolerance == pytest.approx(tolerance)
+
+
+@pytest.mark.parametrize(
+    ("zeros", "status"),
+    [(449, "claim contradicted"), (450, "mismatch"), (500, "mismatch"), (890, "near")],
+)
+def test_fewer_than_half_of_the_claimed_zeros_contradict_the_claim(zeros: int, status: str) -> None:
+    assert tolerances.judge_sparsity(published("90"), 1000 - zeros, 1000).status == status
+
+
 def test_claimed_sparsity_without_zeros_is_contradicted() -> None:
     judged = tolerances.judge_sparsity(published("90"), nnz=269_722, total=269_722)
     assert judged.status == "claim contradicted"
@@ -141,6 +181,34 @@ def test_consistent_published_rows_pass(params: str, sparsity: str) -> None:
     assert tolerances.check_figures(rows, 25_502_912) == {}
 
 
+@pytest.mark.parametrize(
+    ("params", "consistent"),
+    [
+        # 90 +- 0.5 % of a million leave 0.095 to 0.105 M, and 0.094 rounds from up to 0.0945.
+        ("0.094", False),
+        ("0.095", True),
+        ("0.105", True),
+        ("0.106", False),
+        ("0.09", True),  # 0.095 rounds to it, at the very edge
+        ("0.11", True),  # so does 0.105
+        ("0.08", False),
+        ("0.12", False),
+    ],
+)
+def test_parameters_and_sparsity_agree_if_some_unrounded_values_do(
+    params: str, consistent: bool
+) -> None:
+    rows = {"params_millions": published(params), "sparsity_pct": published("90")}
+    assert (tolerances.check_figures(rows, 1_000_000) == {}) == consistent
+
+
+@pytest.mark.parametrize("doubtful", ["params_millions", "sparsity_pct"])
+def test_doubtful_figures_contradict_nothing(doubtful: str) -> None:
+    rows = {"params_millions": published("4.47"), "sparsity_pct": published("81.27")}
+    rows[doubtful] = published(rows[doubtful].text, suspect=True, note="doubtful")
+    assert tolerances.check_figures(rows, 25_502_912) == {}
+
+
 def test_overall_is_the_worst_judged_metric() -> None:
     metrics = {
         "top1_pct": Comparison(status="exact", reason="fine"),
@@ -157,6 +225,30 @@ def test_smoke_overrides_every_metric() -> None:
     assert tolerances.overall(metrics, smoke="100 of 10000 images").status == "smoke"
 
 
+@pytest.mark.parametrize(
+    ("statuses", "smoke", "expected"),
+    [
+        (("reported", "reported"), "", ("reported", "nothing published to compare with")),
+        (("reported", "suspect"), "", ("suspect", "doubtful in the source: b")),
+        (("suspect", "suspect"), "", ("suspect", "doubtful in the source: a, b")),
+        (("reported", "suspect"), "few images", ("smoke", "few images")),
+        (("smoke", "exact"), "few images", ("smoke", "few images")),
+        (("smoke", "claim contradicted"), "few images", ("claim contradicted", "b: told")),
+        (("near", "near"), "", ("near", "a: told; b: told")),
+        (("exact", "suspect"), "", ("exact", "a: told")),
+    ],
+)
+def test_the_whole_is_judged_by_what_was_judged(
+    statuses: tuple[str, str], smoke: str, expected: tuple[str, str]
+) -> None:
+    metrics = {
+        name: Comparison(status=status, reason="told")
+        for name, status in zip("ab", statuses, strict=True)
+    }
+    found = tolerances.overall(metrics, smoke)
+    assert (found.status, found.reason) == expected
+
+
 def test_failures_are_the_statuses_that_exit_with_three() -> None:
     assert set(tolerances.FAILURES) == {
         "published figure inconsistent",
@@ -164,6 +256,7 @@ def test_failures_are_the_statuses_that_exit_with_three() -> None:
         "mismatch",
         "claim contradicted",
     }
+    assert tolerances.failed("mismatch") is True and tolerances.failed("near") is False
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.integers(0, 200))
@@ -250,6 +343,50 @@ def test_a_retrained_number_says_which_spread_was_taken() -> None:
     assert "no ± printed, ±0.2 of one run assumed" in silent
     told = tolerances.judge_retrained(published("75.03", std="0.30", n_runs=3), [75.0]).reason
     assert "printed ±0.30 of 3 runs" in told
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"std": "0.30", "n_runs": 3}, "printed ±0.30 of 3 runs"),
+        ({"std": "0.30"}, "±0.30 of one run assumed"),
+        ({"n_runs": 3}, "no ± printed, ±0.2 of 3 runs assumed"),
+        ({}, "no ± printed, ±0.2 of one run assumed"),
+    ],
+)
+@pytest.mark.parametrize(("measured", "sign"), [(75.0, "<="), (90.0, ">")])
+def test_the_reason_of_a_retrained_number_names_its_distance_and_both_spreads(
+    facts: dict[str, object], said: str, measured: float, sign: str
+) -> None:
+    judged = tolerances.judge_retrained(published("75.03", **facts), [measured])
+    assert judged.tolerance is not None
+    assert judged.reason == (
+        f"|Δ| = {abs(measured - 75.03):.2f} pp {sign} 2 standard errors = "
+        f"{judged.tolerance:.2f} pp (n=1 seeds; {said})"
+    )
+
+
+def test_a_spread_that_a_row_assumes_may_be_below_a_fifth_of_a_point() -> None:
+    judged = reached(published("1.60", assumed_std="0.05"), [1.6])
+    assert judged.tolerance == pytest.approx(2 * math.sqrt(0.05**2 + 0.05**2) + 0.005)
+
+
+def test_better_than_printed_is_said_only_beyond_the_limit() -> None:
+    # 2 * sqrt(0.75^2 / 4 + 0.5^2) + 0.5 = 1.75, exactly, in binary too.
+    row = published("90", std="0.75", n_runs=4, assumed_std="0.5")
+    assert reached(row, [91.75], "top1_pct").reason.startswith("Δ = +1.75")
+    assert reached(row, [92.0], "top1_pct").reason.startswith("better than printed: Δ = +2.00")
+
+
+@pytest.mark.parametrize(
+    ("metric", "side"),
+    [("top1_pct", 1), ("top3_pct", 1), ("top5_pct", 1), ("top1_error_pct", -1), ("loss", -1)],
+)
+def test_every_accuracy_has_one_good_side(metric: str, side: int) -> None:
+    assert tolerances.better_than_printed(metric, None, 0.1 * side)
+    assert not tolerances.better_than_printed(metric, None, -0.1 * side)
+    assert not tolerances.better_than_printed(metric, None, 0.0)
+    assert not tolerances.better_than_printed(metric, "at least", 0.1 * side)
 
 
 @pytest.mark.parametrize("facts", [{"bound": "about"}, {"assumed_std": "small"}])
