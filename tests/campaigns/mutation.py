@@ -93,8 +93,10 @@ def equivalents() -> dict[str, list[Equivalent]]:
 
 def stale(file: str) -> list[str]:
     """Listed changes that the file's text no longer allows."""
+    listed = equivalents().get(file)
+    if not listed:
+        return []
     possible = {(m.line, m.becomes) for m in mutants((ROOT / file).read_text())}
-    listed = equivalents().get(file, [])
     return [f"{e.line} => {e.becomes}" for e in listed if (e.line, e.becomes) not in possible]
 
 

@@ -204,6 +204,13 @@ def test_surroundings_are_named_and_never_fail() -> None:
     ]
 
 
+def test_the_change_is_told_in_points_of_the_accuracy() -> None:
+    [text] = drifted(seen(top1=9_000), seen(top1=7_766))
+    assert text == (
+        "metric drift: top1_pct 90.00 -> 77.66 (-12.34 pp, -1234 of 10000 images, 2 allowed)"
+    )
+
+
 def test_drift_comes_before_notes() -> None:
     now = replace(seen(top1=9_000), code={"commit": "def"})
     assert [kind for kind, _, _ in told(made(), now)] == ["metric drift", "environment"]
