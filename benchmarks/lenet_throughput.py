@@ -28,7 +28,7 @@ from harness.evaluation import Evaluated
 from harness.models import build
 from harness.registry import load
 from harness.results import Counts
-from harness.training import Job, RunFolder, build_optimizer, train
+from harness.training import RunFolder, TrainingTask, build_optimizer, train
 from methods.base import Method
 from methods.dense import Dense
 from methods.snip import Snip, SnipSettings
@@ -48,7 +48,7 @@ def our_epoch(method: Method, images: ImageSet) -> None:
     counts = Counts(n=1, top1=1, top3=1, top5=1, loss_sum=0.0)
     with tempfile.TemporaryDirectory() as folder:
         train(
-            Job(
+            TrainingTask(
                 model=build("lenet300"),
                 method=method,
                 recipe=steps,

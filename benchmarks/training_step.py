@@ -29,7 +29,7 @@ from harness.evaluation import Evaluated
 from harness.models import build
 from harness.registry import Duration, LrSchedule, Optimizer, Recipe
 from harness.results import Counts
-from harness.training import Job, RunFolder, build_optimizer, train
+from harness.training import RunFolder, TrainingTask, build_optimizer, train
 from methods.base import Method
 from methods.dense import Dense
 from methods.dnw import DNW
@@ -101,7 +101,7 @@ def our_turn(
     counts = Counts(n=1, top1=1, top3=1, top5=1, loss_sum=0.0)
     with tempfile.TemporaryDirectory() as folder:
         train(
-            Job(
+            TrainingTask(
                 model=model,
                 method=Timed(kind.Settings(**settings)),
                 recipe=Recipe(

@@ -10,7 +10,8 @@ BenchError
 │   └── KeyMismatch              tensors and model do not fit
 ├── DataError                data set missing or damaged
 ├── ProtocolError            a training, pruning or evaluation request that makes no sense
-│   └── SettingsError            a recipe or method refuses the value of a setting
+│   ├── SettingsError            a recipe or method refuses the value of a setting
+│   └── RunInUse                 another process is at work on the very same run
 ├── MetricError              a number cannot be computed or compared
 └── Preempted                a signal stopped the run after saving; run the same command to go on
 
@@ -60,6 +61,10 @@ class ProtocolError(BenchError):
 
 class SettingsError(ProtocolError):
     """A setting is unknown, of the wrong type, or refused by the method for this network."""
+
+
+class RunInUse(ProtocolError):
+    """Another process is at work on the very same run; it is free again when that one ends."""
 
 
 class MetricError(BenchError):

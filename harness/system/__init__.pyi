@@ -13,7 +13,7 @@ from .distributed import (
 )
 from .files import publish, replace_file, replace_text, replacing
 from .hashes import sha256_file
-from .locks import locked
+from .locks import locked, working_process
 from .numbers import finite, read_json, real_number, whole_number
 from .options import CachePolicy, Options, Reading
 from .precision import fast_precision, verdict_precision
@@ -51,5 +51,6 @@ __all__ = [
     "versions",
     "wait_for_all",
     "whole_number",
+    "working_process",
     "world_size",
 ]

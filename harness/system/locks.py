@@ -35,6 +35,21 @@ def locked(
         os.close(handle)
 
 
+def working_process(path: Path) -> int | None:
+    """Process id of whoever holds the lock `path` on this machine; None if nobody alive does.
+
+    Looks without touching the lock, so nobody who wants it is disturbed.
+    """
+    try:
+        pid = int(holder(path))
+        os.kill(pid, 0)
+    except (ValueError, ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:  # alive, of another user
+        return pid
+    return pid
+
+
 def holder(path: Path) -> str:
     """Process id that the holder of `path` wrote into it, or "unknown"."""
     try:

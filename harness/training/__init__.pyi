@@ -1,39 +1,50 @@
 from .allocation_preview import BASELINES, AllocationComparison, allocate, kept_counts, pruned
 from .curve_cache import CurveCache
-from .loop import Job, Speed, train
+from .loop import Speed, TrainingTask, train
 from .optimizers import build_optimizer
 from .queue import TrainingCost, queued_result, training_cost
-from .retrain import recipe_for, reproduce_by_training, retrain_together
-from .run_folder import RunFolder, finished_run
+from .request import TrainingRequest
+from .retrain import recipe_for, reproduce_by_training, retrain_together, train_seed
+from .run_folder import RunFolder, finished_run, lock_of
+from .run_progress import read_progress
 from .savings_preview import estimate
-from .signals import time_limit
+from .signals import StopRequest, deferred, obeyed, signal_name, time_limit
 from .start_weights import start_entry, trained_first
-from .training_plan import Training
+from .training_plan import FirstTraining, Training
 from .training_split import calibration_images
 
 __all__ = [
     "BASELINES",
     "AllocationComparison",
     "CurveCache",
-    "Job",
+    "FirstTraining",
+    "TrainingTask",
     "RunFolder",
     "Speed",
+    "StopRequest",
     "Training",
     "TrainingCost",
+    "TrainingRequest",
     "allocate",
     "build_optimizer",
     "calibration_images",
+    "deferred",
     "estimate",
     "finished_run",
     "kept_counts",
+    "lock_of",
+    "obeyed",
     "pruned",
     "queued_result",
+    "read_progress",
     "recipe_for",
     "reproduce_by_training",
     "retrain_together",
+    "signal_name",
     "start_entry",
     "time_limit",
     "train",
+    "train_seed",
     "trained_first",
     "training_cost",
 ]

@@ -56,7 +56,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingTask:
     """Everything one training run needs; models and methods are used up by it."""
 
     model: nn.Module  # on its device, start weights loaded
@@ -91,7 +91,7 @@ class Trained:
     history: HISTORY
 
 
-def train(job: Job) -> Trained:
+def train(job: TrainingTask) -> Trained:
     """Train to the end of the recipe, resuming if the run folder holds a state.
 
     Raises ProtocolError when loss or weights are not finite (the last good state is kept),
@@ -111,7 +111,7 @@ class _Loop:
     short makes it jump. updates: optimizer steps really taken.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingTask) -> None:
         self.job = job
         self.recipe, self.method = job.recipe, job.method
         self.per_epoch = len(job.batches)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from harness.checkpoints import read_weights
 from harness.data import evaluation_batches
 from harness.errors import BenchError, Preempted, ProtocolError
 from harness.evaluation import (
@@ -30,12 +31,14 @@ from harness.registry import (
     input_shape,
     make_method,
     merged_settings,
+    plain,
     recipe_sha256,
     with_overrides,
 )
 from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
 from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
 from harness.training.queue import queued_result, training_cost
+from harness.training.request import TrainingRequest
 from harness.training.seed import Seed, one_seed
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
@@ -104,10 +107,12 @@ def reproduce_by_training(
     training: Training,
     *,
     on_result: Listener | None = None,
+    once: bool = False,
 ) -> Result:
     """Train every seed of `entry` by `recipe`, judge the mean, save and return the result.
 
-    Finished seeds are reused, interrupted ones continue. Under torchrun all processes train one
+    Finished seeds are reused, interrupted ones continue. once: a result of these very runs that is
+    on record already is returned instead of a twin. Under torchrun all processes train one
     model together and process 0 reports and saves. on_result: called after each save, also of a
     baseline that had to be trained first; whoever draws or mirrors is handed in here.
     Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
@@ -118,13 +123,53 @@ def reproduce_by_training(
         progress = Silent() if rank() else options.progress
         options = replace(options, device=device, progress=progress)
         plan = _plan(entry, registry, recipe, options, training, on_result)
-        seeds = [one_seed(plan, seed) for seed in training.seeds]
+        seeds = [one_seed(_with_start(plan, seed), seed) for seed in training.seeds]
+        plan = _with_start(plan, training.seeds[0])
+        if once and (found := _of_these_runs(plan, seeds)) is not None:
+            return found
         result = _result(plan, seeds, time.perf_counter() - started)
         if rank() == 0:
             save(result, seeds[0].predictions)
             if on_result is not None:
                 on_result(result)
     return result
+
+
+def train_seed(request: TrainingRequest, registry: Registry, seed: int) -> Seed:
+    """One seed trained to its end, without a result: `reproduce_by_training` finds it finished.
+
+    Raises as that one does, and RunInUse while another process trains the very same seed.
+    """
+    entry, recipe, training = request.entry, request.recipe, request.training
+    make_method(entry.method, merged_settings(entry, recipe, training.overrides))
+    with processes(request.options.device) as device, obeyed():
+        options = replace(request.options, device=device)
+        plan = _plan(entry, registry, recipe, options, training, on_result=None)
+        return one_seed(_with_start(plan, seed), seed)
+
+
+def _with_start(plan: TrainingPlan, seed: int) -> TrainingPlan:
+    """`plan` for one seed; a first training gives the start weights of the same seed."""
+    first = plan.training.first
+    if first is None:
+        return plan
+    alone = replace(plan.training, seeds=(seed,), overrides={}, first=None, fresh=False)
+    options = replace(plan.options, from_file=None)
+    before = _plan(first.entry, plan.registry, first.recipe, options, alone, on_result=None)
+    tensors, facts = read_weights(one_seed(before, seed).folder.weights)
+    here = replace(facts, source=f"trained:{first.entry.id}")
+    start = Start(f"the same seed of {first.entry.id}, trained here", tensors, here)
+    return replace(plan, start=start)
+
+
+def _of_these_runs(plan: TrainingPlan, seeds: list[Seed]) -> Result | None:
+    """The newest stored result of exactly these runs and settings, if there is one."""
+    keys = [(seed.run.seed, seed.run.key) for seed in seeds]
+    for result in reversed(list(load_all(entry=plan.entry.id))):
+        same = plain(result.settings) == plain(plan.settings)
+        if same and [(run.seed, run.key) for run in result.runs] == keys:
+            return result
+    return None
 
 
 def _plan(

@@ -18,7 +18,7 @@ from harness.registry import Duration, PruneRounds, method_refusals
 from harness.system import rank, verdict_precision, wait_for_all
 from harness.training.curve_cache import CurveCache
 from harness.training.generators import generator_states, restore_generators
-from harness.training.loop import HISTORY, Job, Trained, train
+from harness.training.loop import HISTORY, Trained, TrainingTask, train
 from harness.training.run_folder import RunFolder
 from methods.base import Method, Schedule, Settings
 from methods.dense import Dense
@@ -29,7 +29,9 @@ Recalibration = Callable[[nn.Module, int], None]
 
 
 def prune(
-    job: Job, calibration: Calibration = lambda: None, recalibrate: Recalibration | None = None
+    job: TrainingTask,
+    calibration: Calibration = lambda: None,
+    recalibrate: Recalibration | None = None,
 ) -> Trained:
     """Run every round that is left and hand over the network after the last one.
 
@@ -78,7 +80,7 @@ def gains(history: HISTORY) -> dict[str, float]:
     return found
 
 
-def _rounds(job: Job) -> PruneRounds:
+def _rounds(job: TrainingTask) -> PruneRounds:
     if job.recipe.prune is None:
         msg = f"recipe {job.recipe.name} has no pruning rounds. Add: --set prune.count=1"
         raise ProtocolError(msg)
@@ -88,7 +90,7 @@ def _rounds(job: Job) -> PruneRounds:
     return job.recipe.prune
 
 
-def _resume(job: Job) -> list[dict[str, float]]:
+def _resume(job: TrainingTask) -> list[dict[str, float]]:
     """Rows of the finished rounds (0 = dense), everything else restored; [] at the start."""
     state = job.folder.load_state()
     if state is None:
@@ -100,7 +102,7 @@ def _resume(job: Job) -> list[dict[str, float]]:
     return list(state["history"])
 
 
-def _dense(job: Job) -> dict[str, float]:
+def _dense(job: TrainingTask) -> dict[str, float]:
     """Train the network that will be pruned, when the recipe trains its own; its row."""
     dense = replace(job.recipe, prune=None)
     inside = replace(job, recipe=dense, method=Dense(Settings()), folder=_folder(job, 0))
@@ -138,7 +140,7 @@ def _early(trained: Trained) -> dict[str, float]:
 
 
 def _round(
-    job: Job,
+    job: TrainingTask,
     rounds: PruneRounds,
     number: int,
     calibration: Calibration,
@@ -153,7 +155,9 @@ def _round(
     return _finetune(job, rounds.finetune, number)
 
 
-def _prune_once(job: Job, rounds: PruneRounds, number: int, calibration: Calibration) -> None:
+def _prune_once(
+    job: TrainingTask, rounds: PruneRounds, number: int, calibration: Calibration
+) -> None:
     target = rounds.targets[number - 1]
     goal = "as set" if target is None else f"target {100 * target:.2f} %"
     job.progress.stage(f"round {number}/{rounds.count}: prune, {goal}")
@@ -168,7 +172,7 @@ def _prune_once(job: Job, rounds: PruneRounds, number: int, calibration: Calibra
             job.method.prune(job.model, target, calibration())
 
 
-def _finetune(job: Job, length: Duration, number: int) -> Trained:
+def _finetune(job: TrainingTask, length: Duration, number: int) -> Trained:
     rounds, optimizer = _rounds(job), job.recipe.optimizer
     if rounds.lr is not None:
         optimizer = replace(optimizer, lr=rounds.lr)
@@ -176,7 +180,7 @@ def _finetune(job: Job, length: Duration, number: int) -> Trained:
     return train(replace(job, recipe=recipe, folder=_folder(job, number), attach=False))
 
 
-def _save(job: Job, history: list[dict[str, float]]) -> None:
+def _save(job: TrainingTask, history: list[dict[str, float]]) -> None:
     """Close a round; every process takes part, the first one writes."""
     if rank() == 0:
         job.folder.save_state(
@@ -191,5 +195,5 @@ def _save(job: Job, history: list[dict[str, float]]) -> None:
     wait_for_all()
 
 
-def _folder(job: Job, number: int) -> RunFolder:
+def _folder(job: TrainingTask, number: int) -> RunFolder:
     return job.folder.inner(f"round{number:02d}")

@@ -7,6 +7,8 @@ predictions.npz       the class it gives to every test image
 best.safetensors      the network of the best epoch so far, if the recipe selects it
 end.pt                last weights and method state, if the method has several final networks
 done.json             written last: a run that has it is finished
+run.json              what was asked for, so that another process can take the run up
+progress.json         how far it is, for whoever looks while it runs
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor
 
 from harness import paths
-from harness.errors import ProtocolError
+from harness.errors import ProtocolError, RunInUse
 from harness.registry import from_mapping
 from harness.results import Run
 from harness.system import locked, rank, replace_file, wait_for_all
@@ -158,6 +160,12 @@ class RunFolder:
         replace_file(self.path / name, write)
 
 
+def lock_of(folder: Path) -> Path:
+    """The lock that whoever works in a run's folder holds."""
+    entry = folder.parent
+    return entry.parent / ".locks" / f"{entry.name}-{folder.name}.lock"
+
+
 def folder_name(key: str, seed: int) -> str:
     """The name of a run's folder below that of its entry."""
     return f"{key[:12]}-seed{seed}"
@@ -182,20 +190,18 @@ def opened(folder: RunFolder, *, fresh: bool) -> Iterator[RunFolder]:
 
     Under torchrun the first process holds the lock. It lies outside the folder, so that emptying
     the folder does not lift it, and is free as soon as its holder dies.
-    Raises ProtocolError, with nothing touched, if somebody else has it.
+    Raises RunInUse, with nothing touched, if somebody else has it.
     """
 
     def refuse(holder: str) -> NoReturn:
         name = f"{folder.path.parent.name}/{folder.path.name}"
-        raise ProtocolError(
+        raise RunInUse(
             f"{name}: process {holder} is at work on this very run, and two would overwrite each "
             f"other's state. Wait until it ends, or stop it (kill {holder}; it saves first); the "
             "same command then continues. Another seed or setting is another run"
         )
 
-    entry = folder.path.parent
-    lock = entry.parent / ".locks" / f"{entry.name}-{folder.path.name}.lock"
-    with locked(lock, refuse) if rank() == 0 else nullcontext():
+    with locked(lock_of(folder.path), refuse) if rank() == 0 else nullcontext():
         if not fresh:
             yield folder.or_finished_twin()
             return

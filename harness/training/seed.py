@@ -16,9 +16,10 @@ from harness.registry import final_choices, from_mapping, input_shape, make_meth
 from harness.results import Figures, Latency, Run, latency_as_today
 from harness.system import rank, wait_for_all
 from harness.training.generators import seed_everything
-from harness.training.loop import Job, Trained, train
+from harness.training.loop import Trained, TrainingTask, train
 from harness.training.rounds import gains, prune
 from harness.training.run_folder import RunFolder, opened
+from harness.training.run_progress import followed
 from harness.training.training_plan import TrainingPlan, build, rebuilt, run_folder
 from harness.training.training_split import calibration_images, train_batches, watched_batches
 from methods.base import Method, Schedule
@@ -33,6 +34,7 @@ class Seed:
     predictions: np.ndarray
     figures: Figures
     latency: Latency | None
+    folder: RunFolder
 
 
 def one_seed(plan: TrainingPlan, seed: int) -> Seed:
@@ -40,7 +42,7 @@ def one_seed(plan: TrainingPlan, seed: int) -> Seed:
     with opened(run_folder(plan, seed), fresh=plan.training.fresh) as folder:
         done = folder.finished()
         if done is None:
-            return _trained(plan, seed, folder)
+            return _trained(followed(plan, seed, folder), seed, folder)
         plan.options.progress.note(f"seed {seed}: finished before, reused (repeat with --fresh)")
         return _reused(plan, seed, folder, done)
 
@@ -60,7 +62,7 @@ def _trained(plan: TrainingPlan, seed: int, folder: RunFolder) -> Seed:
         latency = latency_of(method, trained.model, plan.test)
     wait_for_all()
     run = _run(folder.key, seed, trained, final, figures, best)
-    finished = Seed(run, trained.model, final.predictions, figures, latency)
+    finished = Seed(run, trained.model, final.predictions, figures, latency, folder)
     if rank() == 0:
         if method.final_choices:
             folder.keep_end()
@@ -103,6 +105,7 @@ def _reused(plan: TrainingPlan, seed: int, folder: RunFolder, done: Mapping[str,
         folder.predictions(done),
         from_mapping(Figures, done.get("figures", {})),
         from_mapping(Latency, latency_as_today(latency)) if latency else None,
+        folder,
     )
 
 
@@ -121,7 +124,7 @@ def _handed_over(
     run = from_mapping(Run, done["run"])
     run = replace(run, counts=final.counts, figures=figures.values)
     latency = latency_of(method, model, plan.test)
-    return Seed(run, model, final.predictions, figures, latency)
+    return Seed(run, model, final.predictions, figures, latency, folder)
 
 
 def _train(plan: TrainingPlan, seed: int, folder: RunFolder, method: Method) -> Trained:
@@ -131,7 +134,7 @@ def _train(plan: TrainingPlan, seed: int, folder: RunFolder, method: Method) -> 
     options, training = plan.options, plan.training
     inputs = (plan.evaluation, options.data_root, options.device, seed)
     watched = watched_batches(plan.recipe, *inputs)
-    job = Job(
+    job = TrainingTask(
         model=model,
         method=method,
         recipe=plan.recipe,

@@ -33,6 +33,14 @@ from methods.base import Schedule
 
 
 @dataclass(frozen=True, slots=True)
+class FirstTraining:
+    """A training that comes before another one, seed by seed: a dense network that is pruned."""
+
+    entry: Entry
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """What the caller may choose about a training run, besides the recipe."""
 
@@ -42,6 +50,7 @@ class Training:
     save_every_s: float = 120.0
     speed: Speed = field(default_factory=Speed)
     overrides: Overrides = field(default_factory=dict)  # of the recipe, applied already; recorded
+    first: FirstTraining | None = None  # whose seed k gives the start weights of seed k
 
 
 @dataclass(frozen=True, slots=True)

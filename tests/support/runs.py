@@ -17,7 +17,7 @@ from harness.data.training_batches import TrainBatches
 from harness.evaluation.protocol import evaluate
 from harness.registry import Evaluation
 from harness.registry.recipes import Duration, LrSchedule, Optimizer, Recipe
-from harness.training.loop import Job
+from harness.training.loop import TrainingTask
 from harness.training.run_folder import RunFolder
 from methods.dense import Dense
 from tests.support import worker
@@ -93,7 +93,7 @@ def job(folder, method=None, model=None, recipe=RECIPE, seed=0, **changes):
         channels="gray",
     )
     test = resident_batches(images(16, seed=1), EVALUATION, "cpu", batch_size=16)
-    common = Job(
+    common = TrainingTask(
         model=network() if model is None else model,
         method=method or Dense(Dense.Settings()),
         recipe=recipe,

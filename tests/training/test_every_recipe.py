@@ -17,7 +17,7 @@ from harness.evaluation import evaluate
 from harness.models import build
 from harness.registry import Entry, Evaluation, Recipe, data_set, learning_rate, load, make_method
 from harness.training import loop
-from harness.training.loop import Job, train
+from harness.training.loop import TrainingTask, train
 from harness.training.optimizers import set_learning_rate
 from harness.training.rounds import prune
 from harness.training.run_folder import RunFolder
@@ -125,7 +125,7 @@ def test_two_steps_of_every_recipe(recipe: Recipe, tmp_path, rates) -> None:
     model = network(entry)
     initialise(model, recipe.init)
     before = [(parameter, parameter.detach().clone()) for parameter in model.parameters()]
-    job = Job(
+    job = TrainingTask(
         model=model,
         method=make_method(entry.method, settings),
         recipe=recipe,

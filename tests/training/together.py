@@ -14,7 +14,7 @@ from harness.errors import ProtocolError
 from harness.evaluation.protocol import evaluate
 from harness.registry.recipes import Duration, Optimizer, PruneRounds, Recipe
 from harness.system.distributed import processes, rank, refuse_differences, world_size
-from harness.training.loop import Job, train
+from harness.training.loop import TrainingTask, train
 from harness.training.rounds import prune
 from harness.training.run_folder import RunFolder
 from methods.acdc import ACDC
@@ -45,7 +45,7 @@ def job(folder, method, model, prune_rounds=None):
         world_size=world_size(),
     )
     test = resident_batches(images(25, seed=1), EVALUATION, "cpu", batch_size=4)
-    return Job(
+    return TrainingTask(
         model=model,
         method=method,
         recipe=recipe,
