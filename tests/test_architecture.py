@@ -83,6 +83,7 @@ FLOORS = (
     "commands",
     "maintenance",
     "reports",
+    "launch",
     "export",
     "training",
     "evaluation",

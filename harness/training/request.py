@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ProtocolError
 from harness.registry import Entry, Fault, Override, Recipe, from_mapping, plain
-from harness.system import Options, Reading
+from harness.system import Options, Progress, Reading
 from harness.training.loop import Speed
 from harness.training.training_plan import FirstTraining, Training
 
@@ -73,6 +73,10 @@ class TrainingRequest:
             msg = f"this is no training that can be taken up ({error}). Repeat the command"
             raise ProtocolError(msg) from error
         return cls(entry, recipe, options, training)
+
+    def with_progress(self, progress: Progress) -> TrainingRequest:
+        """The same request with somebody who hears how far it is."""
+        return replace(self, options=replace(self.options, progress=progress))
 
 
 def _text(path: Path | None) -> str | None:
