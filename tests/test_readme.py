@@ -77,4 +77,4 @@ def test_the_contradicted_rows_come_first() -> None:
 
 
 def test_the_readme_fits_a_few_screens() -> None:
-    assert len(README.splitlines()) <= 140
+    assert len(README.splitlines()) <= 145
