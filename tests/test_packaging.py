@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -90,3 +91,21 @@ def test_shipped_checkpoints_stay_small() -> None:
     files = list((ROOT / "checkpoints" / "shipped").glob("*.safetensors"))
     assert files
     assert sum(file.stat().st_size for file in files) < SHIPPED_LIMIT_BYTES
+
+
+def test_the_container_is_given_all_that_the_wheel_is_made_of(wheel: Path, tmp_path: Path) -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines  # nothing but what is named
+    context = tmp_path / "context"
+    for name in (line[1:] for line in lines if line.startswith("!")):
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(
+                ROOT / name, context / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copy2(ROOT / name, context / name)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=context, check=True, capture_output=True)
+    [made] = tmp_path.glob("*.whl")
+    assert set(zipfile.ZipFile(made).namelist()) == set(zipfile.ZipFile(wheel).namelist())

@@ -19,8 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
-# Not run here: installing, and what takes minutes and is run by every check anyway.
-NOT_RUN = {"Install", "Types"}
+# Not run here: installing, containers, and what takes minutes and is run by every check anyway.
+NOT_RUN = {
+    "Install",
+    "Types",
+    "Quickstart from the wheel",
+    "Build the container",
+    "Quickstart in the container",
+}
 # One small file instead of all tests: this one is among them.
 FEW_TESTS = "tests/registry/test_entries.py"
 
@@ -151,6 +157,9 @@ def test_the_steps_of_a_workflow_run(clone: Path, workflow: str) -> None:
             env=environment,
         )
         assert done.returncode == 0, f"{step['name']}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    if workflow == "release":
+        assert sorted(file.suffix for file in (clone / "dist").iterdir()) == [".gz", ".whl"]
+        return
     summary = (clone / ".runner" / "summary.md").read_text()
     assert "### quickstart of " in summary and "12 as accepted, 0 drifted" in summary
     assert (clone / "site" / "index.html").stat().st_size > 0
