@@ -49,8 +49,9 @@ def command(
     """How many published figures hold, and how many links.
 
     Figure by figure, from stored results, `bench registry check --full --record` and link checks:
-    reproduced, contradicted, inconsistent in its source, not reached by a protocol that is partly
-    ours, doubtful, waiting (for a file, data, training, a GPU), or impossible to check.
+    reproduced, contradicted, inconsistent in its source, given by none of several stated
+    preprocessings, not reached by a protocol that is partly ours, doubtful, waiting (for a file,
+    data, training, a GPU), or impossible to check.
     """
     from harness.reports import count_claims
 

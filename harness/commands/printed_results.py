@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.registry import Entry
     from harness.results import FastMeasurement, Result
 
+OPEN = ("cannot check", "ambiguous preprocessing")  # a verdict that decides nothing
 FEW = 3  # results that are shown metric by metric
 
 
@@ -67,7 +68,7 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     results = [each.result for each in outcomes if each.result is not None]
     if any(is_failure(result.verdict.status) for result in results):
         return VERDICT
-    if any(result.verdict.status == "cannot check" or stands_in(result) for result in results):
+    if any(result.verdict.status in OPEN or stands_in(result) for result in results):
         return CANNOT_CHECK
     return max((exit_code(each.error) for each in outcomes if each.error), default=0)
 

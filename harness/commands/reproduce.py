@@ -82,7 +82,7 @@ def command(
 
     Without the images, figures that follow from the weights alone are judged, and the accuracy
     waits. Exit code: 0 fine, 3 a verdict is a mismatch or a contradiction, 4 a file or data set is
-    missing, or a stand-in set was used.
+    missing, a stand-in set was used, or none of several stated preprocessings gives the number.
     """
     registry = run.registry()
     entries = options.chosen_entries(registry, entry_ids, suite, "quickstart")

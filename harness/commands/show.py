@@ -134,6 +134,7 @@ def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
         ("method", f"{entry.method}, {entry.granularity}"),
         ("model", f"{entry.model} on {entry.dataset}"),
         ("evaluation", f"{evaluation.name} v{evaluation.version}"),
+        *(("", f"stated elsewhere for the same file: {name}") for name in entry.also_stated),
         ("recipe", entry.recipe or "none: no training protocol is known"),
         ("specified by", _specified(entry, registry)),
         ("settings", ", ".join(f"{k}={v}" for k, v in settings.items()) or MISSING),

@@ -156,6 +156,14 @@ class _Group:
             return Outcome(entry, found, on_record=True)
         return Loaded(entry, model, checkpoint_facts(obtained))
 
+    def _also(self, entry: Entry) -> tuple[tuple[Evaluation, EvaluationBatches], ...]:
+        """The images prepared as other places state it; none on another set or a part of it."""
+        if entry.evaluation != self._evaluation.name or self._options.limit is not None:
+            return ()
+        images = self._found_images()
+        stated = [self._registry.evaluations[name] for name in entry.also_stated]
+        return tuple((each, prepared_batches(images, each, self._options)) for each in stated)
+
     def _found_images(self) -> ImageSet | PictureSet:
         """The group's images, looked for (or fetched) once. Raises DataError, each time."""
         if self._images is None:
@@ -204,7 +212,7 @@ class _Group:
             images = self._found_images()
             self._batches = prepared_batches(images, self._evaluation, self._options)
         return evaluate_loaded(
-            loaded,
+            [replace(each, also=self._also(each.entry)) for each in loaded],
             self._evaluation,
             self._batches,
             self._registry,

@@ -26,6 +26,7 @@ from harness.results import (
     Protocol,
     Result,
     Run,
+    Variant,
     judge,
     new_id,
     overall,
@@ -49,6 +50,7 @@ class Procedure:
     runs: tuple[Run, ...] = ()
     precision: str = "float32"
     predictions_sha256: str | None = None
+    variants: tuple[Variant, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -78,15 +80,14 @@ def make_result(
         granularity=entry.granularity,
         mode=procedure.mode,
         smoke=measured.smoke,
-        protocol=Protocol(
-            name=evaluation.name, version=evaluation.version, sha256=evaluation_sha256(evaluation)
-        ),
+        protocol=protocol_of(evaluation),
         recipe=procedure.recipe,
         settings=dict(procedure.settings),
         overrides=procedure.overrides,
         checkpoint=procedure.checkpoint,
         data=data,
         counts=measured.counts,
+        variants=procedure.variants,
         runs=procedure.runs,
         cost=measured.cost,
         latency=latency,
@@ -100,6 +101,13 @@ def make_result(
         hardware=provenance.hardware(device),
         code=provenance.code_version(),
         notes=(*procedure.notes, *notes_of(measured.cost)),
+    )
+
+
+def protocol_of(evaluation: Evaluation) -> Protocol:
+    """The evaluation as a result names it."""
+    return Protocol(
+        name=evaluation.name, version=evaluation.version, sha256=evaluation_sha256(evaluation)
     )
 
 

@@ -17,9 +17,9 @@ from harness.data import EvaluationBatches
 from harness.errors import BenchError, MetricError
 from harness.evaluation.low_precision import measure_fast_
 from harness.evaluation.partial_pass import PartialFile
-from harness.evaluation.protocol import Evaluated, evaluate_together
+from harness.evaluation.protocol import Evaluated, evaluate, evaluate_together
 from harness.evaluation.recalibration import recalibration_note
-from harness.evaluation.result import Procedure, make_result, smoke_reason
+from harness.evaluation.result import Procedure, make_result, protocol_of, smoke_reason
 from harness.profile import figures_of, latency_of, measure_cost
 from harness.registry import Entry, Evaluation, Override, Registry, input_shape
 from harness.results import (
@@ -27,6 +27,7 @@ from harness.results import (
     FastMeasurement,
     Measured,
     Result,
+    Variant,
     predictions_sha256,
     save,
 )
@@ -44,6 +45,7 @@ class Loaded:
     model: nn.Module
     checkpoint: CheckpointFacts
     recalibrated: int | None = None  # training images that its batch norms' statistics are of
+    also: tuple[tuple[Evaluation, EvaluationBatches], ...] = ()  # prepared as stated elsewhere
 
 
 def evaluate_loaded(
@@ -148,18 +150,22 @@ class _Run:
             figures_of(method, model, batches) if method else None,
             judged=bool(entry.published),
         )
+        variants = tuple(_variant(model, *prepared) for prepared in loaded.also)
         measured = Measured(
             counts=found.counts,
             cost=cost,
             n_total=batches.identity.n_total,
             approximate_images=batches.identity.approximate_images,
             smoke=smoke_reason(self.evaluation, batches),
+            evaluation=self.evaluation.name,
+            variants={variant.protocol.name: variant.counts for variant in variants},
         )
         procedure = Procedure(
             "evaluated",
             settings=entry.settings,
             checkpoint=loaded.checkpoint,
             predictions_sha256=predictions_sha256(found.predictions),
+            variants=variants,
             overrides=_recalibration(loaded.recalibrated),
             notes=() if loaded.recalibrated is None else (recalibration_note(loaded.recalibrated),),
         )
@@ -173,6 +179,16 @@ class _Run:
             found.forward_s,
             latency_of(method, model, batches) if method else None,
         )
+
+
+def _variant(model: nn.Module, evaluation: Evaluation, batches: EvaluationBatches) -> Variant:
+    """What the network answers to the images prepared in another way."""
+    found = evaluate(model, batches)
+    return Variant(
+        protocol=protocol_of(evaluation),
+        counts=found.counts,
+        predictions_sha256=predictions_sha256(found.predictions),
+    )
 
 
 def _recalibration(count: int | None) -> dict[str, Override]:

@@ -267,9 +267,14 @@ class Entry:
     suites: tuple[str, ...] = ()
     note: str = ""
     aliases: tuple[str, ...] = ()
+    # Evaluations that are stated for the same file in other places: each one's number counts.
+    also_stated: tuple[str, ...] = later(())
 
     def __post_init__(self) -> None:
         require_id("id", self.id)
+        for i, name in enumerate(self.also_stated):
+            if name in (self.evaluation, *self.also_stated[:i]):
+                raise Fault(("also_stated", i), f"{name!r} is stated twice for {self.id!r}")
         for i, alias in enumerate(self.aliases):
             if not ID.match(alias) or alias == self.id:
                 raise Fault(("aliases", i), f"{alias!r} cannot be an alias of {self.id!r}")

@@ -287,21 +287,21 @@ class _Registered:
             ("evaluation", entry.evaluation, self.evaluations),
             ("recipe", entry.recipe, self.recipes),
             ("baseline", entry.baseline, self.entries),
+            *(("also_stated", name, self.evaluations) for name in entry.also_stated),
         )
         for key, name, known in tables:
             if name is not None and name not in known:
-                word = "entry" if key == "baseline" else key
+                word = {"baseline": "entry", "also_stated": "evaluation"}.get(key, key)
                 raise origin.error(key, f"no {word} is called {name!r}{nearest(name, known)}")
         if not self._knows_method(entry.method):
             known = [*methods.names(), *self.external]
             msg = f"no method is called {entry.method!r}{nearest(entry.method, known)}"
             raise origin.error("method", msg)
-        expected = self.evaluations[entry.evaluation].dataset
-        if entry.dataset != expected:
-            msg = (
-                f"dataset {entry.dataset!r}, but evaluation {entry.evaluation!r} is on {expected!r}"
-            )
-            raise origin.error("dataset", msg)
+        for name in (entry.evaluation, *entry.also_stated):
+            expected = self.evaluations[name].dataset
+            if entry.dataset != expected:
+                msg = f"dataset {entry.dataset!r}, but evaluation {name!r} is on {expected!r}"
+                raise origin.error("dataset", msg)
         if entry.baseline is not None:
             self._check_baseline(entry, origin)
         elif entry.recipe and self.recipes[entry.recipe].start == START_BASELINE:

@@ -20,7 +20,8 @@ from harness.results import (
 )
 
 CONTRADICTED, INCONSISTENT = "contradicted", "published figure inconsistent"
-DISPUTED = (CONTRADICTED, INCONSISTENT)
+AMBIGUOUS = "ambiguous preprocessing"
+DISPUTED = (CONTRADICTED, INCONSISTENT, AMBIGUOUS)
 
 
 @dataclass(frozen=True, slots=True)

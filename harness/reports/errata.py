@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import paths
 from harness.registry import Entry, Registry
-from harness.reports.claims import CONTRADICTED, Claims
+from harness.reports.claims import AMBIGUOUS, CONTRADICTED, Claims
 from harness.reports.papers.derived_figures import RELEASED_CODE, DerivedFigure, all_derived
 from harness.reports.papers.paper_tables import heading, printed_text
 from harness.results import needs_images, tolerances
@@ -31,6 +31,7 @@ DISPUTE = (
 _SECTIONS = {
     "figure": "Figures that cannot be right as printed",
     "file": "Figures that the published file does not give",
+    "stated": "Figures whose preprocessing is stated in several variants, none of which gives them",
     "program": "Figures that the released program cannot give, or counts otherwise",
 }
 
@@ -42,7 +43,7 @@ class Erratum:
     paper: str
     entry: str
     figure: str
-    section: str  # figure | file | program
+    section: str  # figure | file | stated | program
     printed: str
     holds: str
     command: str
@@ -64,11 +65,12 @@ def find_errata(
             section = "program" if item.kind == RELEASED_CODE else "figure"
             command = f"bench registry check --full --entry {entry.id}"
             _add(found, _erratum(entry, item.figure, section, item.comparison.reason, command))
-    for figure in claims.with_outcome(CONTRADICTED):
+    for figure in (*claims.with_outcome(CONTRADICTED), *claims.with_outcome(AMBIGUOUS)):
         entry = registry.entries[figure.entry]
         seen = figure.basis == "evaluated" and needs_images(entry, figure.figure)
         note = f" ({entry.note})" if entry.note and seen else ""
         section = "figure" if figure.basis == "derived" else "file"
+        section = "stated" if figure.outcome == AMBIGUOUS else section
         _add(found, _erratum(entry, figure.figure, section, figure.reason + note, figure.command))
     order = {name: place for place, name in enumerate(registry.entries)}
     sections = list(_SECTIONS)

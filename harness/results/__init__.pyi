@@ -42,6 +42,7 @@ from .schema import (
     Run,
     Spread,
     Times,
+    Variant,
 )
 from .store import (
     as_json,
@@ -72,6 +73,7 @@ from .tolerances import STATUSES, Comparison, as_printed, failed, overall, sampl
 from .version_1 import latency_as_today
 
 __all__ = [
+    "Variant",
     "BACKENDS",
     "Basis",
     "CheckpointFacts",

@@ -33,6 +33,7 @@ Outcome = Literal[
     "reproduced",
     "contradicted",
     "published figure inconsistent",
+    "ambiguous preprocessing",  # stated in several variants, none of which gives it
     "not reached",  # by a protocol that is partly ours: contradicts nobody
     "doubtful",  # the cell is marked so in its source or in the specification
     "waits",
@@ -60,6 +61,7 @@ _OUTCOME_OF: Mapping[str, Outcome] = MappingProxyType(
         **dict.fromkeys(("exact", "match", "near", "consistent", "reached"), "reproduced"),
         **dict.fromkeys(("inconsistent", "mismatch", "claim contradicted"), "contradicted"),
         "published figure inconsistent": "published figure inconsistent",
+        "ambiguous preprocessing": "ambiguous preprocessing",
         "not reached": "not reached",
         "suspect": "doubtful",
     }

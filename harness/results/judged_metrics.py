@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from harness.registry import LOCAL, Entry, Published
 from harness.results import tolerances
@@ -28,6 +28,8 @@ class Measured:
     per_seed_pct: Mapping[str, Sequence[float]] | None = None
     smoke: str = ""
     assumed: str = ""  # which parts of a retrained protocol are ours
+    evaluation: str = ""  # what prepared the pictures; only needed beside variants
+    variants: Mapping[str, Counts] = field(default_factory=dict)  # of the other stated evaluations
 
 
 def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
@@ -84,6 +86,14 @@ def _accuracy(name: str, published: Published, measured: Measured) -> Comparison
     if measured.per_seed_pct and name in measured.per_seed_pct:
         return _retrained(name, published, measured.per_seed_pct[name], measured)
     assert value is not None  # figures of images get here with counts only
+    if measured.variants:
+        others = {variant: _seen(counts)[name] for variant, counts in measured.variants.items()}
+        return tolerances.judge_variants(
+            published,
+            {measured.evaluation: value, **others},
+            measured.n_total,
+            measured.approximate_images,
+        )
     return tolerances.judge_accuracy(
         published, value, measured.n_total, measured.approximate_images
     )

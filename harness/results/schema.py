@@ -231,6 +231,15 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The same images, prepared as another place states it for the same file."""
+
+    protocol: Protocol
+    counts: Counts
+    predictions_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FastMeasurement:
     """The same images in less precise arithmetic: a measurement of its own, never judged.
 
@@ -277,6 +286,7 @@ class Result:
     checkpoint: CheckpointFacts | None = None
     data: ImageIdentity | None
     counts: Counts | None  # of the evaluated model; the first seed's for trained results
+    variants: tuple[Variant, ...] = ()  # of further evaluations that are stated for the file
     runs: tuple[Run, ...] = ()
     cost: Cost
     latency: Latency | None = None

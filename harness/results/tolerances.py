@@ -10,6 +10,7 @@ Statuses, from best to worst:
   smoke                          subset or stand-in data: a number, never a judgement
   cannot check                   something needed is missing
   suspect                        the published cell is doubtful: shown, not judged
+  ambiguous preprocessing        the preprocessing is stated in several variants, none gives it
   not reached                    retrained by a protocol that is partly ours: the means differ,
                                  which contradicts nobody
   published figure inconsistent  the paper's own numbers contradict each other
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.registry import Published
 
@@ -36,12 +37,14 @@ STATUSES = (
     "smoke",
     "cannot check",
     "suspect",
+    "ambiguous preprocessing",
     "not reached",
     "published figure inconsistent",
     "inconsistent",
     "mismatch",
     "claim contradicted",
 )
+AMBIGUOUS = "ambiguous preprocessing"
 INCONSISTENT = "published figure inconsistent"
 FAILURES = STATUSES[STATUSES.index(INCONSISTENT) :]
 
@@ -104,6 +107,32 @@ def judge_accuracy(
             return _compared(published, measured_pct, limit + widen, status, reason)
     reason = f"|Δ| = {delta:.2f} pp > {NEAR_PP:.2f} pp{extra}"
     return _compared(published, measured_pct, NEAR_PP + widen, "mismatch", reason)
+
+
+def judge_variants(
+    published: Published,
+    measured_pct: Mapping[str, float],
+    n_total: int,
+    approximate_images: int | None = 0,
+) -> Comparison:
+    """Compare an accuracy whose preprocessing is stated in several variants with the printed one.
+
+    measured_pct: name of the evaluation -> percent, the row's own first, whose number is shown. The
+    printed number holds if a stated variant gives it, and the reason names that one; if none does,
+    nobody is contradicted, since which of them was meant is not known.
+    """
+    judged = {
+        name: judge_accuracy(published, value, n_total, approximate_images)
+        for name, value in measured_pct.items()
+    }
+    said = ", ".join(f"{name} gives {value:.2f}" for name, value in measured_pct.items())
+    best = min(judged, key=lambda name: STATUSES.index(judged[name].status))
+    own = next(iter(judged.values()))
+    if failed(judged[best].status):
+        reason = f"stated in {len(judged)} variants, none gives {published.text}: {said}"
+        return replace(own, status=AMBIGUOUS, reason=reason)
+    reason = f"as {best} prepares pictures, {judged[best].reason}; {said}"
+    return replace(own, status=judged[best].status, reason=reason)
 
 
 def _distance(published: Published, measured: float) -> float:

@@ -197,3 +197,59 @@ def test_squeezenet_and_two_more_share_a_pass_over_real_pictures(known: Registry
         alone = evaluate(model, batches)
         assert isinstance(shared, Evaluated) and shared.counts == alone.counts
         assert (shared.predictions == alone.predictions).all()
+
+
+@pytest.fixture
+def stated_twice(tmp_path: Path) -> Registry:
+    """A published row whose preprocessing another place states otherwise."""
+    file = tmp_path / "more.yaml"
+    gray = "version: 1, dataset: digits, split: test, channels: gray, mean: [0.3053], std: [0.3760]"
+    file.write_text(
+        f"""version: 1
+papers:
+  theirs: {{title: T, venue: V, url: u, code: null, license: MIT, flops_convention: macs}}
+evaluations:
+  digits-bright: {{{gray}, scale: 2.0}}
+families:
+  - paper: theirs
+    method: dense
+    granularity: dense
+    model: convnet_tiny
+    dataset: digits
+    evaluation: digits-bright
+    also_stated: [digits]
+    checkpoint: {{format: safetensors, sources: ["shipped:dense-convnet-tiny-digits.safetensors"]}}
+    published: {{source: README}}
+    rows:
+      - {{id: dense-a, published: {{top1_pct: "98.63"}}}}
+      - {{id: dense-b, published: {{top1_pct: "12.34"}}}}
+"""
+    )
+    return registry.load(extra=[file])
+
+
+def test_every_stated_variant_is_measured_and_kept(stated_twice: Registry) -> None:
+    holds, undecided = (o.result for o in together(stated_twice, ("dense-a", "dense-b"))[0])
+    assert holds is not None and undecided is not None
+    ours = stated_twice.get("dense-convnet-tiny-digits")
+    plain = reproduce_entry(ours, stated_twice, Options(offline=True))
+    assert plain.counts is not None and holds.counts is not None
+    for result in (holds, undecided):
+        (variant,) = result.variants
+        assert (variant.protocol.name, variant.counts) == ("digits", plain.counts)
+        assert variant.predictions_sha256 == plain.predictions_sha256
+        assert result.protocol.name == "digits-bright"
+        assert result.counts != plain.counts
+    said = f"digits-bright gives {holds.counts.top1_pct:.2f}, digits gives"
+    assert said in holds.metrics["top1_pct"].reason
+    assert said in undecided.metrics["top1_pct"].reason
+    assert holds.metrics["top1_pct"].reason.startswith("as digits prepares pictures, ")
+    assert undecided.verdict.status == "ambiguous preprocessing"
+    assert undecided.metrics["top1_pct"].reason.startswith("stated in 2 variants, none gives 12.34")
+    assert {result.result_id: result for result in load_all()}[holds.result_id] == holds
+
+
+def test_a_part_of_the_images_is_not_judged_by_variants(stated_twice: Registry) -> None:
+    (outcome,), _ = together(stated_twice, ("dense-b",), limit=50)
+    assert outcome.result is not None
+    assert (outcome.result.variants, outcome.result.verdict.status) == ((), "smoke")

@@ -53,6 +53,25 @@ def test_a_bound_holds_on_its_own_side(bound: str, measured: float, status: str)
     )
 
 
+def test_no_stated_variant_gives_it_and_nobody_is_contradicted() -> None:
+    row = published("91.96")
+    judged = tolerances.judge_variants(row, {"one": 53.55, "two": 74.54}, 10_000)
+    assert (judged.status, judged.measured) == ("ambiguous preprocessing", 53.55)
+    assert (
+        judged.reason == "stated in 2 variants, none gives 91.96: one gives 53.55, two gives 74.54"
+    )
+    assert not tolerances.failed(judged.status)
+
+
+def test_the_variant_that_gives_the_printed_number_is_named() -> None:
+    row = published("91.96")
+    judged = tolerances.judge_variants(row, {"one": 53.55, "two": 91.90}, 10_000)
+    assert (judged.status, judged.measured) == ("match", 53.55)
+    assert judged.reason.startswith("as two prepares pictures, |Δ| <= 0.10 pp")
+    both = tolerances.judge_variants(row, {"one": 91.96, "two": 91.90}, 10_000)
+    assert (both.status, both.reason.split(",")[0]) == ("exact", "as one prepares pictures")
+
+
 def test_approximate_images_widen_match_and_near_but_never_exact() -> None:
     # 20 of 10,000 images can move the accuracy by 0.20 points.
     def judged(measured: float) -> Comparison:

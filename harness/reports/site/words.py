@@ -11,6 +11,7 @@ _TONES = {
     "consistent": "good",
     "reached": "good",
     "not reached": "close",
+    "ambiguous preprocessing": "close",
     "near": "close",
     "cannot check": "close",
     "suspect": "close",

@@ -12,6 +12,7 @@ _STYLES = {
     "consistent": "green",
     "reached": "green",
     "not reached": "yellow",
+    "ambiguous preprocessing": "yellow",
     "near": "yellow",
     "smoke": "cyan",
     "reported": "",
