@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.campaigns import crafted_files, hostile_servers  # noqa: F401
+from tests.campaigns import crafted_files, hostile_servers, mutation  # noqa: F401
 from tests.campaigns.campaign import CAMPAIGNS
 
 NAMES = tuple(CAMPAIGNS)

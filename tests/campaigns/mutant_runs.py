@@ -14,16 +14,20 @@ import gc
 import importlib
 import json
 import os
+import pickle
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader
+from itertools import accumulate
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -35,8 +39,8 @@ from tests.campaigns.mutants import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("cli", "harness", "methods", "tests", "benchmarks")
-SLOWEST_S = 1.0  # of processor time: a test that takes longer is no test beside the file
-PATIENCE_S = 5.0  # on top of three times what the tests took unchanged: an endless loop
+BUDGET_S = 2.0  # of processor time, watched: the tests that a mutant meets, fastest first
+PATIENCE_S = 5.0  # on top of three times that: an endless loop
 MEMORY_BYTES = 6 * 1024**3
 NOTICED, SURVIVED = 1, 0  # exit codes of a child
 
@@ -58,22 +62,29 @@ class BrokenTests(Exception):
 def survivors(file: Path, tests: Sequence[str], mutants: Sequence[Mutant]) -> list[Mutant]:
     """The mutants of `file` (below the repository) that none of `tests` (its paths) notices.
 
-    Raises BrokenTests when they fail without any change.
+    They run in an interpreter of their own, whose imports are watched. Raises BrokenTests when the
+    tests fail without any change.
     """
-    with tempfile.NamedTemporaryFile("r") as told:
+    with tempfile.TemporaryDirectory() as folder:  # with what ended children leave behind
+        asked, told = Path(folder) / "asked.pickle", Path(folder) / "told.json"
+        asked.write_bytes(pickle.dumps((ROOT / file, tests, mutants)))
+        words = [sys.executable, "-m", "tests.campaigns.mutant_runs", str(asked), str(told)]
+        done = subprocess.run(
+            words, cwd=ROOT, env={**os.environ, "TMPDIR": folder}, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise BrokenTests(f"{file}: {done.stderr[-2000:]}")
+        return [mutants[place] for place in json.loads(told.read_text())]
 
-        def work() -> None:
-            session = _Session(ROOT / file, mutants)
-            _pytest(tests, session)
-            places = [place for place, mutant in enumerate(mutants) if mutant in session.left]
-            told_facts = {"failure": session.failure, "left": places}
-            Path(told.name).write_text(json.dumps(told_facts))
 
-        _child(work)  # imports of our own are this file's, and are watched
-        found = json.loads(Path(told.name).read_text() or '{"failure": "the session died"}')
-    if found["failure"]:
-        raise BrokenTests(f"{file}: {found['failure']}")
-    return [mutants[place] for place in found["left"]]
+def _main(asked: Path, told: Path) -> None:
+    file, tests, mutants = pickle.loads(asked.read_bytes())
+    session = _Session(file, mutants)
+    _pytest(tests, session)
+    if session.failure:
+        sys.exit(session.failure)
+    left = [place for place, mutant in enumerate(mutants) if mutant in session.left]
+    told.write_text(json.dumps(left))
 
 
 def _pytest(paths: Iterable[str], plugin: object) -> int:
@@ -174,8 +185,10 @@ class _Session:
     def _fails(self, run: Callable[[list[str]], object], tests: list[str]) -> bool:
         seconds = self.baseline.seconds
         ordered = sorted(tests, key=lambda test: seconds[test])
-        limit = PATIENCE_S + 3 * sum(seconds[test] for test in ordered)
-        return bool(ordered) and _child(lambda: run(ordered), limit) != SURVIVED
+        spent = list(accumulate(seconds[test] for test in ordered))
+        fast = ordered[: bisect_right(spent, BUDGET_S)]
+        limit = PATIENCE_S + 3 * BUDGET_S
+        return bool(fast) and _child(lambda: run(fast), limit) != SURVIVED
 
     def _swapped(self, mutant: Mutant, tests: list[str]) -> None:
         """Run with the code of the changed source in every function of the file."""
@@ -234,11 +247,10 @@ class _Recorder:
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
             self.seconds[item.nodeid] = time.process_time() - begun
         sys.setprofile(None)
-        fast = {test: spent for test, spent in self.seconds.items() if spent <= SLOWEST_S}
         loaded = {name: module for name, module in sys.modules.items() if name not in self.modules}
         facts = {
-            "seconds": fast,
-            "entered": {test: sorted(self.entered[test]) for test in fast},
+            "seconds": self.seconds,
+            "entered": {test: sorted(lines) for test, lines in self.entered.items()},
             "on_import": sorted(self.on_import),
             "imported": [name for name, m in loaded.items() if getattr(m, "__spec__", None)],
             "failed": self.failed,
@@ -277,3 +289,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _codes(constant)
+
+
+if __name__ == "__main__":
+    _main(*map(Path, sys.argv[1:]))

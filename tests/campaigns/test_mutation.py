@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.campaigns import mutation
 from tests.campaigns.mutants import mutants
-
-ROOT = Path(__file__).resolve().parents[2]
 
 SOURCE = '''
 from typing import TYPE_CHECKING
@@ -77,15 +71,3 @@ def test_what_is_listed_as_equivalent_still_stands_there(file: str) -> None:
 def test_only_files_of_the_campaign_have_equivalents() -> None:
     assert mutation.equivalents().keys() <= mutation.TARGETS.keys()
     assert all(e.reason for listed in mutation.equivalents().values() for e in listed)
-
-
-def test_a_sample_of_the_nightly_comparison_is_noticed() -> None:
-    words = ["harness/maintenance/drift.py", "--sample", "6", "--seed", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.campaigns.mutation", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[1].split()[:3] == ["harness/maintenance/drift.py", "6", "6"]
