@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tarfile
 from collections.abc import Iterable
@@ -12,7 +13,8 @@ from harness.checkpoints.archive import Archive
 from harness.checkpoints.wording import in_kb
 from harness.errors import NotACheckpoint
 
-_HEAD_BYTES = 64 * 1024
+_HEAD_BYTES = 65_536
+_LONGEST_HEADER = 100_000_000  # bytes; the safetensors library refuses a longer one
 
 # torch.save before 1.6: protocol byte, then the magic number as a ten-byte LONG1.
 _LEGACY = re.compile(
@@ -55,7 +57,7 @@ def sniff(path: Path) -> Kind:
     if _INDEX.search(head):
         return Kind.SHARDED
     _refuse_text(head, size)
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the second: of an empty one
         return _zip_kind(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return Kind.HDF5
@@ -120,10 +122,10 @@ def _page(head: bytes) -> str:
 
 def _is_text(head: bytes) -> bool:
     try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # not just a character cut at the end of the head
-            return False
+        # Incrementally: the last character may be cut by the end of the head.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return all(byte >= 32 or byte in b"\t\n\r\f\x1b" for byte in head[:4096])
 
 
@@ -158,7 +160,7 @@ def _zip_kind(path: Path) -> Kind:
 
 def _safetensors_or_binary(head: bytes, size: int) -> Kind:
     header = int.from_bytes(head[:8], "little")
-    if len(head) > 8 and head[8:9] == b"{" and header < 100 * 1024**2:
+    if head[8:9] == b"{" and header <= _LONGEST_HEADER:
         if 8 + header > size:
             msg = f"file is a truncated safetensors file ({in_kb(size)}): the download ended early."
             raise NotACheckpoint(msg)

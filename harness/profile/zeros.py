@@ -84,16 +84,15 @@ def _counts(weight: Weight, used: Tensor, stored: Tensor) -> Tensor:
     nnz = torch.count_nonzero(sizes)
     nothing = torch.zeros_like(nnz)
     near = torch.count_nonzero(sizes < NEAR_ZERO) - (sizes.numel() - nnz)
-    largest = _filters(weight, sizes).amax(1) if weight.kind in _FILTERED else sizes[:0]
-    dead = largest.numel() - torch.count_nonzero(largest)
+    dead = _dead_filters(weight, sizes) if weight.kind in _FILTERED else nothing
     mixed = sizes.any(0).sum() if weight.kind == "bank" else nothing
     as_stored = nnz if used is stored else torch.count_nonzero(stored)
     return torch.stack((nnz, as_stored, near, dead, mixed))
 
 
-def _filters(weight: Weight, used: Tensor) -> Tensor:
-    """(output channels, weights of each); a transposed kernel has them in its second place."""
+def _dead_filters(weight: Weight, sizes: Tensor) -> Tensor:
+    """() int64: output channels without any weight; a transposed kernel has them second."""
     if weight.kind == "conv_transpose":
         groups = weight.owner.groups
-        used = used.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-    return used.flatten(1)
+        sizes = sizes.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return (sizes.flatten(1).amax(1) == 0).sum()

@@ -2,8 +2,9 @@
 
 Comparisons lose or gain their edge, + and - and the like change places, constants move by one (of
 their last digit), `and` becomes `or`, conditions turn round, `min` becomes `max`, slices lose a
-bound, and a function returns None. Annotations, decorators, asserts, docstrings and what only type
-checkers see are left alone. Positions are checked, so that a change is never made elsewhere.
+bound, and a function returns None. Annotations, decorators, asserts (a zip's `strict` too),
+docstrings and what only type checkers see are left alone. Positions are checked, so that a change
+is never made elsewhere.
 """
 
 from __future__ import annotations
@@ -152,6 +153,10 @@ class _Finder(ast.NodeVisitor):
         if type(node.op) in _ARITHMETIC:
             self._between(node.target, node.value, *_ARITHMETIC[type(node.op)])
         self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg != "strict":  # of a zip: an assert in another form
+            self.generic_visit(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         prefix = re.match(_PREFIXES.get(type(node.op), "(?!)"), self._text(node))

@@ -55,7 +55,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/profile/test_products.py",
         "tests/profile/test_network_macs.py",
     ),
-    "harness/profile/zeros.py": ("tests/profile/test_counts.py", "tests/profile/test_products.py"),
+    "harness/profile/zeros.py": ("tests/profile/test_zeros.py", "tests/profile/test_counts.py"),
     "harness/registry/recipes.py": ("tests/registry/test_recipes.py",),
     "harness/training/optimizers.py": ("tests/training/test_optimizers.py",),
     "harness/checkpoints/sniffing.py": ("tests/checkpoints/test_sniff.py",),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness.checkpoints import obtain
-from harness.checkpoints.sniffing import Kind, sniff
+from harness.checkpoints.sniffing import Kind, is_index, require, sniff
 from harness.errors import NotACheckpoint
 from tests.checkpoints.conftest import SMALL, files_below, make_entry, saved, tiny_state
 
@@ -96,3 +96,143 @@ def test_wrong_file_is_refused_with_its_own_words(
 def test_containers_are_told_apart(tmp_path: Path, data: bytes, kind: Kind) -> None:
     (tmp_path / "f").write_bytes(data)
     assert sniff(tmp_path / "f") is kind
+
+
+HEAD = 65_536  # bytes that are looked at
+V7_HEADER = b"a" + bytes(99) + b"0000644\0" + b"0000000\0" * 2 + b"00000000000\0" * 2
+
+
+def sniffed(folder: Path, data: bytes) -> Kind | str:
+    """The container, or the words of the refusal."""
+    (folder / "f").write_bytes(data)
+    try:
+        return sniff(folder / "f")
+    except NotACheckpoint as error:
+        return str(error)
+
+
+def safetensors(header: int, content: bytes) -> bytes:
+    return header.to_bytes(8, "little") + content
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (safetensors(2, b"{}"), Kind.SAFETENSORS),
+        (safetensors(2, b"{}" + bytes(4)), Kind.SAFETENSORS),
+        (safetensors(3, b"{}"), "truncated"),  # a byte is missing
+        (safetensors(100_000_000, b"{}"), "truncated"),
+        (safetensors(100_000_001, b"{}"), Kind.BINARY),  # the library: header too large
+        (safetensors(2 + 2**56, b"{}"), Kind.BINARY),
+        (safetensors(2, b"[]"), Kind.BINARY),
+        (safetensors(2, b""), Kind.BINARY),
+    ],
+)
+def test_a_safetensors_file_holds_the_header_that_it_announces(
+    tmp_path: Path, data: bytes, kind: Kind | str
+) -> None:
+    found = sniffed(tmp_path, data)
+    assert found is kind if isinstance(kind, Kind) else kind in found
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"a" * (HEAD - 1) + "\u00e9".encode() + b"a" * 9, True),  # a character cut by our reading
+        (b"a" * 70 + "\U0001f600".encode()[:3], True),
+        (b"a" * (HEAD - 5) + b"\xffaaaa" + b"a" * 9, False),
+        (b"a" * 70 + b"\xff", False),
+        (b"\x1b[31mred\x0c\r\n\ttext\x1b[0m", True),
+        (b"a \x1f", False),
+        (b"a \x20", True),
+        (b"a" * 4095 + b"\x01", False),
+        (b"a" * 4096 + b"\x01", True),  # a start like that is text
+        (b"aaaa\0", False),
+    ],
+)
+def test_text_is_told_from_bytes(tmp_path: Path, data: bytes, text: bool) -> None:
+    found = sniffed(tmp_path, data)
+    assert "plain text" in found if text else found is Kind.BINARY
+
+
+def test_a_text_is_shown_by_its_first_sixty_bytes(tmp_path: Path) -> None:
+    data = b"".join(b"%02d " % number for number in range(40))
+    shown = " ".join(f"{number:02d}" for number in range(20))
+    assert f"(120 bytes), not a checkpoint; it begins {shown!r}." in sniffed(tmp_path, data)
+
+
+@pytest.mark.parametrize(("before", "html"), [(507, True), (508, False)])
+def test_html_is_looked_for_at_the_start(tmp_path: Path, before: int, html: bool) -> None:
+    found = sniffed(tmp_path, b"x" * before + b"<html>")
+    assert ("file is HTML" if html else "plain text") in found
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (b"<html>Sign in", "The host returned a login page."),
+        (
+            b"<html><title> Virus \n scan </title>",
+            "a virus-scan warning page titled 'Virus \\n scan'",
+        ),
+        (b"<html>hello", "The host returned a login, quota or error page."),
+        (
+            b"<html><TITLE lang='en'>" + b"0123456789" * 7 + b"</TITLE>",
+            f"error page titled {'0123456789' * 6!r}.",
+        ),
+    ],
+)
+def test_a_page_is_named_by_its_title_and_its_words(tmp_path: Path, page: bytes, said: str) -> None:
+    assert said in sniffed(tmp_path, page)
+
+
+def tar_header(magic: bytes, checksum: bool) -> bytes:
+    block = bytearray((V7_HEADER + b" " * 8 + b"0" + bytes(100) + magic).ljust(512, b"\0"))
+    if checksum:
+        block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    ("data", "tar"),
+    [
+        (tar_header(b"", checksum=True), True),  # older than the magic word
+        (tar_header(b"ustar\0", checksum=False), True),  # damaged, and still no checkpoint
+        (tar_header(b"", checksum=False), False),
+        (tar_header(b"ustaR\0", checksum=False), False),
+        (tar_header(b" ustar", checksum=False), False),
+    ],
+)
+def test_tar_archives_are_known_by_their_word_or_their_sum(
+    tmp_path: Path, data: bytes, tar: bool
+) -> None:
+    found = sniffed(tmp_path, data)
+    assert "tar archive" in found if tar else found is Kind.BINARY
+
+
+def test_a_zip_of_something_else_is_shown_by_three_of_its_names(tmp_path: Path) -> None:
+    members = {f"{name}.npy": b"" for name in "abc"}
+    found = sniffed(tmp_path, zip_of(**members, **{"d.txt": b""}))
+    assert "something else ('a.npy', 'b.npy', 'c.npy'), not a checkpoint" in found
+    assert "something else (nothing)" in sniffed(tmp_path, zip_of())
+
+
+INDEX = b'{"metadata": {}, "weight_map": {"a": "one.safetensors"}}'
+
+
+@pytest.mark.parametrize(
+    ("data", "index"),
+    [(INDEX, True), (b" \n" + INDEX, True), (INDEX[1:], False), (SMALL, False), (b"", False)],
+)
+def test_an_index_of_shards_is_a_table_of_weights(tmp_path: Path, data: bytes, index: bool) -> None:
+    (tmp_path / "f").write_bytes(data)
+    assert is_index(tmp_path / "f") is index
+    assert (sniffed(tmp_path, data) is Kind.SHARDED) is index
+
+
+def test_a_format_takes_the_containers_it_comes_in(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(SMALL)
+    wanted = (Kind.TORCH_LEGACY, Kind.TORCH_ZIP)
+    assert require(tmp_path / "f", iter(wanted), "plain") is Kind.TORCH_ZIP
+    with pytest.raises(NotACheckpoint, match="is torch zip archive, not .* comes as npz archive"):
+        require(tmp_path / "f", [Kind.NPZ], "keras")
