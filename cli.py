@@ -10,6 +10,7 @@ is 1 when any of them stops early.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -172,6 +173,12 @@ def _in_one_line(command: str) -> Iterator[None]:
         message = " ".join(error.format_message().split())
         stop = "" if message.endswith((".", "?", ")")) else "."
         raise OneLine(f"{message}{stop} Help: {path} --help") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = max(os.fsdecode(error.filename or "").split(os.sep), key=len)
+        message = f"{name[:40]!r}... has {len(name)} letters, more than a name can have here"
+        raise OneLine(f"{message}. Help: {command} --help") from error
 
 
 @click.group(

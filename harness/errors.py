@@ -12,6 +12,7 @@ BenchError
 ├── ProtocolError            a training, pruning or evaluation request that makes no sense
 │   ├── SettingsError            a recipe or method refuses the value of a setting
 │   └── RunInUse                 another process is at work on the very same run
+├── DamagedFile              a file that this program wrote is damaged or of another version
 ├── MetricError              a number cannot be computed or compared
 └── Preempted                a signal stopped the run after saving; run the same command to go on
 
@@ -67,8 +68,16 @@ class RunInUse(ProtocolError):
     """Another process is at work on the very same run; it is free again when that one ends."""
 
 
+class DamagedFile(BenchError):
+    """A file that this program wrote cannot be read: cut off, of another version, or nonsense."""
+
+
 class MetricError(BenchError):
     """A metric cannot be computed, or two conventions cannot be compared."""
+
+
+class StateWarning(UserWarning):
+    """A file that this program wrote is damaged: it was left out or made anew, as the text says."""
 
 
 class Preempted(BenchError):

@@ -14,11 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointUnavailable
-from harness.system import replace_text, replacing, sha256_file
+from harness.system import read_json, replace_text, replacing, sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Fields of a record that are no text.
+_KINDS: dict[str, Any] = {
+    "size_bytes": int,
+    "last_modified": str | None,
+    "converted_size_bytes": int,
+    "tensor_count": int,
+    "stated": dict,
+    "converter_version": int,
+    "notes": list,
+}
 CONVERTER_VERSION = 1  # raise it when a converter's output changes: stored files are made anew
 
 
@@ -80,12 +90,25 @@ def record(folder: Path, sha256: str) -> Obtained | None:
     """What the store says of the file with this sha256, not yet verified; None = nothing usable."""
     path = place(folder, sha256)
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        found = Obtained(path=path, reused=True, **facts)
-    except (OSError, ValueError, TypeError):  # absent, cut off, or of another version
+        facts = read_json(path.with_suffix(".json").read_bytes())
+        found = Obtained(path=path, reused=True, **_checked(facts))
+    except (OSError, ValueError, TypeError):  # absent, cut off, of another version, or nonsense
         return None
     made_so = (found.sha256, found.converter_version) == (sha256, CONVERTER_VERSION)
     return found if made_so and path.is_file() else None
+
+
+def _checked(facts: object) -> dict[str, Any]:
+    """The fields of a record. Raises ValueError or TypeError where one is of another kind."""
+    if not isinstance(facts, dict):
+        raise TypeError("expected a mapping")
+    for name, value in facts.items():
+        if not isinstance(value, _KINDS.get(name, str)) or isinstance(value, bool):
+            raise TypeError(f"{name} is of another kind")
+    stated, notes = facts.get("stated", {}), facts.get("notes", [])
+    if not all(isinstance(value, int | float | str) for value in (*stated.values(), *notes)):
+        raise TypeError("stated and notes are numbers and texts")
+    return facts
 
 
 def given(folder: Path) -> Obtained | None:
@@ -93,7 +116,7 @@ def given(folder: Path) -> Obtained | None:
     records = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in records:
         try:
-            sha256 = str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
+            sha256 = _checked(read_json(path.read_bytes()))["sha256"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         found = record(folder, sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ from harness import paths
 from harness.checkpoints import converted_files, hashed_copies, pins, sources
 from harness.checkpoints.advice import advising
 from harness.checkpoints.converted_files import Obtained
-from harness.errors import CheckpointUnavailable, HashMismatch, NotACheckpoint
+from harness.errors import (
+    CheckpointUnavailable,
+    HashMismatch,
+    NotACheckpoint,
+    RegistryError,
+    StateWarning,
+)
 from harness.registry import Checkpoint, Entry
 from harness.system import Reading, Silent, locked
 
@@ -72,7 +79,11 @@ def obtain(
 
 def status(entry: Entry) -> Status:
     """How the checkpoint can be had, without network: the cheapest way that would work."""
-    here = stored_copy(entry)
+    try:
+        here = stored_copy(entry)
+    except RegistryError as error:  # registry.lock is damaged: whoever loads refuses, and says so
+        warnings.warn(str(error), StateWarning, stacklevel=2)
+        here = None
     if here is not None:
         return "by hand" if here.by_hand else "stored"
     return _elsewhere(entry)

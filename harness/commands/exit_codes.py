@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.errors import (
     BenchError,
     CheckpointError,
+    DamagedFile,
     DataError,
     Preempted,
     ProtocolError,
@@ -19,6 +20,7 @@ _EXIT_CODES: tuple[tuple[type[BenchError], int], ...] = (
     (ProtocolError, USAGE),
     (CheckpointError, CANNOT_CHECK),
     (DataError, CANNOT_CHECK),
+    (DamagedFile, CANNOT_CHECK),
     (Preempted, PREEMPTED),
     (BenchError, UNEXPECTED),
 )

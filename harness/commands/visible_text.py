@@ -19,6 +19,8 @@ from typing import Any
 
 import click
 
+from harness.errors import StateWarning
+
 # All controls but line feed and tab, direction marks, line separators, and lone surrogates.
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -67,14 +69,22 @@ def say_problem(problem: object) -> None:
 
 
 def speak_for_libraries() -> None:
-    """From now on warnings, unhandled log records and tracebacks are printed here as well."""
-    warnings.showwarning = _warned
+    """From now on warnings, unhandled log records and tracebacks are printed here as well.
+
+    What is found damaged in the home folder is said once, however often a command reads it.
+    """
+    said: set[str] = set()
+
+    def warned(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        kind = "bench" if issubclass(category, StateWarning) else category.__name__
+        if str(message) not in said:
+            say_line(f"{kind}: {message}", err=True)
+        said.add(str(message))
+
+    warnings.simplefilter("always", StateWarning)
+    warnings.showwarning = warned
     logging.lastResort = _Log(logging.WARNING)
     sys.excepthook = _failed
-
-
-def _warned(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    say_line(f"{category.__name__}: {message}", err=True)
 
 
 class _Log(logging.Handler):

@@ -25,9 +25,9 @@ from harness.errors import DataError
 from harness.registry import (
     OwnDataSet,
     data_set,
+    every_own,
     from_mapping,
     is_installed_data_set,
-    own_data_set_names,
     read_own,
 )
 from harness.system import replace_text
@@ -63,7 +63,7 @@ def data_set_name(typed: str, train_frac: float | None = None, note: Note = str)
         return _of_folder(Path(typed.removeprefix(PREFIX)).expanduser(), train_frac, note)
     if train_frac is not None:
         raise DataError(f"--split is for folder:PATH, not for {typed!r}; leave it out")
-    if is_installed_data_set(typed) and typed not in own_data_set_names():
+    if is_installed_data_set(typed) and typed not in every_own():
         _keep(typed, _of_arrays(typed, None, 1), note)
     return typed
 
@@ -76,10 +76,10 @@ def keep_given(
     prepared: mean and std by channel; None = as measured on the training images. What is kept
     already stays, as long as pixels, mean and std are the same; else a next version follows.
     """
-    if name not in own_data_set_names():
+    before = every_own().get(name)
+    if before is None:
         _keep(name, _of_arrays(name, prepared, 1), note)
         return
-    before = read_own(name)
     about = _of_arrays(name, prepared, before.evaluation.version)
     now = from_mapping(OwnDataSet, about)
     if (now.fingerprints, now.evaluation) != (before.fingerprints, before.evaluation):
@@ -92,7 +92,7 @@ def _of_folder(place: Path, train_frac: float | None, note: Note) -> str:
         what = "is not a folder" if place.exists() else "does not exist"
         msg = f"{PREFIX}{place}: {what}"
         raise DataError(f"{msg}. Name the folder that holds train/ and val/, or the class folders")
-    kept = {name: read_own(name) for name in own_data_set_names()}
+    kept = every_own()
     here = {name: about for name, about in kept.items() if about.folder == str(place)}
     for about in here.values():
         train_frac = about.train_frac if train_frac is None else train_frac

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import paths
-from harness.errors import DataError, ProtocolError
+from harness.errors import DamagedFile, DataError, ProtocolError
 from harness.results import Result, current, file_of, load, load_entry, predictions_sha256
 
 if TYPE_CHECKING:
@@ -137,11 +137,15 @@ def _predictions(file: Path, result: Result) -> np.ndarray:
     if not place.is_file():
         msg = f"{result.entry}: {place.name} is missing, so its answers per image are unknown"
         raise DataError(f"{msg}. Restore it, or measure again: bench reproduce {result.entry}")
-    with np.load(place, allow_pickle=False) as stored:
-        given = stored["predictions"]
+    try:
+        with np.load(place, allow_pickle=False) as stored:
+            given = stored["predictions"].astype(np.uint16, casting="safe")
+    except Exception as error:  # whatever zipfile and numpy raise
+        msg = f"{result.entry}: {place.name} cannot be read ({type(error).__name__})"
+        raise DamagedFile(f"{msg}. Restore it, or measure again") from error
     if result.predictions_sha256 not in (None, predictions_sha256(given)):
         msg = f"{result.entry}: {place.name} is not the file its record names"
-        raise DataError(f"{msg} (other sha256). Restore it, or measure again")
+        raise DamagedFile(f"{msg} (other sha256). Restore it, or measure again")
     return given.astype(np.int64)
 
 

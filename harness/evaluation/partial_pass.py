@@ -6,11 +6,12 @@ whole or not at all; removed when the result is on record.
 
 from __future__ import annotations
 
-import zipfile
+import warnings
 
 import numpy as np
 
 from harness import paths
+from harness.errors import StateWarning
 from harness.registry import Entry, Evaluation, entry_sha256, evaluation_sha256
 from harness.system import provenance, replace_file
 
@@ -48,8 +49,16 @@ class PartialFile:
         try:
             with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 return dict(stored)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        except FileNotFoundError:
             return None
+        except Exception as error:  # damaged: whatever zipfile and numpy raise
+            self.useless(error)
+            return None
+
+    def useless(self, error: Exception) -> None:
+        """Say that what was kept cannot be used."""
+        note = f"kept counts {self._path.name} cannot be used ({error}); counted from the start"
+        warnings.warn(note, StateWarning, stacklevel=2)
 
     def keep(self, arrays: dict[str, np.ndarray]) -> None:
         """Replace what was kept."""

@@ -63,6 +63,9 @@ class Partial(Protocol):
     def load(self) -> dict[str, np.ndarray] | None:
         """What was kept last, or None."""
 
+    def useless(self, error: Exception) -> None:
+        """What was loaded is no state of an evaluation."""
+
     def keep(self, arrays: dict[str, np.ndarray]) -> None:
         """Replace it."""
 
@@ -84,7 +87,10 @@ def evaluate_together(
     """
     tallies = [_Tally(model) for model in models]
     for tally, kept in zip(tallies, partial, strict=False):
-        tally.restore(kept.load())
+        try:
+            tally.restore(kept.load())
+        except (KeyError, TypeError, ValueError) as error:
+            kept.useless(error)
     start = min((tally.batches for tally in tallies), default=0)
     passing = batches.passing(start) if isinstance(batches, EvaluationBatches) else iter(batches)
     if start and progress is not None and isinstance(batches, EvaluationBatches):
@@ -154,14 +160,16 @@ class _Tally:
         }
 
     def restore(self, state: dict[str, np.ndarray] | None) -> None:
-        """Go on from `state`."""
+        """Go on from `state`. Raises KeyError, TypeError or ValueError if it is none."""
         if not state:
             return
         device = next(self.model.parameters()).device
-        self.batches, self.n = (int(value) for value in state["position"])
-        self.sums = torch.from_numpy(state["sums"]).to(device)
-        self.predictions = [torch.from_numpy(state["predictions"]).to(device)]
+        batches, n = (int(value) for value in state["position"])
+        sums = torch.from_numpy(state["sums"].reshape(4).astype(np.float64, casting="safe"))
+        given = torch.from_numpy(state["predictions"].reshape(n).astype(np.int32, casting="safe"))
         self.clock = _Clock(float(state["forward_s"]))
+        self.batches, self.n = batches, n
+        self.sums, self.predictions = sums.to(device), [given.to(device)]
 
     def _logits(self, images: Tensor) -> Tensor:
         # Whoever writes into the images does so every time: one look at the first batch will do.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,8 @@ from harness.errors import CheckpointUnavailable, MetricError, ProtocolError
 from harness.models import build
 from harness.profile import interleaved
 from harness.registry import data_set, make_method
-from harness.results import Result, Times, load
-from harness.training import RunFolder, finished_run
+from harness.results import Result, Times, files, load, load_stored
+from harness.training import RunFolder, RunOrigin, finished_run
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning
 from methods.ipruning.dead_channels import ShrunkResNet, save
@@ -54,9 +52,8 @@ def finished_run_folder(what: str) -> Path:
     stored = _stored(folder)
     if stored is not None:
         return _run_of(stored)
-    found = sorted(
-        (paths.runs_folder() / folder.name).glob("*/done.json"), key=lambda p: p.stat().st_mtime
-    )
+    runs = paths.runs_folder() / folder.name
+    found = sorted(runs.glob("*/done.json"), key=lambda p: p.stat().st_mtime)
     if not found:
         raise CheckpointUnavailable(
             f"{what}: no finished run of that name. Train one first: bench train --method edropout"
@@ -68,9 +65,8 @@ def _stored(what: Path) -> Result | None:
     """The stored result of that file or id, or None."""
     if what.suffix == ".json" and what.is_file():
         return load(what)
-    bases = paths.layers("results")
-    named = (file for base in bases for file in base.glob(f"*/{what.name}.json"))
-    return next((load(file) for file in named), None)
+    named = (file for file in files() if file.stem == what.name)
+    return next((load_stored(file) for file in named), None)
 
 
 def _run_of(result: Result) -> Path:
@@ -91,25 +87,25 @@ def shrink_filter_search(folder: Path, out: Path) -> Shrunk:
     gets the state as packed bits, and its layout. Raises ProtocolError for runs of methods that
     remove no filters and for networks that cannot be cut, MetricError if outputs differ.
     """
-    done: dict[str, Any] = json.loads((folder / "done.json").read_text())
-    origin = done.get("origin")
-    if origin is None or origin["method"] not in (IPruning.name, EDropout.name):
+    finished = RunFolder(folder, "")
+    origin = finished.origin()
+    if origin is None or origin.method not in (IPruning.name, EDropout.name):
         msg = f"{folder.name}: only runs of ipruning and edropout have filters to remove"
         raise ProtocolError(msg)
-    dense, method = _at_the_end(origin, RunFolder(folder, done["key"]))
+    dense, method = _at_the_end(origin, finished)
     try:
         small = method.shrunk_network(dense).eval()
     except ValueError as error:
-        raise ProtocolError(f"{origin['entry']}: {error}") from error
+        raise ProtocolError(f"{origin.entry}: {error}") from error
     full = method.full_network(dense).eval()
     masked = method.finalize(dense).eval()
-    images = _images(max(CHECKED_IMAGES, TIMED_IMAGES), origin["input_shape"])
+    images = _images(max(CHECKED_IMAGES, TIMED_IMAGES), origin.input_shape)
     difference = _difference(masked, small, images[:CHECKED_IMAGES])
     ways = {"dense": full, "masked": masked, "shrunk": small}
     latency = interleaved(ways, list(images[:TIMED_IMAGES].split(1)))
     _write(small, method, out)
     return Shrunk(
-        entry=origin["entry"],
+        entry=origin.entry,
         largest_difference=difference,
         params_dense=sum(p.numel() for p in full.parameters()),
         params_shrunk=sum(p.numel() for p in small.parameters()),
@@ -119,21 +115,20 @@ def shrink_filter_search(folder: Path, out: Path) -> Shrunk:
     )
 
 
-def _at_the_end(origin: dict[str, Any], folder: RunFolder) -> tuple[nn.Module, IPruning | EDropout]:
+def _at_the_end(origin: RunOrigin, folder: RunFolder) -> tuple[nn.Module, IPruning | EDropout]:
     """The unmasked network after the last step and its method, with the state that it found."""
-    channels = origin["input_shape"][0]
-    model = build(origin["model"], data_set(origin["dataset"]).classes, channels)
-    settings = {**origin["settings"], "network": "pruned"}
-    method = make_method(origin["method"], settings)
+    model = build(origin.model, data_set(origin.dataset).classes, origin.input_shape[0])
+    method = make_method(origin.method, {**origin.settings, "network": "pruned"})
     assert isinstance(method, IPruning | EDropout), "checked by name"
     method.attach(model, Schedule(1, 1))
     end = folder.load_end()
-    model.load_state_dict(end["model"])
-    method.load_state_dict(end["method"])
+    with folder.restoring("end.pt"):
+        model.load_state_dict(end["model"])
+        method.load_state_dict(end["method"])
     return model.eval(), method
 
 
-def _images(count: int, shape: list[int]) -> Tensor:
+def _images(count: int, shape: tuple[int, ...]) -> Tensor:
     """Normal noise (count,C,H,W), as normalised pictures are; the same every time."""
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
 

@@ -89,7 +89,7 @@ def trained(result: Result, seed: int = 0, epoch: str = "last") -> Weights:
     network = build(result.model, num_classes=shape.classes, in_channels=shape.channels)
     if method.kind == "dynamic":
         method.attach(network, Schedule(epochs=0, steps_per_epoch=0))
-    tensors = load_file(file)
+    tensors = folder.read_weights(file)
     load_into(network, tensors, result.entry)
     return Weights(
         name=result.entry,

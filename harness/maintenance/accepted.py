@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import paths
-from harness.errors import MetricError
+from harness.errors import DamagedFile, MetricError
+from harness.registry import from_mapping
 from harness.results import Result, load_all
+from harness.system import read_json
 
 FILE = "accepted.jsonl"
 
@@ -36,23 +38,25 @@ def file() -> Path:
 
 
 def decisions() -> dict[str, Acceptance]:
-    """Entry -> its last decision. Raises MetricError naming the line that is none."""
+    """Entry -> its last decision. Raises DamagedFile naming the line that is none."""
     return {d.entry: d for place in paths.layers(FILE) for d in lines(place)}
 
 
 def lines(place: Path) -> list[Acceptance]:
     """Every decision in the file at `place`, oldest first; none if there is no file."""
     try:
-        text = place.read_text(encoding="utf-8")
+        text = place.read_text(encoding="utf-8", errors="backslashreplace")  # a line below says so
     except FileNotFoundError:
         return []
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line:
+            continue
         try:
-            found.append(Acceptance(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            found.append(from_mapping(Acceptance, read_json(line)))
+        except ValueError as error:  # a Fault is one
             msg = f"{place.name}, line {number}: not a decision ({error}). Restore the file"
-            raise MetricError(f"{msg} from version control") from error
+            raise DamagedFile(f"{msg} from version control, or take the line out") from error
     return found
 
 

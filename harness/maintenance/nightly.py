@@ -18,7 +18,7 @@ from harness.maintenance import published_files as published
 from harness.maintenance.drift import Finding, Severity, compare, drift, unchecked
 from harness.registry import Entry, Registry, entry_sha256, evaluation_sha256
 from harness.results import Link, Result, load_entry, new_id
-from harness.system import Options, provenance
+from harness.system import Options, provenance, read_json
 
 RESUMED_FOR_S = 12 * 3600  # an interrupted check is continued for that long
 
@@ -169,6 +169,15 @@ def _why(error: BenchError) -> str:
     return str(error)
 
 
+_KINDS: dict[str, Any] = {  # of a check's fields, as they are read back
+    "entry": str,
+    "seconds": int | float,
+    "accepted": str | None,
+    "measured": str | None,
+    "top1_pct": float | None,
+}
+
+
 @dataclass
 class Journal:
     """What an unfinished check has found so far, one JSON line per entry, on disk."""
@@ -197,7 +206,7 @@ class Journal:
         if fresh or time.time() - journal.path.stat().st_mtime > RESUMED_FOR_S:
             journal.path.unlink()
             return journal
-        for line in journal.path.read_text(encoding="utf-8").splitlines():
+        for line in journal.path.read_bytes().split(b"\n"):
             check = _read(line)
             if check is not None:
                 journal.done[check.entry] = check
@@ -217,13 +226,16 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _read(line: str) -> Check | None:
-    """One line of a journal; None for the half line that a pulled plug leaves."""
+def _read(line: bytes) -> Check | None:
+    """One line of a journal; None for one that is damaged: its entry is measured again."""
     try:
-        facts: dict[str, Any] = json.loads(line)
-    except ValueError:
+        facts: Any = read_json(line)
+        findings = tuple(
+            Finding(f["kind"], Severity(f["severity"]), f["text"]) for f in facts.pop("findings")
+        )
+        found = Check(findings=findings, **facts)
+        whole = [isinstance(getattr(found, name), kind) for name, kind in _KINDS.items()]
+        texts = [isinstance(text, str) for f in findings for text in (f.kind, f.text)]
+        return found if all(whole + texts) else None
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    findings = tuple(
-        Finding(f["kind"], Severity(f["severity"]), f["text"]) for f in facts.pop("findings")
-    )
-    return Check(findings=findings, **facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,9 @@ from pathlib import Path
 from harness import paths
 from harness.checkpoints import pins
 from harness.registry import Checkpoint, Entry
-from harness.system import sha256_file
+from harness.system import read_json, sha256_file
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ def _pinned(entry: Entry, checkpoint: Checkpoint) -> PinState:
 def _pin(entry: Entry, checkpoint: Checkpoint) -> PinState:
     """Pin what was downloaded from the entry's sources while registry.lock was elsewhere."""
     found = {
-        facts["sha256"]: str(facts["source"])
+        facts["sha256"]: facts["source"]
         for facts in map(_facts, _records(entry))
-        if facts.get("source") in checkpoint.sources
+        if facts.get("source") in checkpoint.sources and SHA256.fullmatch(facts.get("sha256", ""))
     }
     if not found:
         return PinState(entry.id, "not here", None, f"get it: bench pull {entry.id}")
@@ -87,9 +89,9 @@ def _records(entry: Entry) -> list[Path]:
 
 
 def _facts(record: Path) -> dict[str, str]:
-    """What a stored checkpoint's record says; nothing if it was cut off."""
+    """What a stored checkpoint's record says; nothing if it was cut off or is nonsense."""
     try:
-        facts: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
+        facts = read_json(record.read_bytes())
+    except (OSError, ValueError):
         return {}
-    return facts
+    return {k: v for k, v in facts.items() if isinstance(v, str)} if isinstance(facts, dict) else {}

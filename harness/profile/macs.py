@@ -14,14 +14,17 @@ import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import paths
+from harness.errors import StateWarning
 from harness.profile.operations import WITHOUT_PRODUCTS, may_hide_products
 from harness.profile.traced_products import ACTIVATIONS, KEYS, MIXED, UNCOUNTED, WEIGHT, Products
 from harness.profile.zeros import SparsityProfile
+from harness.registry import from_mapping
 from harness.results import LayerCost
-from harness.system import replace_text, sha256_json, versions
+from harness.system import read_json, read_sealed, sha256_json, versions, write_sealed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,12 +36,14 @@ _COUNTING = 2  # raised when the same network would be counted differently
 class DenseMacs:
     """Dense MACs of one architecture at one input size, batch 1."""
 
-    per_layer: dict[str, int]  # weight -> MACs; weights that never run are absent
+    per_layer: Mapping[str, int]  # weight -> MACs; weights that never run are absent
     fvcore_total: int  # fvcore's own sum, with batch norm and pooling
-    unsupported: dict[str, int]  # operations that may hide products nobody counts -> calls
+    unsupported: Mapping[str, int]  # operations that may hide products nobody counts -> calls
     activations: int = 0  # products of activations with one another or with tables
-    mixed: dict[str, int] = field(default_factory=dict)  # of per_layer: by kernels mixed per image
-    uncounted: dict[str, str] = field(default_factory=dict)  # weight without MACs -> why
+    mixed: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of per_layer: by kernels mixed per image
+    uncounted: Mapping[str, str] = field(default_factory=dict)  # weight without MACs -> why
 
     @property
     def total(self) -> int:
@@ -52,11 +57,22 @@ def dense_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs
     The result is cached on disk by the architecture: layer names, shapes, strides, versions.
     """
     file = paths.cache_folder() / "macs" / f"{_architecture_key(model, input_shape)}.json"
-    if file.exists():
-        return DenseMacs(**json.loads(file.read_text()))
-    counted = _trace(model, input_shape)
-    replace_text(file, json.dumps(asdict(counted)))
+    counted = _counted_before(file)
+    if counted is None:
+        counted = _trace(model, input_shape)
+        write_sealed(file, json.dumps(asdict(counted)).encode())
     return counted
+
+
+def _counted_before(file: Path) -> DenseMacs | None:
+    try:
+        return from_mapping(DenseMacs, read_json(read_sealed(file)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        note = f"stored MACs {file.name} cannot be used ({error}); counted anew"
+        warnings.warn(note, StateWarning, stacklevel=2)
+        return None
 
 
 def layer_costs(sparsity: SparsityProfile, dense: DenseMacs) -> tuple[LayerCost, ...]:

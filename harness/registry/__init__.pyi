@@ -45,7 +45,7 @@ from .overrides import (
     settings_among,
     with_overrides,
 )
-from .own_datasets import OwnDataSet, own_data_set_names, read_own
+from .own_datasets import OwnDataSet, every_own, read_own
 from .own_runs import local_entry, local_pruning, local_training
 from .plain_yaml import Document, scalar
 from .reading import LOCAL, Registry, get, load
@@ -101,7 +101,7 @@ __all__ = [
     "make_known",
     "is_installed_data_set",
     "OwnDataSet",
-    "own_data_set_names",
+    "every_own",
     "read_own",
     "registered",
     "final_choices",

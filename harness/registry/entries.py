@@ -200,7 +200,8 @@ class Checkpoint:
         if not self.sources:
             raise Fault(("sources",), "no source; give at least one or leave the checkpoint out")
         for i, source in enumerate(self.sources):
-            if not _SOURCE.match(source) or ".." in source.split("/"):
+            plain = source.isprintable() and ".." not in source.split("/")
+            if not _SOURCE.match(source) or not plain:
                 msg = f"{source!r} is not a source; forms: {', '.join(SOURCE_FORMS)}"
                 raise Fault(("sources", i), msg)
         require_one_of("format", self.format, FORMATS)

@@ -7,7 +7,7 @@ harness.data writes it.
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,10 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from harness import paths
-from harness.errors import RegistryError
+from harness.errors import DamagedFile, StateWarning
 from harness.registry.data_set_facts import DataSet, KnownCopy
 from harness.registry.entries import Evaluation
-from harness.registry.fields import Fault, from_mapping
+from harness.registry.fields import from_mapping
+from harness.system import read_json
 
 if TYPE_CHECKING:
     from harness.registry.reading import Registry
@@ -49,14 +50,27 @@ def own_data_set_names() -> tuple[str, ...]:
 
 
 def read_own(name: str) -> OwnDataSet:
-    """What is kept about the data set `name`. Raises RegistryError if its file is damaged."""
+    """What is kept about the data set `name`. Raises DamagedFile if its file is damaged."""
     file = paths.own_datasets_folder() / f"{name}.json"
     try:
-        return from_mapping(OwnDataSet, json.loads(file.read_text(encoding="utf-8")))
+        found = from_mapping(OwnDataSet, read_json(file.read_bytes()))
+        if found.evaluation.name != name:
+            raise ValueError(f"it is about {found.evaluation.name!r}")
     except (OSError, ValueError) as error:  # a Fault is a ValueError
-        reason = error.problem if isinstance(error, Fault) else str(error)
-        msg = f"{file}: what is kept about data set {name!r} cannot be read: {reason}"
-        raise RegistryError(f"{msg}. Delete the file; it is made again from the images") from error
+        msg = f"{file.name}: what is kept about data set {name!r} cannot be read: {error}"
+        raise DamagedFile(f"{msg}. Name its pictures again; it is made anew from them") from error
+    return found
+
+
+def every_own() -> dict[str, OwnDataSet]:
+    """What is kept about each; a damaged file is named in a StateWarning and left out."""
+    kept = {}
+    for name in own_data_set_names():
+        try:
+            kept[name] = read_own(name)
+        except DamagedFile as error:
+            warnings.warn(f"left out: {error}", StateWarning, stacklevel=2)
+    return kept
 
 
 def own_data_set(name: str) -> DataSet | None:
@@ -101,7 +115,7 @@ def _layout(folder: str, train_frac: float | None) -> Any:
 
 def with_own_datasets(registry: Registry) -> Registry:
     """`registry` with the protocols that were generated; its own ones win."""
-    kept = {name: read_own(name) for name in own_data_set_names()}
+    kept = every_own()
     if not kept:
         return registry
     from harness.registry.reading import Standard

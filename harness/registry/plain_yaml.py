@@ -27,6 +27,7 @@ MAX_DEPTH = 12  # the deepest place of the registry is at 7
 _PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml where PyYAML was built with it
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _STARTS_NUMBER = frozenset("+-.0123456789")
 
@@ -164,6 +165,7 @@ class _Reader:
         """A value and where it stands. depth: of mappings and sequences around it."""
         self._require_plain(event)
         if type(event) is ScalarEvent:
+            self._require_writable(event)
             return event.value if event.style else self._bare(event), event
         if depth >= MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
@@ -186,6 +188,7 @@ class _Reader:
             self._require_plain(event)
             if type(event) is not ScalarEvent:
                 self._refuse(event, "a key must be a single word or text")
+            self._require_writable(event)
             key = event.value
             if key in values:
                 first, _ = _mark(parts.places[key][0])
@@ -200,6 +203,14 @@ class _Reader:
             return scalar(event.value)
         except ValueError as error:
             self._refuse(event, f"{error}. Is it a text? Then put it in quotes")
+
+    def _require_writable(self, event: ScalarEvent) -> None:
+        """Neither a file nor a file name can hold the character 0 or half a character."""
+        if event.value.isprintable():  # nearly always
+            return
+        found = _UNWRITABLE.search(event.value)
+        if found is not None:
+            self._refuse(event, f"character U+{ord(found[0]):04X} in a text; take it out")
 
     def _require_plain(self, event: Any) -> None:
         if type(event) is yaml.AliasEvent:

@@ -25,7 +25,7 @@ from .link_answers import (
     load_links,
     save_links,
 )
-from .result_files import file_of, stored_ids
+from .result_files import each_readable, file_of, files, is_file_name, stored_ids
 from .schema import (
     CheckpointFacts,
     Cost,
@@ -49,6 +49,7 @@ from .store import (
     load,
     load_all,
     load_entry,
+    load_stored,
     new_id,
     on_record,
     predictions_sha256,
@@ -114,17 +115,21 @@ __all__ = [
     "asks_architecture",
     "as_printed",
     "current",
+    "each_readable",
     "entries_with",
     "failed",
     "figure_statuses",
     "file_of",
+    "files",
     "gain",
+    "is_file_name",
     "judge",
     "latency_as_today",
     "load",
     "load_all",
     "load_entry",
     "load_links",
+    "load_stored",
     "load_timings",
     "needs_images",
     "new_id",

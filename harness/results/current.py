@@ -12,14 +12,20 @@ Imports nothing heavy: `bench list` lives on it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from harness.results.result_files import files, status_as_today, unreadable
+from harness.results.result_files import (
+    each_readable,
+    files,
+    require_place,
+    status_as_today,
+    unreadable,
+)
+from harness.system import read_json
 
 if TYPE_CHECKING:
     from harness.results.tolerances import Comparison
@@ -89,9 +95,9 @@ def names_of(name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
 def verdicts(aliases: Mapping[str, str], folder: Path | None = None) -> dict[str, str]:
     """Today's id -> status of the result that speaks for it. Reads only what that needs.
 
-    Raises MetricError naming a file that is no result.
+    A file that is no result is named in a StateWarning and left out.
     """
-    stored = (_read(file) for file in files(folder))
+    stored = each_readable(files(folder), _read)
     return {name: result.status for name, result in per_entry(stored, aliases).items()}
 
 
@@ -107,11 +113,23 @@ class _Verdict:
 
 def _read(file: Path) -> _Verdict:
     try:
-        data = json.loads(file.read_bytes())
-        facts = data["paper"], data["mode"], data["smoke"]
-        return _Verdict(file.parent.name, *facts, file.stem, status_as_today(data))
+        data: Any = read_json(file.read_bytes())
+        found = _Verdict(
+            entry=data["entry"],
+            paper=data["paper"],
+            mode=data["mode"],
+            smoke=data["smoke"],
+            result_id=data["result_id"],
+            status=status_as_today(data),
+        )
+    except OSError as error:
+        raise unreadable(file, str(error.strerror)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(file, f"{type(error).__name__}: {error}") from error
+    if not all(isinstance(value, str) for value in astuple(replace(found, paper=""))):
+        raise unreadable(file, "a text is missing")
+    require_place(file, found.entry, found.result_id)
+    return found
 
 
 def _rank(result: Stored) -> tuple[bool, str]:

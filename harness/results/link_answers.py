@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness import paths
-from harness.errors import MetricError
-from harness.registry import Registry
-from harness.system import replace_text
+from harness.errors import StateWarning
+from harness.registry import Registry, from_mapping
+from harness.system import read_json, replace_text
 
-VERSION = 1
+VERSION: Literal[1] = 1
 
 
 Kind = Literal["page", "file"]
@@ -29,6 +30,14 @@ class Link:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The file."""
+
+    version: Literal[1]
+    links: Mapping[str, Link]
+
+
 def links_file() -> Path:
     """Where the last answers lie."""
     return paths.reports_folder() / "links.json"
@@ -38,7 +47,7 @@ def load_links(path: Path | None = None) -> dict[str, Link]:
     """Address, as the registry spells it -> its last answer; empty if none was ever asked.
 
     path: None = the answers that ship with the project and, newer, those asked for here.
-    Raises MetricError if a file is not what `save_links` wrote.
+    A file that is not what `save_links` wrote is named in a StateWarning and left out.
     """
     places = paths.layers("links.json") if path is None else (path,)
     return {name: link for place in places for name, link in _answers(place).items()}
@@ -46,17 +55,13 @@ def load_links(path: Path | None = None) -> dict[str, Link]:
 
 def _answers(place: Path) -> dict[str, Link]:
     try:
-        document = json.loads(place.read_text(encoding="utf-8"))
+        return dict(from_mapping(_Answers, read_json(place.read_bytes())).links)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise _unreadable(place, str(error)) from error
-    try:
-        if document["version"] != VERSION:
-            raise _unreadable(place, f"version {document['version']!r}, not {VERSION}")
-        return {address: Link(**facts) for address, facts in document["links"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(place, f"{type(error).__name__}: {error}") from error
+    except (OSError, ValueError) as error:  # a Fault is a ValueError
+        msg = f"left out: {place.name}: not a list of link answers ({error})"
+        warnings.warn(f"{msg}. Ask again: bench registry links", StateWarning, stacklevel=2)
+        return {}
 
 
 def save_links(answers: Mapping[str, Link], path: Path | None = None) -> Path:
@@ -82,8 +87,3 @@ def entries_with(registry: Registry, wanted: Iterable[str]) -> dict[str, list[st
             if source in chosen:
                 found.setdefault(source, []).append(entry.id)
     return found
-
-
-def _unreadable(path: Path, problem: str) -> MetricError:
-    msg = f"{path.name}: not a list of link answers ({problem}). Move it away and ask again"
-    return MetricError(f"{msg}: bench registry links")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness import paths
-from harness.errors import MetricError
+from harness.errors import DamagedFile, StateWarning
+
+F = TypeVar("F")
+R = TypeVar("R")
 
 SCHEMA_VERSION: Literal[2] = 2
 
 
-def files(folder: Path | None = None, entry: str = "*") -> list[Path]:
+def files(folder: Path | None = None, entry: str | None = None) -> list[Path]:
     """All result files, or those of one entry, oldest first.
 
     folder: None = those on the project's record and those measured here. A result that lies in
@@ -21,7 +28,7 @@ def files(folder: Path | None = None, entry: str = "*") -> list[Path]:
     found = {
         (path.name, path.parent.name): path
         for base in reversed(bases)
-        for path in base.glob(f"{entry}/*.json")
+        for path in json_files(base, entry)
     }
     return [found[place] for place in sorted(found)]
 
@@ -29,6 +36,28 @@ def files(folder: Path | None = None, entry: str = "*") -> list[Path]:
 def stored_ids() -> tuple[str, ...]:
     """The ids of entries and runs that have a stored result, sorted."""
     return tuple(sorted({file.parent.name for file in files()}))
+
+
+def json_files(base: Path, entry: str | None) -> Iterator[Path]:
+    """The JSON files in the folder of one entry below `base`, or of all; hidden ones are none.
+
+    A name with a slash, a wildcard or more letters than a file name can have is nobody's.
+    """
+    folder = "*" if entry is None else glob.escape(entry)
+    if entry is not None and not is_file_name(entry):
+        return
+    for path in base.glob(f"{folder}/*.json"):
+        if not path.name.startswith("."):
+            yield path
+
+
+def is_file_name(name: str) -> bool:
+    """Whether `name` can be the name of a file or folder, and leads nowhere else."""
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(encoded) <= 255 and name not in (".", "..") and not set(name) & set("/\\\0")
 
 
 def file_of(entry: str, result_id: str) -> Path:
@@ -40,11 +69,31 @@ def file_of(entry: str, result_id: str) -> Path:
     return next((place for place in places if place.is_file()), own)
 
 
+def each_readable(files: Iterable[F], read: Callable[[F], R]) -> Iterator[R]:
+    """What is read of every file; one that is damaged is named in a StateWarning and left out."""
+    for file in files:
+        try:
+            found = read(file)
+        except DamagedFile as error:
+            warnings.warn(f"left out: {error}", StateWarning, stacklevel=2)
+        else:
+            yield found
+
+
+def require_place(file: Path, entry: object, result_id: object) -> None:
+    """Raises DamagedFile unless the file lies where that result is stored."""
+    if (entry, result_id) != (file.parent.name, file.stem):
+        msg = f"{file.parent.name}/{file.name}: holds result {result_id!r} of {entry!r}"
+        raise DamagedFile(f"{msg}. Moved or renamed? Put it back under its own name, or away")
+
+
 def as_today(document: Any) -> dict[str, Any]:
     """A stored document in today's schema. Raises KeyError, TypeError or ValueError if it is none.
 
     Other versions than the first and today's are left as they are, for the reader to refuse.
     """
+    if not isinstance(document, dict):
+        raise ValueError("expected a mapping")
     if document["schema_version"] == 1:
         from harness.results.version_1 import upgraded
 
@@ -60,9 +109,9 @@ def status_as_today(document: Any) -> str:
     return str(status)
 
 
-def unreadable(file: Path, problem: str) -> MetricError:
+def unreadable(file: Path, problem: str) -> DamagedFile:
     """The error for a file that is no result of this schema."""
-    return MetricError(
+    return DamagedFile(
         f"{file.parent.name}/{file.name}: not a result of schema {SCHEMA_VERSION}: {problem}. "
         "Written by another version or edited by hand? Restore the file, or move it away."
     )

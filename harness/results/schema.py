@@ -8,15 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from harness.data import ImageIdentity
 from harness.errors import MetricError
-from harness.registry import Overrides
+from harness.registry import Fault, Overrides
 from harness.results.result_files import SCHEMA_VERSION
 from harness.results.tolerances import Comparison, Verdict
 
 Mode = Literal["evaluated", "counted", "trained", "pruned"]
+
+
+def _require(holds: bool, name: str, problem: str) -> None:
+    if not holds:
+        raise Fault((name,), problem)
+
+
+def require_time(name: str, text: str) -> None:
+    """Raises Fault unless `text` is a moment in ISO 8601."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Fault((name,), f"{text!r} is no time") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +60,10 @@ class Counts:
     top3: int
     top5: int
     loss_sum: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.top1 <= self.top3 <= self.top5 <= self.n, "top1", "not 0 <= ... <= n")
+        _require(self.n > 0, "n", "no image was counted")
 
     @property
     def top1_pct(self) -> float:
@@ -80,6 +98,9 @@ class LayerCost:
     uncounted: str = ""  # why there are no MACs
     near_zero: int | None = None  # of nnz: weights below 1e-6; None: an older result
     dead_filters: int | None = None  # output channels without any weight; None: it has no filters
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.nnz <= self.total and self.total > 0, "nnz", "not of 0 to total")
 
     @property
     def density(self) -> float:
@@ -121,6 +142,9 @@ class Times:
     p50: float
     p75: float | None = None
     p90: float
+
+    def __post_init__(self) -> None:
+        _require(self.p50 > 0, "p50", "no time passed")
 
     @property
     def iqr(self) -> float | None:
@@ -182,6 +206,11 @@ class Cost:
     unsupported: tuple[str, ...] = ()  # operations that may hide products nobody counted
     outside: tuple[OutsideRow, ...] = ()
     left_out: tuple[str, ...] = ()  # weights that the method's include and exclude leave alone
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.nnz <= self.total and self.total > 0, "nnz", "not of 0 to total")
+        inside = 0 <= self.prunable_nnz <= self.prunable_total
+        _require(inside, "prunable_nnz", "not of 0 to prunable_total")
 
     @property
     def sparsity_pct(self) -> float:
@@ -301,6 +330,9 @@ class Result:
     hardware: Mapping[str, Any]
     code: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_time("created", self.created)
 
     @property
     def n_images(self) -> int:

@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,15 @@ from harness.registry import (
     plain,
 )
 from harness.results.current import NO_ALIASES, names_of
-from harness.results.result_files import as_today, files, unreadable
+from harness.results.result_files import (
+    as_today,
+    each_readable,
+    files,
+    require_place,
+    unreadable,
+)
 from harness.results.schema import Result
-from harness.system import provenance, publish
+from harness.system import provenance, publish, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,14 +75,16 @@ def as_json(record: Any) -> str:
 
 
 def load(file: Path, *, layers: bool = True) -> Result:
-    """One result. Raises MetricError naming the file and the first wrong field.
+    """One result. Raises DamagedFile naming the file and the first wrong field.
 
     layers=False leaves the per-layer tables empty: a table of ten thousand results needs none.
     """
-    data = file.read_bytes()
     try:
-        document = as_today(json.loads(data if layers else _without_layers(data)))
+        data = file.read_bytes()
+        document = as_today(read_json(data if layers else _without_layers(data)))
         return from_mapping(Result, document)
+    except OSError as error:
+        raise unreadable(file, str(error.strerror)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # Fault is a ValueError
         if not layers:  # not in the layout that `save` writes
             return load(file)
@@ -83,6 +92,13 @@ def load(file: Path, *, layers: bool = True) -> Result:
             str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         )
         raise unreadable(file, problem) from error
+
+
+def load_stored(file: Path, *, layers: bool = True) -> Result:
+    """Likewise, of a file in the store, which has to be where `save` put it."""
+    result = load(file, layers=layers)
+    require_place(file, result.entry, result.result_id)
+    return result
 
 
 def _without_layers(data: bytes) -> bytes:
@@ -102,11 +118,13 @@ def _without_layers(data: bytes) -> bytes:
 
 
 def load_all(
-    folder: Path | None = None, entry: str = "*", *, layers: bool = True
+    folder: Path | None = None, entry: str | None = None, *, layers: bool = True
 ) -> Iterator[Result]:
-    """Every stored result, or only those of one entry, oldest first; `layers` as in `load`."""
-    for file in files(folder, entry):
-        yield load(file, layers=layers)
+    """Every stored result, or only those of one entry, oldest first; `layers` as in `load`.
+
+    A file that is no result is named in a StateWarning and left out.
+    """
+    yield from each_readable(files(folder, entry), partial(load_stored, layers=layers))
 
 
 def load_entry(

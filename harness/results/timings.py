@@ -6,7 +6,6 @@ machines, devices or thread counts are never compared: `newest` hands out those 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,16 +13,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import paths
-from harness.errors import MetricError
-from harness.registry import from_mapping
-from harness.results.schema import Times
+from harness.errors import DamagedFile
+from harness.registry import Fault, from_mapping
+from harness.results.result_files import each_readable, json_files, require_place
+from harness.results.schema import Times, require_time
 from harness.results.store import as_json
-from harness.system import publish
+from harness.system import publish, read_json
 
 SCHEMA_VERSION: Literal[1] = 1
 EAGER = "eager"
 BACKENDS = (EAGER, "channels_last", "compile", "onnxruntime", "sparse")
 DENSE = "dense"
+_PLACE = ("machine", "device", "threads")  # of the hardware: what makes times comparable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +97,18 @@ class LatencyRecord:
     hardware: Mapping[str, Any]  # with `machine`, the hash of its facts, device and threads
     code: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        require_time("created", self.created)
+        if not self.networks:
+            raise Fault(("networks",), "nothing was timed")
+        _ = self.place
+
     @property
     def place(self) -> Place:
-        hardware = self.hardware
-        return Place(hardware["machine"], hardware["device"], hardware["threads"])
+        try:
+            return from_mapping(Place, {key: self.hardware[key] for key in _PLACE})
+        except KeyError as error:
+            raise Fault(("hardware",), f"key {error} is missing") from error
 
     def find(self, network: str, backend: str, batch: int) -> Timing | None:
         """The timing of that kind, or None."""
@@ -153,27 +162,29 @@ def save_timings(record: LatencyRecord, folder: Path | None = None) -> Path:
 
 
 def load(file: Path) -> LatencyRecord:
-    """One record. Raises MetricError naming the file and the first wrong field."""
+    """One record. Raises DamagedFile naming the file and the first wrong field."""
     try:
-        return from_mapping(LatencyRecord, json.loads(file.read_bytes()))
-    except ValueError as error:  # Fault is one
+        record = from_mapping(LatencyRecord, read_json(file.read_bytes()))
+    except (OSError, ValueError) as error:  # Fault is a ValueError
         msg = (
             f"{file.parent.name}/{file.name}: not a latency record of schema {SCHEMA_VERSION}: "
             f"{error}. Written by another version or edited by hand? Restore the file, or move it "
             "away."
         )
-        raise MetricError(msg) from error
+        raise DamagedFile(msg) from error
+    require_place(file, record.entry, record.record_id)
+    return record
 
 
-def load_timings(folder: Path | None = None, entry: str = "*") -> Iterator[LatencyRecord]:
+def load_timings(folder: Path | None = None, entry: str | None = None) -> Iterator[LatencyRecord]:
     """Every stored record, or only those of one entry, oldest first.
 
+    A file that is no record is named in a StateWarning and left out.
     folder: None = those on the project's record and those taken here.
     """
     bases = paths.layers("latency") if folder is None else (folder,)
-    found = {path.name: path for base in bases for path in base.glob(f"{entry}/*.json")}
-    for name in sorted(found):
-        yield load(found[name])
+    found = {path.name: path for base in bases for path in json_files(base, entry)}
+    yield from each_readable([found[name] for name in sorted(found)], load)
 
 
 def newest(machine: str | None = None, folder: Path | None = None) -> dict[str, LatencyRecord]:

@@ -19,6 +19,7 @@ from .options import CachePolicy, Options, Reading
 from .precision import fast_precision, verdict_precision
 from .progress import Progress, Silent
 from .provenance import broken_pair, sha256_json, versions
+from .sealed import read_sealed, write_sealed
 
 __all__ = [
     "CachePolicy",
@@ -37,6 +38,7 @@ __all__ = [
     "publish",
     "rank",
     "read_json",
+    "read_sealed",
     "real_number",
     "refuse_differences",
     "replace_file",
@@ -52,5 +54,6 @@ __all__ = [
     "wait_for_all",
     "whole_number",
     "working_process",
+    "write_sealed",
     "world_size",
 ]

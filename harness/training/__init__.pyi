@@ -5,7 +5,7 @@ from .optimizers import build_optimizer
 from .queue import TrainingCost, queued_result, training_cost
 from .request import TrainingRequest
 from .retrain import recipe_for, reproduce_by_training, retrain_together, train_seed
-from .run_folder import RunFolder, finished_run, lock_of
+from .run_folder import RunFolder, RunOrigin, finished_run, lock_of
 from .run_progress import read_progress
 from .savings_preview import estimate
 from .signals import StopRequest, deferred, obeyed, signal_name, time_limit
@@ -20,6 +20,7 @@ __all__ = [
     "FirstTraining",
     "TrainingTask",
     "RunFolder",
+    "RunOrigin",
     "Speed",
     "StopRequest",
     "Training",

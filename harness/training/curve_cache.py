@@ -7,6 +7,7 @@ there whole or not at all, so an interrupted measurement goes on with the part i
 from __future__ import annotations
 
 import shutil
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness import paths
-from harness.system import Progress, replace_file
+from harness.system import Progress, read_sealed, write_sealed
 
 
 class CurveCache:
@@ -30,8 +31,9 @@ class CurveCache:
         parts = {}
         for file in sorted(self._folder(key).glob("*.npy")):
             try:
-                parts[unquote(file.stem)] = torch.from_numpy(np.load(file, allow_pickle=False))
-            except (ValueError, EOFError, OSError) as error:
+                array = np.load(BytesIO(read_sealed(file)), allow_pickle=False)
+                parts[unquote(file.stem)] = torch.from_numpy(array)
+            except (ValueError, TypeError, EOFError, OSError) as error:
                 self.note(f"stored part {file.name} is damaged ({error}); measuring it again")
                 file.unlink(missing_ok=True)
         return parts
@@ -39,7 +41,9 @@ class CurveCache:
     def save(self, key: str, name: str, part: Tensor) -> None:
         """Write one part; a kill at any moment leaves it out or whole."""
         target = self._folder(key) / f"{quote(name, safe='')}.npy"
-        replace_file(target, lambda file: np.save(file, part.cpu().numpy(), allow_pickle=False))
+        content = BytesIO()
+        np.save(content, part.cpu().numpy(), allow_pickle=False)
+        write_sealed(target, content.getvalue())
 
     def forget(self, key: str) -> None:
         """Remove everything under `key`."""

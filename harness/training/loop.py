@@ -340,16 +340,17 @@ class _Loop:
         state = self.job.folder.load_state()
         if state is None:
             return
-        self.job.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.method.load_state_dict(state["method"])
-        restore_generators(state["generators"])
-        self.step, self.updates, self.lr = state["step"], state["updates"], state["lr"]
-        self.history = state["history"]
-        self.meter.restore(state["losses"])
-        self.wall_before = state["wall_s"]
-        self.cpu_before = state.get("cpu_s", 0.0)  # states of earlier versions do not have it
+        with self.job.folder.restoring("state.pt"):
+            self.job.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.method.load_state_dict(state["method"])
+            restore_generators(state["generators"])
+            self.step, self.updates, self.lr = state["step"], state["updates"], state["lr"]
+            self.history = state["history"]
+            self.meter.restore(state["losses"])
+            self.wall_before = state["wall_s"]
+            self.cpu_before = state.get("cpu_s", 0.0)  # states of earlier versions have none
         self.job.progress.note(f"resumed at step {self.step} of {self.total}")
 
     def _wall(self) -> float:

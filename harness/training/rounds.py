@@ -95,11 +95,13 @@ def _resume(job: TrainingTask) -> list[dict[str, float]]:
     state = job.folder.load_state()
     if state is None:
         return []
-    job.model.load_state_dict(state["model"])
-    job.method.load_state_dict(state["method"])
-    restore_generators(state["generators"])
-    job.progress.note(f"resumed after round {len(state['history']) - 1}")
-    return list(state["history"])
+    with job.folder.restoring("state.pt"):
+        job.model.load_state_dict(state["model"])
+        job.method.load_state_dict(state["method"])
+        restore_generators(state["generators"])
+        history = list(state["history"])
+    job.progress.note(f"resumed after round {len(history) - 1}")
+    return history
 
 
 def _dense(job: TrainingTask) -> dict[str, float]:

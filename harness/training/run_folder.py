@@ -13,10 +13,13 @@ progress.json         how far it is, for whoever looks while it runs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -25,10 +28,25 @@ import torch
 from torch import Tensor
 
 from harness import paths
-from harness.errors import ProtocolError, RunInUse
+from harness.errors import DamagedFile, ProtocolError, RunInUse
 from harness.registry import from_mapping
-from harness.results import Run
-from harness.system import locked, rank, replace_file, wait_for_all
+from harness.results import Run, each_readable
+from harness.system import locked, rank, read_json, replace_file, sha256_file, wait_for_all
+
+# What restoring a saved state raises when the file is whole and says something else.
+_NONSENSE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OSError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrigin:
+    """What rebuilds a network and its method without the command that trained them."""
+
+    entry: str
+    model: str
+    dataset: str
+    method: str
+    settings: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
 
 
 class RunFolder:
@@ -58,7 +76,7 @@ class RunFolder:
             return self
         for done in sorted(self.path.parent.parent.glob(f"*/{self.path.name}/done.json")):
             twin = RunFolder(done.parent, self.key)
-            if twin.finished() is not None:
+            if any(each_readable([twin], RunFolder.finished)):
                 return twin
         return self
 
@@ -94,20 +112,55 @@ class RunFolder:
         if not file.exists():
             return None
         try:
+            with zipfile.ZipFile(file) as parts:  # torch.load does not look at the checksums
+                if (bad := parts.testzip()) is not None:
+                    raise ValueError(f"{bad} differs from its checksum")
             state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            key = state["key"]
         except Exception as error:  # damaged by a full disk: any of torch's, zipfile's errors
+            raise self.damaged(name, error) from error
+        if key != self.key:
             msg = (
-                f"{file.name} of this run cannot be read ({type(error).__name__}); the disk may "
-                "have been full. Start again with --fresh"
-            )
-            raise ProtocolError(msg) from error
-        if state["key"] != self.key:
-            msg = (
-                f"{file.parent.name} holds a run with other settings ({state['key'][:12]}, now "
+                f"{file.parent.name} holds a run with other settings ({str(key)[:12]}, now "
                 f"{self.key[:12]}). Start again with --fresh"
             )
             raise ProtocolError(msg)
         return state
+
+    def damaged(self, name: str, error: Exception) -> DamagedFile:
+        """The error for a file of this run that is not what was written."""
+        place = f"{self.path.parent.name}/{self.path.name}/{name}"
+        problem = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return DamagedFile(
+            f"{place} cannot be read ({problem}); the disk may have been full, or another version "
+            "wrote it. Start this run again with --fresh"
+        )
+
+    @contextmanager
+    def restoring(self, name: str) -> Iterator[None]:
+        """What a file says is put to use in the block, where nonsense shows; DamagedFile then."""
+        try:
+            yield
+        except _NONSENSE as error:
+            raise self.damaged(name, error) from error
+
+    def read_weights(self, file: Path) -> dict[str, Tensor]:
+        """The tensors of `weights` or `best`, as they were written. Raises DamagedFile.
+
+        Runs of before 2026-11-29 have no hash in done.json that would show a changed file.
+        """
+        from safetensors.torch import load
+
+        name = file.name
+        with self.restoring("done.json"):
+            recorded = (self.done() or {}).get("sha256", {}).get(name)
+        try:
+            data = file.read_bytes()
+            if recorded not in (None, hashlib.sha256(data).hexdigest()):
+                raise ValueError("other sha256 than on record")
+            return load(data)
+        except Exception as error:  # whatever safetensors raises
+            raise self.damaged(name, error) from error
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
         """Replace the network of the best epoch."""
@@ -124,30 +177,57 @@ class RunFolder:
         self._replace(
             "predictions.npz", lambda file: np.savez_compressed(file, predictions=predictions)
         )
-        text = json.dumps({"key": self.key, **facts}, indent=1)
+        hashes = {
+            file.name: sha256_file(file) for file in (self.weights, self.best) if file.exists()
+        }
+        text = json.dumps({"key": self.key, "sha256": hashes, **facts}, indent=1)
         self._replace("done.json", lambda file: file.write(text.encode()))
         (self.path / "state.pt").unlink(missing_ok=True)
         for leftover in self.path.glob(".*.part"):  # of killed saves
             leftover.unlink(missing_ok=True)
 
     def finished(self) -> dict[str, Any] | None:
-        """What done.json says, or None while the run is not finished."""
+        """What done.json says, or None while the run is not finished. Raises DamagedFile."""
+        facts = self.done()
+        return facts if facts is not None and facts["key"] == self.key else None
+
+    def done(self) -> dict[str, Any] | None:
+        """Likewise, whatever run it is."""
         file = self.path / "done.json"
         if not file.exists():
             return None
-        facts: dict[str, Any] = json.loads(file.read_text())
-        return facts if facts["key"] == self.key else None
+        with self.restoring("done.json"):
+            facts = read_json(file.read_bytes())
+            if not isinstance(facts, dict) or not isinstance(facts["key"], str):
+                raise ValueError("expected a mapping with a key")
+        return facts
+
+    def origin(self) -> RunOrigin | None:
+        """What rebuilds the network of the finished run in this folder, whatever run it is.
+
+        From here on the folder has the key of that run. None: a run of before 2026-11. Raises
+        DamagedFile.
+        """
+        done = self.done()
+        if done is None or done.get("origin") is None:
+            return None
+        self.key = done["key"]
+        with self.restoring("done.json"):
+            return from_mapping(RunOrigin, done["origin"])
 
     def predictions(self, done: Mapping[str, Any]) -> np.ndarray:
         """Class indices (N,) uint16 of the finished network. done: what `finished` gave.
 
-        Runs of before 2026-11-29 hold them as a list in done.json.
+        Runs of before 2026-11-29 hold them as a list in done.json. Raises DamagedFile.
         """
-        if "predictions" in done:
-            return np.asarray(done["predictions"], dtype=np.uint16)
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
-            found: np.ndarray = stored["predictions"]
-        return found
+        try:
+            if "predictions" in done:
+                return np.asarray(done["predictions"], dtype=np.uint16)
+            with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
+                found: np.ndarray = stored["predictions"].astype(np.uint16, casting="safe")
+            return found
+        except Exception as error:  # whatever zipfile and numpy raise
+            raise self.damaged("predictions.npz", error) from error
 
     def _save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save
@@ -178,10 +258,17 @@ def finished_run(run: Run) -> RunFolder | None:
     """
     name = "*" if run.key is None else folder_name(run.key, run.seed)
     for file in sorted(paths.runs_folder().glob(f"*/{name}/done.json")):
-        done = json.loads(file.read_text())
-        if from_mapping(Run, done["run"]) == run:
-            return RunFolder(file.parent, done["key"])
+        for found in each_readable([RunFolder(file.parent, "")], _run_of):
+            if found[0] == run:
+                return RunFolder(file.parent, found[1])
     return None
+
+
+def _run_of(folder: RunFolder) -> tuple[Run, str]:
+    """What was measured in a finished run, and its key. Raises DamagedFile."""
+    done = folder.done() or {}
+    with folder.restoring("done.json"):
+        return from_mapping(Run, done["run"]), done["key"]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from harness.system import rank, wait_for_all
 from harness.training.generators import seed_everything
 from harness.training.loop import Trained, TrainingTask, train
 from harness.training.rounds import gains, prune
-from harness.training.run_folder import RunFolder, opened
+from harness.training.run_folder import RunFolder, RunOrigin, opened
 from harness.training.run_progress import followed
 from harness.training.training_plan import TrainingPlan, build, rebuilt, run_folder
 from harness.training.training_split import calibration_images, train_batches, watched_batches
@@ -57,7 +57,7 @@ def _trained(plan: TrainingPlan, seed: int, folder: RunFolder) -> Seed:
         figures = figures_of(method, trained.model, plan.test)
         figures = replace(figures, values={**figures.values, **gains(trained.history)})
         if method.kind == "dynamic" and folder.best.exists():
-            kept = rebuilt(plan, seed, folder.best)
+            kept = rebuilt(plan, seed, folder.read_weights(folder.best))
             best = figures_of(method, kept, plan.test)
         latency = latency_of(method, trained.model, plan.test)
     wait_for_all()
@@ -71,17 +71,18 @@ def _trained(plan: TrainingPlan, seed: int, folder: RunFolder) -> Seed:
     return finished
 
 
-def _origin(plan: TrainingPlan) -> dict[str, object]:
-    """What rebuilds the network and its method without the command that trained them."""
+def _origin(plan: TrainingPlan) -> object:
     entry = plan.entry
-    return {
-        "entry": entry.id,
-        "model": entry.model,
-        "dataset": entry.dataset,
-        "method": entry.method,
-        "settings": dict(plan.settings),
-        "input_shape": input_shape(plan.evaluation),
-    }
+    return plain(
+        RunOrigin(
+            entry=entry.id,
+            model=entry.model,
+            dataset=entry.dataset,
+            method=entry.method,
+            settings=plan.settings,
+            input_shape=input_shape(plan.evaluation),
+        )
+    )
 
 
 def _facts(seed: Seed) -> dict[str, object]:
@@ -98,15 +99,13 @@ def _reused(plan: TrainingPlan, seed: int, folder: RunFolder, done: Mapping[str,
     method = make_method(plan.entry.method, plan.settings)
     if done.get("choices", {}) != final_choices(method):
         return _handed_over(plan, seed, folder, done, method)
-    latency = done.get("latency")
-    return Seed(
-        from_mapping(Run, done["run"]),
-        rebuilt(plan, seed, folder.weights),
-        folder.predictions(done),
-        from_mapping(Figures, done.get("figures", {})),
-        from_mapping(Latency, latency_as_today(latency)) if latency else None,
-        folder,
-    )
+    with folder.restoring("done.json"):
+        run = from_mapping(Run, done["run"])
+        figures = from_mapping(Figures, done.get("figures", {}))
+        latency = done.get("latency")
+        timed = from_mapping(Latency, latency_as_today(latency)) if latency else None
+    model = rebuilt(plan, seed, folder.read_weights(folder.weights))
+    return Seed(run, model, folder.predictions(done), figures, timed, folder)
 
 
 def _handed_over(
@@ -116,12 +115,13 @@ def _handed_over(
     model = build(plan)
     method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
     end = folder.load_end()
-    model.load_state_dict(end["model"])
-    method.load_state_dict(end["method"])
+    with folder.restoring("end.pt"):
+        model.load_state_dict(end["model"])
+        method.load_state_dict(end["method"])
+        run = from_mapping(Run, done["run"])
     model = method.finalize(model).eval()
     final = evaluate(model, plan.test)
     figures = figures_of(method, model, plan.test)
-    run = from_mapping(Run, done["run"])
     run = replace(run, counts=final.counts, figures=figures.values)
     latency = latency_of(method, model, plan.test)
     return Seed(run, model, final.predictions, figures, latency, folder)

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from harness import paths
 from harness.checkpoints import build_model, load_into
@@ -104,8 +103,8 @@ def build(plan: TrainingPlan) -> nn.Module:
     return model.to(plan.options.device)
 
 
-def rebuilt(plan: TrainingPlan, seed: int, weights: Path) -> nn.Module:
-    """The network of a finished run, or of its best epoch.
+def rebuilt(plan: TrainingPlan, seed: int, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network with the weights of a finished run, or of its best epoch.
 
     A dynamic one has the parts that its method adds.
     """
@@ -114,5 +113,5 @@ def rebuilt(plan: TrainingPlan, seed: int, weights: Path) -> nn.Module:
     if method.kind == "dynamic":
         method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
         model = method.finalize(model)
-    load_into(model, load_file(weights), plan.entry.id)
+    load_into(model, tensors, plan.entry.id)
     return model.eval()

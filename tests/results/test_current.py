@@ -83,7 +83,8 @@ def test_all_results_of_an_entry_are_found_under_every_name(home: object) -> Non
 @given(st.permutations(range(6)), st.lists(st.booleans(), min_size=6, max_size=6))
 def test_the_order_of_the_results_does_not_matter(order: list[int], smokes: list[bool]) -> None:
     stored = [
-        made(entry="x", when=f"2026010{i}T0Z-1", smoke="few" if smokes[i] else "") for i in range(6)
+        made(entry="x", when=f"2026010{i + 1}T0Z-1", smoke="few" if smokes[i] else "")
+        for i in range(6)
     ]
     (chosen,) = current.per_entry([stored[i] for i in order], {}).values()
     full = [i for i in range(6) if not smokes[i]] or list(range(6))

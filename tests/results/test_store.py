@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness import paths, results
-from harness.errors import MetricError
+from harness.errors import DamagedFile, MetricError, StateWarning
 from harness.registry import Override
 from harness.results import current
 from tests.support.results import made, trained
@@ -115,19 +116,67 @@ def changed(path: Path, **fields: object) -> None:
 def test_an_unknown_schema_or_field_is_refused_by_file_and_field(
     fields: dict[str, object], told: str
 ) -> None:
-    changed(results.save(made(entry="a-1")), **fields)
-    with pytest.raises(MetricError) as caught:
-        list(results.load_all())
+    file = results.save(made(entry="a-1"))
+    changed(file, **fields)
+    with pytest.raises(DamagedFile) as caught:
+        results.load(file)
     assert str(caught.value).startswith("a-1/20261101T120000Z-00000001.json: not a result of ")
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"verdict": 1}'])
-def test_a_damaged_file_is_named_and_not_skipped(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"verdict": 1}', "[" * 100_000, "NaN"])
+def test_a_damaged_file_is_named_and_stops_no_other(text: str) -> None:
     results.save(made(entry="a-1")).write_text(text)
-    for read in (lambda: current.verdicts({}), lambda: list(results.load_all())):
-        with pytest.raises(MetricError, match=r"a-1/20261101T120000Z-00000001\.json"):
-            read()
+    results.save(made(entry="b-1"))
+    for read in (lambda: current.verdicts({}), lambda: {r.entry for r in results.load_all()}):
+        with pytest.warns(StateWarning, match=r"a-1/20261101T120000Z-00000001\.json"):
+            assert {*read()} == {"b-1"}
+
+
+def test_a_result_in_the_folder_of_another_entry_is_left_out() -> None:
+    file = results.save(made(entry="a-1"))
+    other = file.parent.with_name("b-1")
+    other.mkdir()
+    renamed = file.with_name("20270101T120000Z-00000001.json")
+    renamed.write_bytes(file.read_bytes())
+    (other / file.name).write_bytes(file.read_bytes())
+    for read in (lambda: current.verdicts({}), lambda: [r.entry for r in results.load_all()]):
+        with pytest.warns(StateWarning) as said:
+            assert [*read()] == ["a-1"]
+        first, second = (str(each.message) for each in said)
+        holds = f"holds result '{file.stem}' of 'a-1'"
+        assert first.startswith(f"left out: b-1/{file.name}: {holds}")
+        assert second.startswith(f"left out: a-1/{renamed.name}: {holds}")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("counts.n", 0),
+        ("counts.top1", -1),
+        ("counts.top1", 10**6),
+        ("counts.top1", 10**400),
+        ("counts.loss_sum", math.inf),
+        ("cost.total", 0),
+        ("cost.nnz", 10**9),
+        ("cost.layers.0.total", 0),
+        ("settings.sparsity", math.nan),
+        ("settings.sparsity", 10**20),
+        ("created", "yesterday"),
+        ("batch_size", True),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_place(place: str, value: object) -> None:
+    file = results.save(made(entry="a-1"))
+    document = json.loads(file.read_text())
+    *steps, last = (int(step) if step.isdecimal() else step for step in place.split("."))
+    inner = document
+    for step in steps:
+        inner = inner[step]
+    inner[last] = value
+    file.write_text(json.dumps(document))
+    with pytest.raises(DamagedFile, match="not a result of schema 2"):
+        results.load(file)
 
 
 def test_results_come_oldest_first_and_one_entry_can_be_asked_for() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import MetricError
+from harness.errors import DamagedFile, MetricError
 from harness.reports.latency_table import (
     timing_cells,
     timing_markdown,
@@ -157,7 +157,7 @@ def test_a_file_of_another_schema_is_named_with_its_first_wrong_field(tmp_path: 
     raw = json.loads(file.read_text())
     raw["timings"][0]["ms"]["p50"] = "fast"
     file.write_text(json.dumps(raw))
-    with pytest.raises(MetricError, match=r"a-resnet20-90/.*timings\.0\.ms\.p50"):
+    with pytest.raises(DamagedFile, match=r"a-resnet20-90/.*timings\.0\.ms\.p50"):
         load(file)
 
 

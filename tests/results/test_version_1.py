@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import results
-from harness.errors import MetricError
+from harness.errors import DamagedFile
 from harness.registry import plain
 from harness.results import current
 from harness.results.version_1 import upgraded
@@ -138,5 +138,5 @@ def test_better_than_printed_is_reached(
 
 @pytest.mark.parametrize("fields", [{"data": 3}, {"overrides": {"length": "4ep"}}, {"verdict": {}}])
 def test_a_damaged_document_is_named(tmp_path: Path, fields: dict[str, Any]) -> None:
-    with pytest.raises(MetricError, match=r"a-1/20261101T120000Z-00000001\.json"):
+    with pytest.raises(DamagedFile, match=r"a-1/20261101T120000Z-00000001\.json"):
         results.load(stored(tmp_path, **fields))

@@ -8,15 +8,16 @@ row whose claims changed since has none until it is derived again.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness import paths
-from harness.errors import MetricError
-from harness.registry import Entry, Registry, entry_sha256
+from harness.errors import StateWarning
+from harness.registry import Entry, Registry, entry_sha256, from_mapping
 from harness.results import Comparison
-from harness.system import replace_text
+from harness.system import read_json, replace_text
 
 RELEASED_CODE = "released program"  # refutes how a figure was reached, not the figure
 
@@ -30,6 +31,13 @@ class DerivedFigure:
     figure: str
     kind: str  # which rule settled it, e.g. "dense parameters"
     comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """The file, which is a list."""
+
+    figures: tuple[DerivedFigure, ...]
 
 
 def derived_file() -> Path:
@@ -47,19 +55,19 @@ def save_derived(figures: Iterable[DerivedFigure]) -> None:
 def all_derived(registry: Registry, entries: Iterable[Entry] | None = None) -> list[DerivedFigure]:
     """Every derivation that still belongs to the registry's rows.
 
-    entries: only theirs; default all. Raises MetricError if the file is not what `save_derived`
-    wrote.
+    entries: only theirs; default all. A file that is not what `save_derived` wrote is named in a
+    StateWarning and left out.
     """
     try:
-        rows = json.loads(derived_file().read_text(encoding="utf-8"))
-        found = [
-            DerivedFigure(**{**row, "comparison": Comparison(**row["comparison"])}) for row in rows
-        ]
+        rows = read_json(derived_file().read_bytes())
+        found = list(from_mapping(_Derived, {"figures": rows}).figures)
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError, KeyError) as error:
-        msg = f"{derived_file()} cannot be read ({error}). Write it again: bench registry check"
-        raise MetricError(f"{msg} --full --record") from error
+    except (OSError, ValueError) as error:  # a Fault is a ValueError
+        msg = f"left out: {derived_file()} cannot be read ({error}). Write it again"
+        advice = f"{msg}: bench registry check --full --record"
+        warnings.warn(advice, StateWarning, stacklevel=2)
+        return []
     derived_of = {figure.entry for figure in found}
     rows_of = registry.entries.values() if entries is None else entries
     today = {entry.id: entry_sha256(entry) for entry in rows_of if entry.id in derived_of}

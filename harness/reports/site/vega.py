@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness import paths
-from harness.system import replace_text
+from harness.system import read_sealed, write_sealed
 
 HEADER = (
     "/* Vega, Vega-Lite and Vega-Embed, bundled by vl-convert {version}. Licences: "
@@ -17,12 +17,14 @@ def bundle() -> str:
 
     version = version_of("vl-convert-python")
     kept = paths.cache_folder() / "site" / f"vega-{version}.js"
-    if kept.is_file():
-        return kept.read_text(encoding="utf-8")
+    try:
+        return read_sealed(kept).decode()
+    except (OSError, ValueError):
+        pass  # bundled for the first time, or anew
     import vl_convert
 
     script = HEADER.format(version=version) + vl_convert.javascript_bundle(
         "window.vegaEmbed = vegaEmbed;"
     )
-    replace_text(kept, script)
+    write_sealed(kept, script.encode())
     return script

@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from harness import paths
+from harness.errors import StateWarning
 from harness.reports.table import rows
 from harness.reports.table.rows import Row, row
-from harness.results import load, schema, tolerances
-from harness.system import replace_text
+from harness.results import each_readable, load_stored, schema, tolerances
+from harness.system import read_sealed, write_sealed
 
 WORTH_KEEPING = 200  # files; fewer are read about as fast as the cache would be
 
@@ -31,7 +34,7 @@ def stored_rows(folder: Path | None = None) -> list[Row]:
     """One row per stored result that saw images, oldest first.
 
     folder: None = those on the project's record and those measured here.
-    Raises MetricError for a file that is no result.
+    A file that is no result is named in a StateWarning and left out.
     """
     bases = paths.layers("results") if folder is None else (folder,)
     cache = paths.cache_folder() / "rows.json"
@@ -45,13 +48,13 @@ def stored_rows(folder: Path | None = None) -> list[Row]:
             found.append(Row(*before[1]))
             cached[name] = before
             continue
-        result = load(base / name, layers=False)
-        if result.counts is None:  # weights alone: without an accuracy there is no line
-            continue
-        made = row(result)
-        found.append(made)
-        cached[name] = [stamp, _values(made)]
-        fresh += 1
+        for result in each_readable([base / name], partial(load_stored, layers=False)):
+            if result.counts is None:  # weights alone: without an accuracy there is no line
+                continue
+            made = row(result)
+            found.append(made)
+            cached[name] = [stamp, _values(made)]
+            fresh += 1
     if fresh > WORTH_KEEPING:
         _write(cache, cached)
     return found
@@ -92,12 +95,16 @@ def _code() -> str:
 
 def _read(cache: Path) -> dict[str, list[Any]]:
     try:
-        code, cached = json.loads(cache.read_bytes())
-    except (OSError, ValueError, TypeError):
+        code, cached = json.loads(read_sealed(cache))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        note = f"stored rows {cache.name} cannot be used ({error}); every result is read again"
+        warnings.warn(note, StateWarning, stacklevel=2)
         return {}
     return cached if code == _code() else {}
 
 
 def _write(cache: Path, cached: dict[str, list[Any]]) -> None:
     with suppress(OSError):  # a home that cannot be written to costs time, nothing else
-        replace_text(cache, json.dumps([_code(), cached], separators=(",", ":")))
+        write_sealed(cache, json.dumps([_code(), cached], separators=(",", ":")).encode())
