@@ -21,6 +21,7 @@ from harness.reports.papers.paper_tables import (
     how_to_check,
     paper_tables,
     printed_text,
+    row_summary,
 )
 from harness.reports.papers.paper_terminal import paper_screen
 from harness.reports.papers.published_figures import published_figures
@@ -231,3 +232,19 @@ def test_what_was_derived_settles_a_figure_until_the_row_changes(
         if (f.entry, f.figure) == (entry.id, "sparsity_pct")
     ]
     assert (figure.outcome, figure.basis) == ("published figure inconsistent", "derived")
+
+
+def test_no_row_with_a_judged_figure_is_called_one_that_cannot_be_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BENCH_RECORD", str(Path(__file__).parents[2] / "reports"))
+    found = published_figures(REGISTRY)
+    judged = {row for row, mine in found.items() if any(f.basis is not None for f in mine)}
+    called = {row: row_summary(mine) for row, mine in found.items() if mine}
+    open_ = {row for row, said in called.items() if "cannot be checked" in said}
+    assert len(judged) > 100
+    assert len(open_) > 10
+    assert not judged & open_
+    assert called["str-resnet50-96.53"] == "3 reproduced, 1 without file or protocol"
+    refuted = called["str-resnet50-81"]
+    assert refuted == "2 reproduced, 1 published figure inconsistent, 1 waits: file"

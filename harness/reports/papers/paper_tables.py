@@ -131,11 +131,22 @@ def here_text(figure: FigureStatus) -> str:
 
 
 def row_summary(figures: Iterable[FigureStatus]) -> str:
-    """What became of one row's figures, shortest form: "2 reproduced, 1 waits: data"."""
-    words = Counter(
-        f"waits: {figure.waits_for}" if figure.waits_for else figure.outcome for figure in figures
-    )
+    """What became of one row's figures, judged ones first: "2 reproduced, 1 waits: data".
+
+    A row with a judged figure is never called one that cannot be checked.
+    """
+    chosen = sorted(figures, key=lambda figure: figure.basis is None)
+    judged = any(figure.basis is not None for figure in chosen)
+    words = Counter(_in_a_row(figure, judged) for figure in chosen)
     return ", ".join(f"{count} {word}" for word, count in words.items())
+
+
+def _in_a_row(figure: FigureStatus, judged: bool) -> str:
+    if figure.waits_for:
+        return f"waits: {figure.waits_for}"
+    if judged and figure.outcome == "cannot be checked":
+        return "without file or protocol"
+    return figure.outcome
 
 
 def summary_of(figures: Iterable[FigureStatus]) -> str:
