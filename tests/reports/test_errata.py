@@ -65,6 +65,13 @@ def test_files_without_zeros_are_named(method: str) -> None:
     assert "90 % zeros claimed, 0.00 % found (270896/270896 non-zero)" in holds
 
 
+def test_a_preprocessing_stated_twice_is_its_own_section() -> None:
+    mine = {key[1:]: holds for key, holds in items().items() if key[0] == "stated"}
+    (said,) = mine.values()
+    assert set(mine) == {("dense-resnet20-cifar10-woodfisher", "top-1 %")}
+    assert "cifar10 gives 53.55, cifar10-mfac gives 74.54" in said
+
+
 def test_the_page_is_what_the_stored_records_give(tmp_path: Path) -> None:
     claims = count_claims(REGISTRY)
     found = find_errata(REGISTRY, claims, all_derived(REGISTRY))
