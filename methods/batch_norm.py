@@ -6,7 +6,8 @@ most of its accuracy. Source: EagleEye (ECCV 2020, arXiv 2007.02491), adaptive b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -31,21 +32,29 @@ def recalibrate_batch_norm_(model: nn.Module, batches: Iterable[Tensor]) -> int:
     ]
     if not norms:
         raise ValueError(f"{type(model).__name__} has no batch norm that keeps running statistics")
+    images = 0
+    with _averaging(model, norms):
+        for batch in batches:
+            model(batch)
+            images += len(batch)
+        if not images:
+            raise ValueError("no images to recalibrate batch norms on; give at least one batch")
+    return images
+
+
+@contextmanager
+def _averaging(model: nn.Module, norms: list[_BatchNorm]) -> Iterator[None]:
+    """Only `norms` train, from nothing and with equal weights; after an error, as they were."""
     before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
     momenta = [norm.momentum for norm in norms]
     modes = [(module, module.training) for module in model.modules()]
-    images = 0
     model.eval()
     try:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # torch's spelling of a plain average
             norm.train()
-        for batch in batches:
-            model(batch)
-            images += len(batch)
-        if not images:
-            raise ValueError("no images to recalibrate batch norms on; give at least one batch")
+        yield
     except BaseException:
         for norm, buffers in zip(norms, before, strict=True):
             norm.load_state_dict({**norm.state_dict(), **buffers})
@@ -55,4 +64,3 @@ def recalibrate_batch_norm_(model: nn.Module, batches: Iterable[Tensor]) -> int:
             norm.momentum = momentum
         for module, training in modes:
             module.training = training
-    return images

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.registry import Entry, Registry
-    from harness.results import FigureStatus, LatencyRecord, Place, Result
+    from harness.results import FigureStatus, LatencyRecord, Result, TimingPlace
 
 
 @click.command("show", epilog="Example:  bench show str-resnet50-81")
@@ -79,7 +79,7 @@ def _specified(entry: Entry, registry: Registry) -> str:
     return parts or recipe.specified_by
 
 
-def _timings(entry: Entry) -> dict[Place, LatencyRecord]:
+def _timings(entry: Entry) -> dict[TimingPlace, LatencyRecord]:
     """Where the entry was timed -> the newest record of that place."""
     from harness.results import load_timings
 

@@ -241,7 +241,7 @@ class DecodeCache:
         with open(self._part, "r+b", 0) as pixels, open(self._chunks, "ab", 0) as chunks:
             start = self._part.stat().st_size - self.size_bytes  # of the first picture
             pixels.seek(start + done * CHUNK * prod(self.shape[1:]))
-            log = _Log(pixels, chunks)
+            log = _ChunkLog(pixels, chunks)
             try:
                 chunks_left = split_up(self.files[done * CHUNK :])
                 with closing(in_chunks(chunks_left, self._transform)) as decoded:
@@ -271,7 +271,7 @@ class DecodeCache:
         _replace(self._facts, json.dumps(facts, indent=1) + "\n")
 
 
-class _Log:
+class _ChunkLog:
     """Chunk hashes that are written down only after the pixels have reached the disk."""
 
     def __init__(self, pixels: io.FileIO, chunks: io.FileIO) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,22 +70,25 @@ def evaluate_loaded(
     title = f"{loaded[0].entry.id}{others}: evaluate on {evaluation.dataset}"
     progress.stage(title, total=batches.n)
     run = _Run(evaluation, batches, registry, device)
-    models, partial = [each.model for each in loaded], [run.partial(each) for each in loaded]
+    models, counts = [each.model for each in loaded], [run.partial(each) for each in loaded]
     try:
-        found = evaluate_together(models, batches, progress.advance, partial=partial)
+        found = evaluate_together(models, batches, progress.advance, partial=counts)
     except torch.OutOfMemoryError as error:
         if len(loaded) == 1:
             return [_failure(loaded[0].entry, error)]
         found = []
     if not found:  # outside of the handler, which would keep the full memory alive
         half = len(loaded) // 2
-        return [
-            result
-            for part in (loaded[:half], loaded[half:])
-            for result in evaluate_loaded(
-                part, evaluation, batches, registry, device=device, fast=fast, progress=progress
-            )
-        ]
+        again = partial(
+            evaluate_loaded,
+            evaluation=evaluation,
+            batches=batches,
+            registry=registry,
+            device=device,
+            fast=fast,
+            progress=progress,
+        )
+        return [*again(loaded[:half]), *again(loaded[half:])]
     drafts = [run.draft(each, one) for each, one in zip(loaded, found, strict=True)]
     own_s = sum(one.forward_s for one in found if isinstance(one, Evaluated))
     shared_s = max(time.perf_counter() - started - own_s, 0.0) / len(loaded)

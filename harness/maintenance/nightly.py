@@ -76,7 +76,7 @@ def nightly_check(
     """
     started, began = new_id()[1], time.perf_counter()
     chosen = list(entries)
-    journal = Journal.open(name, chosen, policy, fresh)
+    journal = NightlyJournal.open(name, chosen, policy, fresh)
     resumed = len(journal.done)
     missing = [entry for entry in chosen if entry.id not in journal.done]
     answers = published.ask_hosts(missing, policy, options.progress)
@@ -179,7 +179,7 @@ _KINDS: dict[str, Any] = {  # of a check's fields, as they are read back
 
 
 @dataclass
-class Journal:
+class NightlyJournal:
     """What an unfinished check has found so far, one JSON line per entry, on disk."""
 
     path: Path
@@ -188,7 +188,7 @@ class Journal:
     @classmethod
     def open(
         cls, name: str, entries: list[Entry], policy: published.LinkPolicy, fresh: bool
-    ) -> Journal:
+    ) -> NightlyJournal:
         """The journal of the check that was interrupted, or an empty one."""
         key = provenance.sha256_json(
             {

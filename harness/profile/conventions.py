@@ -45,27 +45,12 @@ def acdc_flops(
     pooling it stands for (the papers' networks use AvgPool2d there).
     """
     import torch
-    from torch import nn
 
     extra = 0
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal extra
-        size = inputs[0].numel()
-        if isinstance(module, nn.Conv2d):
-            extra += output.numel() if module.bias is not None else 0
-        elif isinstance(module, nn.Linear):
-            extra += module.out_features if module.bias is not None else 0
-        elif isinstance(module, nn.BatchNorm2d):
-            extra += 2 * size
-        elif isinstance(module, nn.ReLU):
-            extra += size
-        elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
-            kernel = module.kernel_size
-            area = kernel * kernel if isinstance(kernel, int) else kernel[0] * kernel[1]
-            extra += area * output.numel()
-        elif isinstance(module, nn.AdaptiveAvgPool2d):
-            extra += size
+        extra += _beside_weights(module, inputs[0].numel(), output.numel())
 
     handles = [module.register_forward_hook(count) for module in model.modules()]
     was_training = model.training
@@ -78,6 +63,26 @@ def acdc_flops(
         for handle in handles:
             handle.remove()
     return 2 * sum(x.macs_effective for x in layers) + extra
+
+
+def _beside_weights(module: nn.Module, read: int, written: int) -> int:
+    """AC/DC's FLOPs of a module but for its weights. read, written: elements of one image."""
+    from torch import nn
+
+    match module:
+        case nn.Conv2d():
+            return written if module.bias is not None else 0
+        case nn.Linear():
+            return module.out_features if module.bias is not None else 0
+        case nn.BatchNorm2d():
+            return 2 * read
+        case nn.ReLU() | nn.AdaptiveAvgPool2d():
+            return read
+        case nn.MaxPool2d() | nn.AvgPool2d():
+            kernel = module.kernel_size
+            area = kernel * kernel if isinstance(kernel, int) else kernel[0] * kernel[1]
+            return area * written
+    return 0
 
 
 def _macs(counted: CountedNetwork) -> dict[str, float]:

@@ -130,7 +130,7 @@ def scalar(text: str) -> object:
 
 def _read(text: str, name: str) -> tuple[object, Spot | None]:
     try:
-        return _Reader(text, name).document()
+        return _PlainReader(text, name).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -143,7 +143,7 @@ def _read(text: str, name: str) -> tuple[object, Spot | None]:
         raise RegistryError(f"{name}:{line}:{column}: not YAML: {problem}") from error
 
 
-class _Reader:
+class _PlainReader:
     """Values from the events of the fast parser; refuses what is not plain data."""
 
     def __init__(self, text: str, name: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.registry.entries import require_id, require_one_of
-from harness.registry.fields import Fault, from_mapping, later, nearest, sha256
+from harness.registry.fields import Fault, later, nearest, sha256
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
 SCHEDULES = ("constant", "cosine", "multistep", "step", "inverse")
@@ -255,13 +255,6 @@ class Recipe:
     def assumed_parts(self) -> tuple[str, ...]:
         """The parts of the protocol that are ours, in the order of PARTS."""
         return tuple(part for part in PARTS if self.parts.get(part) == "assumed")
-
-
-def recipe_from(name: str, mapping: Mapping[str, object]) -> Recipe:
-    """The recipe described by `mapping`. Raises Fault with the path to what does not fit."""
-    if "name" in mapping:
-        raise Fault(("name",), "a recipe is named by its key", on_key=True)
-    return from_mapping(Recipe, {"name": name, **mapping})
 
 
 def recipe_sha256(recipe: Recipe) -> str:

@@ -104,9 +104,9 @@ class LatencyRecord:
         _ = self.place
 
     @property
-    def place(self) -> Place:
+    def place(self) -> TimingPlace:
         try:
-            return from_mapping(Place, {key: self.hardware[key] for key in _PLACE})
+            return from_mapping(TimingPlace, {key: self.hardware[key] for key in _PLACE})
         except KeyError as error:
             raise Fault(("hardware",), f"key {error} is missing") from error
 
@@ -126,7 +126,7 @@ class LatencyRecord:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class TimingPlace:
     """Where a time holds: it says nothing about any other machine, device or thread count."""
 
     machine: str
@@ -197,7 +197,7 @@ def newest(machine: str | None = None, folder: Path | None = None) -> dict[str, 
 
 
 def of_one_place(
-    records: Iterable[LatencyRecord], wanted: Callable[[Place], bool] = lambda place: True
+    records: Iterable[LatencyRecord], wanted: Callable[[TimingPlace], bool] = lambda place: True
 ) -> dict[str, LatencyRecord]:
     """Entry -> newest record among those taken where the newest wanted one was."""
     fitting = sorted((r for r in records if wanted(r.place)), key=lambda r: r.record_id)

@@ -24,9 +24,9 @@ from harness.results.timings import (
     BACKENDS,
     LatencyRecord,
     Network,
-    Place,
     Times,
     Timing,
+    TimingPlace,
     gain,
     load,
     load_timings,
@@ -170,7 +170,7 @@ def test_newest_never_mixes_machines_or_thread_counts(tmp_path: Path) -> None:
     assert set(newest(folder=tmp_path)) == {"d"}  # where the newest record was taken
     assert set(newest("m1", tmp_path)) == {"c"}  # the newest thread count of that machine
     assert newest("m3", tmp_path) == {}
-    two = of_one_place(load_timings(tmp_path), lambda place: place == Place("m1", "cpu", 2))
+    two = of_one_place(load_timings(tmp_path), lambda place: place == TimingPlace("m1", "cpu", 2))
     assert {entry: r.record_id[-1] for entry, r in two.items()} == {"a": "2", "b": "1"}
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from harness.training import AllocationComparison
 
 # Distinct in hue and in lightness; the first column, the one asked about, stands out.
 COLOURS = ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195", "#5b6470", "#2aa1b3")
+GREY = "#9aa3ad"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -23,46 +26,50 @@ def allocation_plot(comparison: AllocationComparison, target: Path) -> Path:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    places = range(len(comparison.layers))
     figure, (rates, sizes) = plt.subplots(
         2,
         1,
-        figsize=(max(7.0, 0.3 * len(places)), 5.2),
+        figsize=(max(7.0, 0.3 * len(comparison.layers)), 5.2),
         height_ratios=(4, 1),
         sharex=True,
         layout="constrained",
     )
-    rates.axhline(100 * comparison.target, color="#9aa3ad", linewidth=1, linestyle="--", zorder=0)
+    _draw_rates(rates, comparison)
+    _draw_sizes(sizes, comparison)
+    for axes in (rates, sizes):
+        axes.spines[["top", "right"]].set_visible(False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # No date or version inside, so that the same comparison gives the same file.
+    figure.savefig(target, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return target
+
+
+def _draw_rates(axes: Axes, comparison: AllocationComparison) -> None:
+    target_pct = 100 * comparison.target
+    axes.axhline(target_pct, color=GREY, linewidth=1, linestyle="--", zorder=0)
     for number, column in enumerate(comparison.columns):
         if column.kept is None:
             continue
-        label = f"{column.label} ({comparison.sparsity_pct(column.kept):.2f} %)"
-        rates.plot(
-            places,
+        axes.plot(
             comparison.rates_pct(column.kept),
-            label=label,
+            label=f"{column.label} ({comparison.sparsity_pct(column.kept):.2f} %)",
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             linewidth=2.0 if number == 0 else 1.0,
             zorder=3 if number == 0 else 2,
         )
-    rates.set_ylim(-3, 103)
-    rates.set_ylabel("weights removed, %")
-    rates.set_title(
-        f"{comparison.network}: weights removed per layer at {100 * comparison.target:.4g} %",
-        fontsize=10,
-    )
-    rates.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.07), frameon=False)
-    sizes.bar(places, comparison.sizes, color="#9aa3ad", width=0.8)
-    sizes.set_yscale("log")
-    sizes.set_ylabel("weights")
-    sizes.set_xticks(places, comparison.layers, rotation=90, fontsize=7)
-    for axes in (rates, sizes):
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # No date or version inside, so that the same comparison gives the same file.
-    figure.savefig(target, dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return target
+    axes.set_ylim(-3, 103)
+    axes.set_ylabel("weights removed, %")
+    title = f"{comparison.network}: weights removed per layer at {target_pct:.4g} %"
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.07), frameon=False)
+
+
+def _draw_sizes(axes: Axes, comparison: AllocationComparison) -> None:
+    places = range(len(comparison.layers))
+    axes.bar(places, comparison.sizes, color=GREY, width=0.8)
+    axes.set_yscale("log")
+    axes.set_ylabel("weights")
+    axes.set_xticks(places, comparison.layers, rotation=90, fontsize=7)
