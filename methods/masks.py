@@ -49,10 +49,18 @@ def keep_largest(scores: Tensor, k: int) -> Tensor:
 
 def kth_largest(flat: Tensor, k: int) -> Tensor:
     """The k-th largest value of a 1-D tensor, 1 <= k <= numel, as a 0-d tensor on its device."""
+    if flat.is_cuda:
+        return kth_by_topk(flat, k)
+    return flat.kthvalue(flat.numel() - k + 1).values
+
+
+def kth_by_topk(flat: Tensor, k: int) -> Tensor:
+    """The k-th largest value, by the shorter of two selections.
+
+    For CUDA: kthvalue there scans a row with one block and is refused under deterministic
+    algorithms.
+    """
     total = flat.numel()
-    if not flat.is_cuda:
-        return flat.kthvalue(total - k + 1).values
-    # kthvalue on CUDA scans a row with one block and is refused under deterministic algorithms.
     if 2 * k <= total:
         return flat.topk(k, sorted=False).values.min()
     return flat.topk(total - k + 1, largest=False, sorted=False).values.max()

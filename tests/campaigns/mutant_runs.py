@@ -40,7 +40,7 @@ from tests.campaigns.mutants import Mutant
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("cli", "harness", "methods", "tests", "benchmarks")
 BUDGET_S = 2.0  # of processor time, watched: the tests that a mutant meets, fastest first
-PATIENCE_S = 5.0  # on top of three times that: an endless loop
+PATIENCE_S = 1.0  # on top of three times that: an endless loop
 MEMORY_BYTES = 6 * 1024**3
 NOTICED, SURVIVED = 1, 0  # exit codes of a child
 

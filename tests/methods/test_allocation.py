@@ -253,3 +253,88 @@ def test_exact_spares_untouched_and_empty_layers_while_it_can():
     assert allocation.exact(kept, alive, 78) == {"dense": 10, "big": 62, "small": 6, "empty": 0}
     assert allocation.exact(kept, alive, 73) == {"dense": 10, "big": 59, "small": 4, "empty": 0}
     assert allocation.exact({"a": 1, "b": 60}, {"a": 9, "b": 90}, 55) == {"a": 1, "b": 54}
+
+
+@PROFILE
+@given(layer_counts, st.data())
+def test_exact_spreads_the_difference_evenly_and_the_odd_ones_over_the_largest(layers, data):
+    kept = {str(i): k for i, (k, _) in enumerate(layers)}
+    alive = {str(i): n for i, (_, n) in enumerate(layers)}
+    partly = [name for name in kept if 0 < kept[name] < alive[name]]
+    room = sum(alive[name] - kept[name] for name in partly)
+    spare = sum(kept[name] - 1 for name in partly)
+    missing = data.draw(st.integers(-spare, room))
+    repaired = allocation.exact(kept, alive, sum(kept.values()) + missing)
+    moved = {name: repaired[name] - kept[name] for name in kept}
+    assert all(moved[name] * missing >= 0 for name in kept)
+    assert all(moved[name] == 0 for name in kept if name not in partly)
+    bound = {name: alive[name] if missing > 0 else 1 for name in partly}
+    free = sorted((n for n in partly if repaired[n] != bound[n]), key=lambda n: -kept[n])
+    steps = [abs(moved[name]) for name in free]
+    if steps:
+        assert max(steps) - min(steps) <= 1
+        assert max(abs(moved[name]) for name in partly) <= max(steps) + 1
+        assert steps == sorted(steps, reverse=True)
+
+
+@pytest.mark.parametrize("total", [-1, 11])
+def test_exact_refuses_a_total_that_is_not_there(total):
+    with pytest.raises(ValueError, match=f"cannot keep {total} of 10 weights"):
+        allocation.exact({"a": 5}, {"a": 10}, total)
+
+
+@pytest.mark.parametrize("rule", allocation.ALLOCATIONS)
+def test_nothing_and_everything_can_be_asked_for(rule):
+    weights = {"a": torch.randn(4, 3), "b": torch.randn(2, 4)}
+    masks = _all_true(weights)
+    give = allocation.ALLOCATIONS[rule]
+    assert give(weights, masks, 0.0) == {"a": 12, "b": 8}
+    if rule == "uniform_plus":  # its last layer has a floor
+        with pytest.raises(ValueError, match="20 weights must go|infeasible"):
+            give(weights, masks, 1.0)
+    else:
+        assert give(weights, masks, 1.0) == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.1, float("nan")])
+def test_an_amount_is_a_fraction(amount):
+    with pytest.raises(ValueError, match="is not a fraction"):
+        allocation.uniform({"a": torch.ones(3)}, {"a": torch.ones(3, dtype=torch.bool)}, amount)
+
+
+@pytest.mark.parametrize("masks", [{}, {"b": torch.ones(3, dtype=torch.bool)}])
+def test_weights_and_masks_name_the_same_layers(masks):
+    with pytest.raises(ValueError, match="must name the same layers"):
+        allocation.uniform({"a": torch.ones(3)} if masks else {}, masks, 0.5)
+
+
+def test_uniform_plus_spares_a_first_convolution_and_no_first_matrix():
+    weights = {"first": torch.ones(10, 10), "middle": torch.ones(10, 10), "last": torch.ones(10, 5)}
+    assert allocation.uniform_plus(weights, _all_true(weights), 0.5) == {
+        "first": 50,
+        "middle": 50,
+        "last": 25,
+    }
+    weights["first"] = torch.ones(10, 10, 1, 1)  # 125 of the other 150 go: the last keeps a fifth
+    assert allocation.uniform_plus(weights, _all_true(weights), 0.5) == {
+        "first": 100,
+        "middle": 15,
+        "last": 10,
+    }
+
+
+def test_uniform_plus_of_a_lone_convolution_can_remove_nothing():
+    weights = {"only": torch.ones(4, 4, 1, 1)}
+    assert allocation.uniform_plus(weights, _all_true(weights), 0.0) == {"only": 16}
+    with pytest.raises(ValueError, match=r"8 weights must go, but .* prune hold 0"):
+        allocation.uniform_plus(weights, _all_true(weights), 0.5)
+
+
+def test_erk_gives_an_emptied_layers_share_to_the_others():
+    weights = {"gone": torch.ones(10, 10), "left": torch.ones(10, 10)}
+    masks = _all_true(weights) | {"gone": torch.zeros(10, 10, dtype=torch.bool)}
+    assert allocation.erk(weights, masks, 0.3) == {"gone": 0, "left": 70}
+
+
+def test_no_masks_have_no_survivors():
+    assert allocation.survivors({}) == {}

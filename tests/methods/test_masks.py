@@ -29,6 +29,26 @@ def test_keep_largest_agrees_with_a_sort_by_score_then_position(values, data):
 
 
 @PROFILE
+@given(tied_scores, st.data())
+def test_the_kth_largest_is_that_of_a_sort_by_either_way(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    expected = sorted(values, reverse=True)[k - 1]
+    assert masks.kth_largest(torch.tensor(values), k) == expected
+    assert masks.kth_by_topk(torch.tensor(values), k) == expected
+
+
+@pytest.mark.parametrize("k", [1, 3, 4, 5, 6, 8])
+def test_the_selection_for_cuda_never_asks_for_more_than_half(k, monkeypatch):
+    asked = []
+    topk = torch.Tensor.topk
+    monkeypatch.setattr(
+        torch.Tensor, "topk", lambda self, n, **how: asked.append(n) or topk(self, n, **how)
+    )
+    assert masks.kth_by_topk(torch.arange(8), k) == 8 - k
+    assert asked == [min(k, 9 - k)]
+
+
+@PROFILE
 @given(st.integers(1, 40), st.randoms(use_true_random=False))
 def test_permuting_equal_scores_changes_nothing(k, random):
     values = [1.0] * 40
@@ -67,6 +87,23 @@ def test_global_topk_breaks_ties_by_registration_then_position(first, second, da
 )
 def test_kept_count_rounds_the_pruned_share_half_to_even(total, sparsity, kept):
     assert masks.kept_count(total, sparsity) == kept
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 6])
+def test_keep_largest_keeps_anything_from_none_to_all(k):
+    kept = masks.keep_largest(torch.arange(6.0).view(2, 3), k)
+    assert kept.dtype == torch.bool and kept.shape == (2, 3)
+    assert kept.flatten().tolist() == [place >= 6 - k for place in range(6)]
+
+
+def test_no_scores_have_no_masks():
+    assert masks.global_topk({}, 0) == {}
+
+
+@pytest.mark.parametrize("sparsity", [-0.01, 1.01, float("nan")])
+def test_kept_count_refuses_what_is_no_fraction(sparsity):
+    with pytest.raises(ValueError, match="is not a fraction"):
+        masks.kept_count(10, sparsity)
 
 
 def test_kept_count_names_a_sparsity_that_is_no_fraction():
@@ -121,6 +158,17 @@ def _grouped(tensor, m):
     return order.reshape(-1, m)
 
 
+@pytest.mark.parametrize(("n", "m"), [(-1, 4), (5, 4), (0, 0), (1, 0)])
+def test_n_of_m_refuses_what_is_no_pattern(n, m):
+    with pytest.raises(ValueError, match=f"{n}:{m} is no N:M pattern"):
+        masks.n_of_m(torch.ones(2, 4), n, m)
+
+
+@pytest.mark.parametrize(("n", "m", "kept"), [(0, 4, 0), (4, 4, 8), (0, 1, 0), (1, 1, 8)])
+def test_n_of_m_keeps_from_nothing_to_everything(n, m, kept):
+    assert masks.n_of_m(torch.ones(2, 4), n, m).sum() == kept
+
+
 @pytest.mark.parametrize("shape", [(), (8,)])
 def test_n_of_m_refuses_a_rank_it_has_no_order_for(shape):
     with pytest.raises(ValueError, match="conv or linear"):
@@ -137,6 +185,13 @@ def test_packed_masks_come_back_and_take_a_bit_each(bits):
     assert torch.equal(masks.unpack(packed, mask.shape), mask)
 
 
+def test_packed_masks_are_numpys_with_the_lowest_bit_first():
+    mask = torch.rand(5, 7, generator=torch.Generator().manual_seed(0)) < 0.4
+    bits = np.packbits(mask.numpy().reshape(-1), bitorder="little")
+    assert masks.pack(mask).tolist() == bits.tolist()
+    assert torch.equal(masks.unpack(torch.from_numpy(bits), (5, 7)), mask)
+
+
 def test_unpack_refuses_bits_of_another_shape():
     with pytest.raises(ValueError, match="does not fit shape"):
         masks.unpack(masks.pack(torch.ones(9, dtype=torch.bool)), (4, 2))
@@ -146,5 +201,6 @@ def test_multipliers_have_the_strides_of_their_weights():
     weight = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
     mask = masks.keep_largest(weight.abs(), 11)
     (factor,) = masks.multipliers([weight], [mask])
-    assert factor.stride() == weight.stride()
+    assert factor.stride() == weight.stride() and factor.dtype == weight.dtype
+    assert not masks.multipliers([weight.requires_grad_()], [mask])[0].requires_grad
     assert torch.equal(factor.bool(), mask)
