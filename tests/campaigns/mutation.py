@@ -43,6 +43,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/results/test_figure_outcomes.py",
     ),
     "harness/results/judged_metrics.py": (
+        "tests/results/test_judged_figures.py",
         "tests/results/test_judged_metrics.py",
         "tests/results/test_figure_outcomes.py",
     ),
@@ -56,7 +57,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/profile/test_network_macs.py",
     ),
     "harness/profile/zeros.py": ("tests/profile/test_zeros.py", "tests/profile/test_counts.py"),
-    "harness/registry/recipes.py": ("tests/registry/test_recipes.py",),
+    "harness/registry/recipes.py": (
+        "tests/registry/test_recipe_bounds.py",
+        "tests/registry/test_recipes.py",
+    ),
     "harness/training/optimizers.py": ("tests/training/test_optimizers.py",),
     "harness/checkpoints/sniffing.py": ("tests/checkpoints/test_sniff.py",),
 }
