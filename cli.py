@@ -60,6 +60,7 @@ _VERBS = {
     "eval": "Evaluate weights of your own by a published protocol.",
     "train": "Train with any method under a standardized protocol.",
     "prune": "Prune a dense network, at once or in rounds.",
+    "sweep": "Train a grid of methods, settings, networks and data sets.",
     "estimate": "Savings to expect before any training.",
     "export": "Hand out weights, published or trained here.",
     "profile": "Parameters, zeros and MACs per layer.",

@@ -129,6 +129,11 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
+def queues_folder() -> Path:
+    """What sweeps and queued suites consist of, and what became of their jobs."""
+    return home() / "queues"
+
+
 def cache_folder() -> Path:
     """Things that can be recomputed: dense MAC profiles, decoded images, distortion curves."""
     return home() / "cache"

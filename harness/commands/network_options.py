@@ -28,7 +28,7 @@ def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]
     def decorate(command: F) -> F:
         @wraps(command)
         def called(*, model: str | None, model_args: tuple[str, ...], **values: Any) -> Any:
-            return command(model=model and _named(model, model_args), **values)
+            return command(model=model and resolved(model, model_args), **values)
 
         for option in (
             click.option(
@@ -77,7 +77,8 @@ def named(command: F) -> F:
     return called  # type: ignore[return-value]  # click only calls it by keywords
 
 
-def _named(typed: str, assignments: tuple[str, ...]) -> str:
+def resolved(typed: str, assignments: tuple[str, ...] = ()) -> str:
+    """The name of the network that was typed; code of one's own is imported."""
     from harness.models import ModelName, import_typed, is_own_code, parse_model_name
 
     name = parse_model_name(typed).with_arguments(_arguments(assignments))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from harness.commands.output import progress
 if TYPE_CHECKING:
     from harness.evaluation import Listener
     from harness.registry import Registry
-    from harness.system import Options
+    from harness.system import Options, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,20 @@ class RunOptions:
 
         chosen: further options, by name. Under torchrun only the first process mirrors.
         """
+        with progress() as bars:
+            yield self.surroundings(bars, bars.note, **chosen)
+
+    def surroundings(
+        self, bars: Progress, note: Callable[[str], object], **chosen: Any
+    ) -> tuple[Options, Listener]:
+        """Likewise with another progress; note: hears of the first problem with MLflow."""
         from harness.reports import publisher
         from harness.system import Options
 
         mirrored = not self.no_tracking and os.environ.get("RANK", "0") == "0"
         device = options.pick_device(self.device)
-        with progress() as bars:
-            given = Options(device=device, data_root=self.data_root, progress=bars, **chosen)
-            yield given, publisher(bars.note, self.tracking_uri, mirrored=mirrored)
+        given = Options(device=device, data_root=self.data_root, progress=bars, **chosen)
+        return given, publisher(note, self.tracking_uri, mirrored=mirrored)
 
 
 _PLACE = (options.device, options.data_root)

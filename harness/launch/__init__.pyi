@@ -1,22 +1,45 @@
 from .cells import Context, default_resources, training_jobs
+from .cost import CostEstimate, estimate_cost
 from .executors import EXECUTORS, Place, make_executor
+from .grid import LEVELS, Grid, GridAxis, GridPoint, level_axes
 from .jobs import Ending, Job, Resources, Update
 from .journal import Event, Journal
+from .launching import Launch, launched, result_of
 from .queue import Queue, Watching
+from .queue_folder import QueueFolder, all_queues
+from .sweep import Sweep, SweepCell, SweepPlan, SweepRow, plan_sweep, run_sweep
 
 __all__ = [
-    "EXECUTORS",
+    "GridAxis",
+    "SweepCell",
     "Context",
+    "CostEstimate",
+    "EXECUTORS",
     "Ending",
     "Event",
+    "Grid",
     "Job",
     "Journal",
+    "LEVELS",
+    "Launch",
     "Place",
+    "GridPoint",
     "Queue",
+    "QueueFolder",
     "Resources",
+    "SweepRow",
+    "Sweep",
+    "SweepPlan",
     "Update",
     "Watching",
+    "all_queues",
     "default_resources",
+    "estimate_cost",
+    "launched",
+    "level_axes",
     "make_executor",
+    "plan_sweep",
+    "result_of",
+    "run_sweep",
     "training_jobs",
 ]

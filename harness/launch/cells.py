@@ -38,7 +38,7 @@ class Context:
 
     registry: Registry
     registries: tuple[Path, ...] = ()
-    own_code: str | None = None  # as typed: path/to/file.py:Class
+    own_code: tuple[str, ...] = ()  # as typed: path/to/file.py:Class
     resources: Resources | None = None  # None: by the entry, see `default_resources`
 
 
@@ -87,7 +87,7 @@ def first_of(request: TrainingRequest) -> TrainingRequest:
     """The training that comes before every seed of `request`."""
     first = request.training.first
     assert first is not None
-    training = replace(request.training, first=None, overrides={})
+    training = replace(request.training, first=None, overrides=first.overrides)
     options = replace(request.options, from_file=None)
     return TrainingRequest(first.entry, first.recipe, options, training)
 
@@ -140,7 +140,7 @@ def _where(request: TrainingRequest, context: Context, seeds: Iterable[int]) -> 
     return {
         "request": rest | {"seeds": list(seeds), "fresh": False},
         "registries": [str(file.expanduser().resolve()) for file in context.registries],
-        "own_code": context.own_code,
+        "own_code": list(context.own_code),
     }
 
 

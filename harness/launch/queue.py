@@ -33,7 +33,12 @@ SAVING_S = 120.0  # that running jobs have to save when the queue is stopped
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Who hears of a queue: of running jobs' news, of every ending that counts."""
+    """Who hears of a queue: its start, running jobs' news, every ending and every event.
+
+    began: how many jobs there are, and how many of them were done before.
+    """
+
+    began: Callable[[int, int], object] = lambda total, done: None
 
     update: Callable[[Update], object] = lambda update: None
     ended: Callable[[Job, Ending], object] = lambda job, ending: None
@@ -45,6 +50,7 @@ class Queue:
     """Runs jobs to their endings. max_jobs: how many at the same time; None = as many as fit.
 
     still_there: whether what a job left, that the journal has as done, has not been deleted since.
+    Of what is taken over from the journal nobody hears.
     """
 
     executor: Executor
@@ -72,6 +78,7 @@ class Queue:
         for job in jobs:
             self._jobs.setdefault(job.key, job)
         self._link()
+        self.watching.began(len(self._jobs), len(self._endings))
         with deferred() as stop:
             while len(self._endings) < len(self._jobs):
                 self._submit()
@@ -89,15 +96,17 @@ class Queue:
             if unknown:
                 msg = f"{job.name} waits for a job that is not in the queue: {unknown[0][:12]}"
                 raise ProtocolError(msg)
-            self._missing[job.key] = len(job.after)
             for key in job.after:
                 self._followers.setdefault(key, []).append(job.key)
-        for key, job in self._jobs.items():
+        for key in self._jobs:
             done = self.journal.done(key)
             if done is not None and self.still_there(done):
-                self._end(done)
-            elif not job.after:
-                self._ready.append(key)
+                self._endings[key] = done
+        for key, job in self._jobs.items():
+            if key not in self._endings:
+                self._missing[key] = sum(need not in self._endings for need in job.after)
+                if not self._missing[key]:
+                    self._ready.append(key)
 
     def _submit(self) -> None:
         now = time.monotonic()

@@ -139,11 +139,10 @@ def _request(job: Job, progress: Progress) -> TrainingRequest:
 
 
 def _import_own_code(job: Job) -> None:
-    """The network of one's own whose name was typed for this command."""
-    typed = job.where.get("own_code")
-    if typed is not None:
-        from harness.models import import_typed
+    """The networks of one's own whose names were typed for this command."""
+    from harness.models import import_typed
 
+    for typed in job.where["own_code"]:
         import_typed(typed)
 
 

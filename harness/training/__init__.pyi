@@ -2,7 +2,7 @@ from .allocation_preview import BASELINES, AllocationComparison, allocate, kept_
 from .curve_cache import CurveCache
 from .loop import Speed, TrainingTask, train
 from .optimizers import build_optimizer
-from .queue import TrainingCost, queued_result, training_cost
+from .queue import TrainingCost, queued_result, training_cost, training_images
 from .request import TrainingRequest
 from .retrain import recipe_for, reproduce_by_training, retrain_together, train_seed
 from .run_folder import RunFolder, RunOrigin, finished_run, lock_of
@@ -48,4 +48,5 @@ __all__ = [
     "train_seed",
     "trained_first",
     "training_cost",
+    "training_images",
 ]

@@ -39,7 +39,7 @@ class TrainingCost:
 
 def training_cost(entry: Entry, registry: Registry, recipe: Recipe, seeds: int) -> TrainingCost:
     """What `seeds` trainings of `entry` by `recipe` cost; a baseline that comes first is not in."""
-    images = seeds * _images(entry, recipe)
+    images = seeds * training_images(entry, recipe)
     cost = dense_cost(entry, registry)
     macs = PASSES * images * (cost.macs_dense if cost else 0)
     rate = _macs_per_second(load_all(layers=False))
@@ -60,7 +60,7 @@ def queued_result(entry: Entry, recipe: Recipe, overrides: Overrides, seeds: int
     return max(found, key=lambda result: result.result_id, default=None)
 
 
-def _images(entry: Entry, recipe: Recipe) -> int:
+def training_images(entry: Entry, recipe: Recipe) -> int:
     """Training images that one run sees, fine-tuning after every round included."""
     here = recipe.train_images or data_set(entry.dataset).images.get("train", 0)
     here = round(here * (1 - recipe.validation_frac))

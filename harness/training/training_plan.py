@@ -36,7 +36,8 @@ class FirstTraining:
     """A training that comes before another one, seed by seed: a dense network that is pruned."""
 
     entry: Entry
-    recipe: Recipe
+    recipe: Recipe  # the overrides applied already
+    overrides: Overrides = field(default_factory=dict)  # recorded
 
 
 @dataclass(frozen=True, slots=True)

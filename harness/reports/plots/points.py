@@ -9,9 +9,9 @@ from typing import Literal
 from harness.reports.plots.pareto import front
 from harness.results import LatencyRecord, Result, sample_std
 
-Axis = Literal["macs", "params", "latency"]
+Axis = Literal["macs", "params", "sparsity", "latency"]
 Kind = Literal["published", "evaluated", "retrained"]
-AXES: tuple[Axis, ...] = ("macs", "params", "latency")
+AXES: tuple[Axis, ...] = ("macs", "params", "sparsity", "latency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,10 @@ def plot_points(
 ) -> list[Point]:
     """The marks of `results`, one or two each (published beside what was measured here).
 
-    axis: macs (millions per image, density applied), params (millions, zeros not counted) or
-    latency (milliseconds of one image on the fastest backend). latencies: entry -> record, all of
-    one machine; results without one have no mark on that axis.
+    axis: macs (millions per image, density applied), params (millions, zeros not counted),
+    sparsity (percent of zeros among weights) or latency (milliseconds of one image on the fastest
+    backend). latencies: entry -> record, all of one machine; results without one have no mark on
+    that axis.
     """
     found: list[Point] = []
     for result in results:
@@ -78,6 +79,8 @@ def _cost(result: Result, axis: Axis, latencies: Mapping[str, LatencyRecord]) ->
         return result.cost.macs_effective / 1e6
     if axis == "params":
         return (result.cost.params - result.cost.total + result.cost.nnz) / 1e6
+    if axis == "sparsity":
+        return result.cost.sparsity_pct
     record = latencies.get(result.entry)
     fastest = None if record is None else record.fastest(record.networks[-1].name, batch=1)
     return None if fastest is None else fastest.ms.p50

@@ -22,6 +22,7 @@ FORMATS = (".png", ".svg")
 UNITS: dict[Axis, str] = {
     "macs": "MACs per image, millions (density applied)",
     "params": "non-zero parameters, millions",
+    "sparsity": "zeros among conv and linear weights, %",
     "latency": "milliseconds per image, fastest backend, batch 1",
 }
 MARKS: dict[Kind, str] = {"published": "D", "evaluated": "o", "retrained": "^"}
@@ -77,6 +78,7 @@ def draw_tradeoff(found: Sequence[Point], axis: Axis, title: str, note: str, tar
 
 
 _HOW_TO_GET = {
+    "sparsity": "Measure some: bench reproduce --suite quickstart",
     "macs": "Measure some: bench reproduce --suite quickstart",
     "params": "Measure some: bench reproduce --suite quickstart",
     "latency": "Time the entries first: bench latency ID",

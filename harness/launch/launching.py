@@ -1,0 +1,69 @@
+"""A queue started: its folder opened, its executor made, its results heard of one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.evaluation import Listener
+from harness.launch.cells import still_there
+from harness.launch.executors import Place, make_executor
+from harness.launch.jobs import Ending, Job
+from harness.launch.queue import Queue, Watching
+from harness.launch.queue_folder import QueueFolder
+from harness.results import Result, file_of, load
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Where and how many at once. options: what the user said for this executor alone."""
+
+    executor: str = "local"
+    device: str = "cpu"
+    max_jobs: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def launched(
+    queue: QueueFolder,
+    jobs: Sequence[Job],
+    about: Mapping[str, Any],
+    launch: Launch,
+    watching: Watching,
+    on_result: Listener | None = None,
+) -> Mapping[str, Ending]:
+    """Run `jobs` as the queue `queue` to their endings, by key.
+
+    on_result: hears of every new result as soon as it is on record. Raises Preempted after SIGTERM
+    or Ctrl-C, RunInUse if another process runs this queue.
+    """
+    place = Place(launch.device, queue.logs, options=launch.options)
+    watching = replace(watching, ended=_also(watching.ended, on_result))
+    with queue.opened(jobs, about) as journal:
+        executor = make_executor(launch.executor, place)
+        try:
+            made = Queue(executor, journal, watching, launch.max_jobs, still_there)
+            return made.run(jobs)
+        finally:
+            executor.close()
+
+
+def result_of(ending: Ending | None) -> Result | None:
+    """The stored result that a job made or found."""
+    value = ending.value if ending is not None else None
+    if not value or "result_id" not in value:
+        return None
+    return load(file_of(value["entry"], value["result_id"]))
+
+
+def _also(
+    ended: Callable[[Job, Ending], object], on_result: Listener | None
+) -> Callable[[Job, Ending], object]:
+    def both(job: Job, ending: Ending) -> None:
+        ended(job, ending)
+        result = result_of(ending)
+        if result is not None and on_result is not None:
+            on_result(result)
+
+    return both
