@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.reports.plots.drawing import drawn_into
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,27 +23,19 @@ def allocation_plot(comparison: AllocationComparison, target: Path) -> Path:
 
     Layers stand in network order. The grey line is the target; bars below show layer sizes.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, (rates, sizes) = plt.subplots(
-        2,
-        1,
-        figsize=(max(7.0, 0.3 * len(comparison.layers)), 5.2),
-        height_ratios=(4, 1),
-        sharex=True,
-        layout="constrained",
-    )
-    _draw_rates(rates, comparison)
-    _draw_sizes(sizes, comparison)
-    for axes in (rates, sizes):
-        axes.spines[["top", "right"]].set_visible(False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # No date or version inside, so that the same comparison gives the same file.
-    figure.savefig(target, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    with drawn_into(target, dpi=110) as plt:
+        _, (rates, sizes) = plt.subplots(
+            2,
+            1,
+            figsize=(max(7.0, 0.3 * len(comparison.layers)), 5.2),
+            height_ratios=(4, 1),
+            sharex=True,
+            layout="constrained",
+        )
+        _draw_rates(rates, comparison)
+        _draw_sizes(sizes, comparison)
+        for axes in (rates, sizes):
+            axes.spines[["top", "right"]].set_visible(False)
     return target
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import MetricError, ProtocolError
+from harness.errors import MetricError
+from harness.reports.plots.drawing import drawn_into, require_picture_format
 from harness.results import FigureStatus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = (".png", ".svg")
 PANELS = {"sparsity_pct": "sparsity, %", "top1_pct": "top-1 accuracy, %"}
 PRINTED, HOLDS, FAILS = "#5b6470", "#0072b2", "#c44e00"  # apart for colour-blind eyes, and in grey
 
@@ -66,21 +66,14 @@ def draw_printed_and_found(lines: Sequence[PrintedAndFound], target: Path) -> Pa
 
     Raises MetricError when nothing is in dispute, ProtocolError for another format.
     """
-    if target.suffix.lower() not in FORMATS:
-        raise ProtocolError(f"{target.name}: pictures are .png or .svg; name the file so")
+    require_picture_format(target)
     if not lines:
         raise MetricError(
             "no published file that was measured is contradicted. Measure some: bench reproduce ID"
         )
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
     entries = list(dict.fromkeys(line.entry for line in lines))
-    # Text stays text in SVG, and its ids are no random numbers.
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "reprune", "font.size": 9}):
-        figure, panels = plt.subplots(
+    with drawn_into(target, dpi=150, font_size=9) as plt:
+        _, panels = plt.subplots(
             1, 2, figsize=(9.6, 0.3 * len(entries) + 1.3), sharey=True, layout="constrained"
         )
         for axes, (key, label) in zip(panels, PANELS.items(), strict=True):
@@ -88,10 +81,6 @@ def draw_printed_and_found(lines: Sequence[PrintedAndFound], target: Path) -> Pa
         panels[0].set_yticks(range(len(entries)), entries)
         panels[0].set_ylim(len(entries) - 0.5, -0.5)
         _legend(panels[0])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        date = {"Software": None} if target.suffix.lower() == ".png" else {"Date": None}
-        figure.savefig(target, dpi=150, metadata=date)
-        plt.close(figure)
     return target
 
 
@@ -109,8 +98,7 @@ def _panel(axes: Axes, lines: list[PrintedAndFound], entries: list[str], label: 
     axes.set_xlabel(label)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
     axes.tick_params(axis="y", length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _name(axes: Axes, line: PrintedAndFound, place: int) -> None:

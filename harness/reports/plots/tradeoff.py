@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import MetricError, ProtocolError
+from harness.errors import MetricError
+from harness.reports.plots.drawing import drawn_into, require_picture_format
 from harness.reports.plots.label_places import Box, place
 from harness.reports.plots.points import Axis, Kind, Point, best
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg")
 UNITS: dict[Axis, str] = {
     "macs": "MACs per image, millions (density applied)",
     "params": "non-zero parameters, millions",
@@ -56,24 +56,12 @@ def draw_tradeoff(found: Sequence[Point], axis: Axis, title: str, note: str, tar
     note: one line under the picture. Raises MetricError without points, ProtocolError for another
     format.
     """
-    if target.suffix.lower() not in FORMATS:
-        msg = f"{target.name}: pictures are .png or .svg; name the file so"
-        raise ProtocolError(msg)
+    require_picture_format(target)
     if not found:
         msg = f"no stored result has a mark on the {axis} axis"
         raise MetricError(f"{msg}. {_HOW_TO_GET[axis]}")
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    # Text stays text in SVG, and its ids are no random numbers.
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "reprune", "font.size": 9}):
-        figure = _figure(found, axis, title, note)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        nameless = {"Software": None} if target.suffix.lower() == ".png" else {"Date": None}
-        figure.savefig(target, dpi=DPI, metadata=nameless)
-        plt.close(figure)
+    with drawn_into(target, DPI, font_size=9):
+        _figure(found, axis, title, note)
     return target
 
 
@@ -85,7 +73,7 @@ _HOW_TO_GET = {
 }
 
 
-def _figure(found: Sequence[Point], axis: Axis, title: str, note: str) -> Figure:
+def _figure(found: Sequence[Point], axis: Axis, title: str, note: str) -> None:
     from matplotlib import pyplot as plt
 
     entries = list(dict.fromkeys(p.entry for p in found))
@@ -102,7 +90,6 @@ def _figure(found: Sequence[Point], axis: Axis, title: str, note: str) -> Figure
         _key(figure, found, names, colours)
     _legend(axes, found)
     figure.text(0.01, 0.004, note, fontsize=6.5, color=INK, va="bottom")
-    return figure
 
 
 def _colours(found: Sequence[Point]) -> dict[str, str]:
@@ -156,8 +143,7 @@ def _frame(axes: Axes, found: Sequence[Point], axis: Axis, title: str) -> None:
     axes.set_title(title, fontsize=11, loc="left")
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _label(
