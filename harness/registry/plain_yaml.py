@@ -83,13 +83,12 @@ class Document:
 def read(path: Path, limit: int = MAX_BYTES) -> Document:
     """The document in `path`. Raises RegistryError with line and column for anything not plain."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            msg = (
-                f"{path}: {size} bytes; a registry file has at most {limit}. Is it the right file?"
-            )
+        with path.open("rb") as file:  # a device or a pipe has no size that could be asked for
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            msg = f"{path}: a registry file has at most {limit} bytes. Is it the right file?"
             raise RegistryError(msg)
-        text = path.read_bytes().decode("utf-8")
+        text = data.decode("utf-8")
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}). Check the path given to --registry."
         raise RegistryError(msg) from error
