@@ -41,11 +41,14 @@ try:
         UNEXPECTED,
         USAGE,
         exit_code,
-        in_one_line,
+        lost_output,
+        machine_problem,
+        problem_line,
         say_problem,
         speak_for_libraries,
+        watched_streams,
     )
-    from harness.errors import BenchError
+    from harness.errors import BenchError, Preempted
 except ImportError as error:
     if (_told := _shadowed()) is None:
         raise
@@ -99,6 +102,10 @@ class Bench(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(_VERBS.items()))
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with watched_streams():
+            return super().main(*args, **extra)
+
     def make_context(
         self,
         info_name: str | None,
@@ -106,8 +113,14 @@ class Bench(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        with _in_one_line(info_name or "bench"):
-            return super().make_context(info_name, args, parent, **extra)
+        try:
+            with _in_one_line(info_name or "bench"):
+                return super().make_context(info_name, args, parent, **extra)
+        except OSError:  # of `bench --help`
+            if (message := lost_output()) is None:
+                raise
+            say_problem(message)
+            raise SystemExit(UNEXPECTED) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -123,14 +136,22 @@ class Bench(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _in_one_line("bench"):
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                finally:
+                    sys.stdout.flush()  # where a full disk behind it can still be said
         except BenchError as error:
             say_problem(error)
             ctx.exit(exit_code(error))
-        except (click.exceptions.Exit, click.Abort):
+        except click.exceptions.Exit:
             raise
-        except (OSError, ImportError, RuntimeError, AttributeError) as error:
-            message = _about_this_machine(error)
+        except (click.Abort, KeyboardInterrupt, EOFError):
+            click.echo(err=True)  # after a question, or what the terminal shows of Ctrl-C
+            stopped = Preempted("stopped by Ctrl-C, or left without an answer")
+            say_problem(f"{stopped}. The same command begins again")
+            ctx.exit(exit_code(stopped))
+        except Exception as error:
+            message = lost_output() or _about_this_machine(error)
             if message is None:
                 raise
             say_problem(message)
@@ -138,16 +159,10 @@ class Bench(click.Group):
 
 
 def _about_this_machine(error: Exception) -> str | None:
-    """What every verb can meet: a home that cannot be written, a foreign torchvision or package."""
-    if isinstance(error, OSError):
-        from harness.paths import complaint
-
-        return complaint(error)
+    """A limit of this machine, or a foreign package in the place of ours."""
     if isinstance(error, ImportError | AttributeError) and (message := _shadowed()):
         return message
-    from harness.system import broken_pair
-
-    return broken_pair(error)
+    return machine_problem(error)
 
 
 # `bench` alone shows its help; click before 8.2 does so without an error.
@@ -160,7 +175,7 @@ class OneLine(click.ClickException):
     exit_code = USAGE
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(in_one_line(f"bench: {self.message}"), err=True, file=file)
+        click.echo(problem_line(self.message), err=True, file=file)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import os
 from functools import cache
 from pathlib import Path
 
-_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = _NO_ROOM | {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _PACKAGE = Path(__file__).resolve().parent
 _CLONE = _PACKAGE.parent
 
@@ -51,17 +52,23 @@ def home() -> Path:
 
 
 def complaint(error: OSError) -> str | None:
-    """One line on a home folder that cannot be written; None for any other error."""
+    """One line on a place that cannot be read or written; None for errors of no place."""
     place = home()
-    if error.errno not in _NOT_WRITABLE or error.filename is None:
-        return None
+    if error.filename is None:  # such as a write to an open file
+        if error.errno not in _NO_ROOM:
+            return None
+        return (
+            f"no room left to write: {error.strerror}. Make room on the disk of {place}, raise the "
+            "limit of a file's size (ulimit -f), or point BENCH_HOME at a folder with room"
+        )
     failed = Path(os.fsdecode(error.filename))
-    if place not in (failed, *failed.parents) and failed not in place.parents:
-        return None
-    return (
-        f"the home folder {place} cannot be written: {error.strerror}. "
-        "Point BENCH_HOME at a folder with room where you may write"
-    )
+    of_home = place in (failed, *failed.parents) or failed in place.parents
+    if of_home and error.errno in _NOT_WRITABLE:
+        return (
+            f"the home folder {place} cannot be written: {error.strerror}. "
+            "Point BENCH_HOME at a folder with room where you may write"
+        )
+    return f"{failed}: {error.strerror}. Name a place that can be read and written"
 
 
 def data_root(option: str | Path | None = None) -> Path:

@@ -21,6 +21,7 @@ import click
 
 from harness.errors import StateWarning
 
+MOST_SAID = 1000  # characters of a problem: who types or stores a value of thousands knows it
 # All controls but line feed and tab, direction marks, line separators, and lone surrogates.
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -63,9 +64,17 @@ def _painted(text: str, style: str) -> str:
     return click.style(shown, **attributes)  # `click.echo` drops colours outside a terminal
 
 
+def problem_line(problem: object) -> str:
+    """What went wrong, as the last line on stderr says it; of a very long text both ends."""
+    text = str(problem)
+    if len(text) > MOST_SAID:
+        text = f"{text[: MOST_SAID // 2]} ... {text[-MOST_SAID // 2 :]}"
+    return in_one_line(f"bench: {text}")
+
+
 def say_problem(problem: object) -> None:
     """Print what went wrong, in one line on stderr."""
-    say_line(f"bench: {problem}", err=True)
+    click.echo(problem_line(problem), err=True)
 
 
 def speak_for_libraries() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: remembered while the state can be saved, obeyed at once everywhere else."""
+"""SIGTERM, Ctrl-C, a closed terminal: remembered while the state can be saved, else obeyed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.errors import Preempted
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 Handler = Callable[[int, Any], None]
 
 
@@ -78,7 +78,8 @@ def _handling(handler: Handler) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[int, Any] = {number: signal.signal(number, handler) for number in STOPPING}
+    wanted = (n for n in STOPPING if signal.getsignal(n) != signal.SIG_IGN)  # nohup ignores one
+    before: dict[int, Any] = {number: signal.signal(number, handler) for number in wanted}
     try:
         yield
     finally:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.campaigns import crafted_files, hostile_servers, mutation  # noqa: F401
+from tests.campaigns import (  # noqa: F401
+    crafted_files,
+    fuzzed_checkpoints,
+    fuzzed_commands,
+    fuzzed_documents,
+    hostile_servers,
+    mutation,
+)
 from tests.campaigns.campaign import CAMPAIGNS
 
 NAMES = tuple(CAMPAIGNS)

@@ -1,4 +1,4 @@
-"""Checkpoints of every container with bytes changed, and pickles with good checksums around them."""
+"""Checkpoints of every container with bytes changed, also inside of checksums that hold."""
 
 from __future__ import annotations
 

@@ -8,11 +8,73 @@ import re
 from typing import Any
 
 TEXTS = (
-    *("", " ", "-", "--", "~", "null", "true", "nan", "-inf", "0", "-0", "1e309", "1e-400", "9" * 5000),
-    *("-1", "0.1.2", "0x10", "1_000", "\u00b2", "\u0663", "\udc80", "\x00", "\x1b[31m", "\r", "\u2028"),
-    *("'", '"', "`", "\\", "#", ":", "{", "}", "[", "]", "{}", "[]", "&a", "*a", "!!python/object:os"),
-    *("<script>", "=1+1", "$(id)", "%s%n", "../..", "/etc/passwd", "a" * 300, "\u202e", "\U0001f4a5"),
-    *("key=", "=value", "a=b=c", "settings.sparsity=nan", "epochs=1e9", "folder:", "folder:/", "a:b"),
+    *(
+        "",
+        " ",
+        "-",
+        "--",
+        "~",
+        "null",
+        "true",
+        "nan",
+        "-inf",
+        "0",
+        "-0",
+        "1e309",
+        "1e-400",
+        "9" * 5000,
+    ),
+    *(
+        "-1",
+        "0.1.2",
+        "0x10",
+        "1_000",
+        "\u00b2",
+        "\u0663",
+        "\udc80",
+        "\x00",
+        "\x1b[31m",
+        "\r",
+        "\u2028",
+    ),
+    *(
+        "'",
+        '"',
+        "`",
+        "\\",
+        "#",
+        ":",
+        "{",
+        "}",
+        "[",
+        "]",
+        "{}",
+        "[]",
+        "&a",
+        "*a",
+        "!!python/object:os",
+    ),
+    *(
+        "<script>",
+        "=1+1",
+        "$(id)",
+        "%s%n",
+        "../..",
+        "/etc/passwd",
+        "a" * 300,
+        "\u202e",
+        "\U0001f4a5",
+    ),
+    *(
+        "key=",
+        "=value",
+        "a=b=c",
+        "settings.sparsity=nan",
+        "epochs=1e9",
+        "folder:",
+        "folder:/",
+        "a:b",
+    ),
 )
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.0, -0.0, 0.5, 1e308, 5e-324),
@@ -62,7 +124,9 @@ def _other_line(rng: random.Random, text: str) -> str:
 
 def _other_sign(rng: random.Random, text: str) -> str:
     at = rng.randrange(len(text) + 1)
-    sign = rng.choice((*"{}[]:,'\"#&*!|>%@`\t\n \\-?", rng.choice(TEXTS), chr(rng.randrange(0x3000))))
+    sign = rng.choice(
+        (*"{}[]:,'\"#&*!|>%@`\t\n \\-?", rng.choice(TEXTS), chr(rng.randrange(0x3000)))
+    )
     return text[:at] + sign + text[at + rng.randint(0, 2) :]
 
 

@@ -191,8 +191,45 @@ def test_a_home_that_cannot_be_written_is_one_line(
 
 def test_an_error_elsewhere_is_not_put_down_to_the_home(bench: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError):
-        bench("export", "dense-convnet-tiny-digits", tmp_path / "file" / "x", "--to", "safetensors")
+    place = tmp_path / "file" / "x"
+    done = bench("export", "dense-convnet-tiny-digits", place, "--to", "safetensors")
+    assert done.exit_code == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"bench: {place.parent}: ") and "home" not in line
+
+
+def test_a_question_without_an_answer_is_one_line(bench: Run) -> None:
+    done = bench("registry", "add")
+    assert done.exit_code == 5
+    assert done.stderr.splitlines()[-1] == (
+        "bench: stopped by Ctrl-C, or left without an answer. The same command begins again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device"), "no room left to write: No space left on device"),
+        (OSError(27, "File too large"), "no room left to write: File too large"),
+        (ValueError("I/O error: No space left on device (os error 28)"), "no room left to write: "),
+        (MemoryError(), "not enough memory: "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory: "),
+        (OSError(13, "Permission denied", "/x/y"), "/x/y: Permission denied. Name a place"),
+    ],
+)
+def test_a_limit_of_the_machine_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, bench: Run, error: Exception, line: str
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        try:
+            raise error
+        except Exception as cause:
+            raise RuntimeError("as torch hides it") from cause
+
+    monkeypatch.setattr("harness.checkpoints.network.build", broken)
+    done = bench("profile", "dense-convnet-tiny-digits")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith(f"bench: {line}")
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch, bench: Run) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
+import unicodedata
 
 from click.testing import CliRunner, Result
 
 from cli import main
 
 CODES = frozenset(range(6))  # the documented ones
-FINE = frozenset({0, 3})  # nothing to complain of, or a verdict that says it on stdout
+LONGEST = 2000  # characters of a line on stderr
+VERDICTS = frozenset({3, 4})  # of which stdout may say all there is to say
 
 
 def typed(*arguments: object, **environment: str) -> Result:
@@ -40,12 +42,25 @@ def disorder_of(code: int, stdout: str, stderr: str) -> str:
     odd = next((line for line in (*stdout.split("\n"), *stderr.split("\n")) if odd_in(line)), "")
     if odd:
         return f"unprintable output {odd[:200]!r}"
+    if max(map(len, lines), default=0) > LONGEST:
+        return f"a line of {len(max(lines, key=len))} characters: {max(lines, key=len)[:200]!r}"
     if "Traceback" in stderr:
         return f"a traceback: {stderr[-300:]!r}"
-    if code not in FINE and (not said or lines[-1] != said[-1]):
+    explained = code == 0 or (code in VERDICTS and stdout.strip())
+    if not explained and (not said or lines[-1] != said[-1]):
         return f"exit code {code} without a last line that says why: {stderr[-300:]!r}"
     return ""
 
 
 def odd_in(line: str) -> bool:
-    return not line.replace("\t", "").isprintable()
+    """Whether a terminal would obey something in `line` instead of showing it."""
+    plain = line.isascii() and line.replace("\t", "").isprintable()
+    return not plain and any(map(_is_obeyed, line.replace("\t", "")))
+
+
+def _is_obeyed(sign: str) -> bool:
+    turns = unicodedata.bidirectional(sign) in _TURNS
+    return turns or unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
+
+
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # the writing around

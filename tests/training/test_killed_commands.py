@@ -72,7 +72,7 @@ def test_the_command_typed_in_a_shell_survives_a_kill(tmp_path):
     assert Command(home, arguments).final_bytes() == whole.final_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_polite_signal_saves_and_exits_with_5(tmp_path, number):
     whole = Command(tmp_path / "whole", RUNS["acdc"]).start()
     home = tmp_path / "stopped"

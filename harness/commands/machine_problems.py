@@ -1,0 +1,41 @@
+"""What every verb can meet on a machine: no room, no memory, no permission, a foreign package.
+
+Each is one line that says what failed and what to do. Nothing is half-written then: files take
+their places whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from harness import paths
+
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # safetensors' errors carry the number in their text
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|failed to map segment",
+    re.IGNORECASE,
+)
+
+
+def machine_problem(error: BaseException) -> str | None:
+    """One line on a limit of this machine behind `error`; None if there is none."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and (message := paths.complaint(cause)):
+            return message
+        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
+            return "not enough memory: end other programs, or raise the limit (ulimit -v)"
+    from harness.system import broken_pair
+
+    return broken_pair(error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and what it came from: torch and safetensors hide the system's error in their own."""
+    while error is not None:
+        yield error
+        number = _OF_RUST.search(str(error))
+        if number and not isinstance(error, OSError):
+            yield OSError(int(number[1]), os.strerror(int(number[1])))
+        error = error.__cause__ or error.__context__
