@@ -14,7 +14,7 @@ BENCH = "from cli import main; main(prog_name='bench')"
 full = pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
 
 
-def run(script: str) -> "subprocess.CompletedProcess[str]":
+def run(script: str) -> subprocess.CompletedProcess[str]:
     """`script` in bash, where `bench` is the command."""
     bench = f'bench() {{ "{sys.executable}" -c "{BENCH}" "$@"; }}\n'
     return subprocess.run(
