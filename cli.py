@@ -44,6 +44,7 @@ try:
         lost_output,
         machine_problem,
         problem_line,
+        say_line,
         say_problem,
         speak_for_libraries,
         watched_streams,
@@ -146,7 +147,7 @@ class Bench(click.Group):
         except click.exceptions.Exit:
             raise
         except (click.Abort, KeyboardInterrupt, EOFError):
-            click.echo(err=True)  # after a question, or what the terminal shows of Ctrl-C
+            say_line("", err=True)  # after a question, or what the terminal shows of Ctrl-C
             stopped = Preempted("stopped by Ctrl-C, or left without an answer")
             say_problem(f"{stopped}. The same command begins again")
             ctx.exit(exit_code(stopped))

@@ -22,6 +22,7 @@ FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 # Not run here: installing, containers, and what takes minutes and is run by every check anyway.
 NOT_RUN = {
     "Install",
+    "Campaigns",
     "Types",
     "Quickstart from the wheel",
     "Build the container",
