@@ -35,15 +35,41 @@ def names() -> list[str]:
 
 def get(name: str) -> type[Method]:
     """The method class called `name`. Raises KeyError with the known names if there is none."""
-    target = BUILT_IN.get(name) or _third_party().get(name)
-    if target is None:
-        raise KeyError(f"no method is called {name!r}; known: {', '.join(names())}")
-    module, _, attribute = target.partition(":")
+    if name not in BUILT_IN:
+        return _installed(name)
+    module, _, attribute = BUILT_IN[name].partition(":")
     method: type[Method] = getattr(import_module(module), attribute)
     return method
 
 
-def _third_party() -> dict[str, str]:
+def _installed(name: str) -> type[Method]:
+    """The method of another package, whose code may do anything when it is imported."""
+    targets = _third_party().get(name)
+    if targets is None:
+        raise KeyError(f"no method is called {name!r}; known: {', '.join(names())}")
+    if len(targets) > 1:
+        msg = f"method {name!r} is offered by {' and '.join(targets)}"
+        raise KeyError(f"{msg}; uninstall the package that is not meant")
+    (target,) = targets
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        msg = f"method {name!r} is installed as {target}, which cannot be imported: {reason}"
+        raise KeyError(f"{msg}. Reinstall or remove its package") from error
+    from methods.base import Method
+
+    if not isinstance(found, type) or not issubclass(found, Method):
+        raise KeyError(f"method {name!r} is installed as {target}, which is no methods.base.Method")
+    return found
+
+
+def _third_party() -> dict[str, tuple[str, ...]]:
+    """Name -> "package.module:Class", several where packages claim one name."""
     from importlib.metadata import entry_points
 
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    found: dict[str, dict[str, None]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        found.setdefault(point.name, {})[point.value] = None
+    return {name: tuple(sorted(targets)) for name, targets in found.items()}

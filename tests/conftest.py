@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.installed import build_wheel, environment
 from tests.support.server import Server
 
 LOOPBACK_NAMES = ("localhost", "", None)
@@ -87,6 +88,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home of the test's own."""
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment with the project's wheel, where no clone can be imported.
+
+    $REPRUNE_ENVIRONMENT names one that is there already, such as that of `.ci/wheel`.
+    """
+    if os.environ.get("REPRUNE_ENVIRONMENT"):
+        return Path(os.environ["REPRUNE_ENVIRONMENT"]) / "bin"
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("installed")
+    return environment(folder / "environment", [build_wheel(folder)])
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import torch
 import cli
 from harness import registry
 from methods.base import Schedule
+from tests.support.installed import ROOT, run
 
-ROOT = Path(__file__).resolve().parent.parent
+END = "-- end of a command --"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 CONSOLE = re.compile(r"(?:<!-- needs: ([^>]+) -->\n)?```console\n(.*?)```", re.DOTALL)
 
@@ -63,47 +64,62 @@ def test_every_command_that_is_printed_is_understood(words: list[str]) -> None:
             assert set(value.split(",")) <= set(map(str, choices[word])), f"{word} {value}"
 
 
-def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Everything unmarked that `page` says to type, in `folder`, its files written first."""
+def typed(installed: Path, page: Path, folder: Path) -> list[tuple[str, str]]:
+    """(command, its output) of everything unmarked that `page` says to type, its files written.
+
+    In `folder`, with the wheel alone: what a stranger has.
+    """
     text = page.read_text(encoding="utf-8")
     for name, content in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", text, re.DOTALL):
         (folder / name).write_text(content)
-    tools = folder / "bin"
-    tools.mkdir()
-    for name, words in (("bench", "-c 'import cli; cli.main()'"), ("python", "")):
-        (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
-        (tools / name).chmod(0o755)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("BENCH_")},
-        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "BENCH_HOME": str(folder / "home"),
-        "https_proxy": "http://127.0.0.1:9",  # nothing of these pages needs a network
-        "http_proxy": "http://127.0.0.1:9",
-    }
-    return subprocess.run(
-        ["bash", "-euc", "\n".join(commands(page, marked=False))],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
+    lines = commands(page, marked=False)
+    script = "\n".join(f"{line}\necho '{END}'" for line in lines)
+    nowhere = "http://127.0.0.1:9"  # nothing of these pages needs a network
+    done = run(
+        *(installed, folder, "bash", "-euc", script),
+        COLUMNS="100",
+        https_proxy=nowhere,
+        http_proxy=nowhere,
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    (folder / "stderr").write_text(done.stderr)
+    return list(zip(lines, done.stdout.split(f"{END}\n"), strict=False))
+
+
+def without_numbers(text: str) -> str:
+    """`text` with every number as #: accuracies and times are those of another machine."""
+    text = re.sub(r"\d[\d,.]*|–", "#", text).replace(" n.s.", "")
+    return " ".join(text.split())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p, False)], ids=lambda p: p.stem)
-def test_every_command_of_a_page_works_as_typed(page: Path, tmp_path: Path) -> None:
-    done = run(page, tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Traceback" not in done.stderr
+def test_every_command_of_a_page_works_as_typed(
+    installed: Path, page: Path, tmp_path: Path
+) -> None:
+    outputs = typed(installed, page, tmp_path)
     if page.stem != "your-own":
         return
-    assert "folder-shapes v1: 3 classes, 120 train and 30 val images" in done.stderr
+    said = (tmp_path / "stderr").read_text()
+    assert "folder-shapes v1: 3 classes, 120 train and 30 val images" in said
     # 432 + 4,608 + 96 weights, of which 90 % go
-    assert "514 of 5,136 non-zero: 89.9922 % sparse" in done.stdout
+    assert any("514 of 5,136 non-zero: 89.9922 % sparse" in output for _, output in outputs)
     assert (tmp_path / "my-net-90.onnx").stat().st_size > 1000
-    table = done.stdout[done.stdout.index("\\begin{tabular}") :]
+    _, table = outputs[-1]
     assert re.search(r"my-net.*\\pm", table) and "my-net-80" in table and "my-net-90" in table
+    for command, shown in printed_outputs(page):
+        (output,) = [given for line, given in outputs if line == command]
+        for line in shown:
+            assert without_numbers(line) in without_numbers(output), command
+
+
+def printed_outputs(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(command, the lines of output that the page prints below it); "..." is left out."""
+    for _, block in CONSOLE.findall(page.read_text(encoding="utf-8")):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = part.splitlines()
+            yield command, [line for line in lines if line.strip(" .")]
 
 
 @pytest.mark.slow

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.installed import ROOT, build_wheel, run
+
 SHIPPED_LIMIT_BYTES = 1_000_000  # all shipped checkpoints together
 SHIPPED_RESULTS_LIMIT_BYTES = 10_000_000  # before compression; the wheel packs them to a tenth
 
@@ -20,11 +18,7 @@ SHIPPED_RESULTS_LIMIT_BYTES = 10_000_000  # before compression; the wheel packs 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("hatchling")
-    target = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    [file] = target.glob("*.whl")
-    return file
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_wheel_holds_registry_and_checkpoints(wheel: Path) -> None:
@@ -35,40 +29,16 @@ def test_wheel_holds_registry_and_checkpoints(wheel: Path) -> None:
     assert not [name for name in names if name.startswith("tests/")]
 
 
-def test_unpacked_wheel_lists_its_registry_away_from_the_clone(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
-    environment = {**os.environ, "PYTHONPATH": str(site), "BENCH_HOME": str(tmp_path / "home")}
-    code = "from cli import main; main(['list', 'digits', '--json'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_the_wheel_lists_its_registry_away_from_the_clone(installed: Path, tmp_path: Path) -> None:
+    where = run(installed, tmp_path, "python", "-c", "import cli, harness; print(harness.__file__)")
+    assert where.stdout.startswith(str(installed.parent)), where.stderr
+    done = run(installed, tmp_path, "bench", "list", "digits", "--json")
     rows = json.loads(done.stdout)
     assert {row["checkpoint"]["status"] for row in rows} == {"shipped"}
 
 
-def run_from(wheel: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command line of the unpacked wheel, in a fresh home and away from the clone."""
-    site = tmp_path / "site"
-    if not site.exists():
-        zipfile.ZipFile(wheel).extractall(site)
-    environment = {**os.environ, "PYTHONPATH": str(site), "BENCH_HOME": str(tmp_path / "home")}
-    environment.pop("BENCH_RECORD")
-    code = f"from cli import main; main({list(arguments)!r})"
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-
-
-def test_unpacked_wheel_shows_the_projects_results_in_a_fresh_home(
-    wheel: Path, tmp_path: Path
-) -> None:
-    done = run_from(wheel, tmp_path, "table", "--dataset", "cifar10", "--json")
+def test_a_fresh_home_shows_the_projects_results(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, tmp_path, "bench", "table", "--dataset", "cifar10", "--json")
     assert done.returncode == 0, done.stderr
     rows = {row["entry"]: row for row in json.loads(done.stdout)}
     assert rows["dense-resnet20-cifar10"]["published_top1_pct"] == "91.73"
@@ -76,9 +46,48 @@ def test_unpacked_wheel_shows_the_projects_results_in_a_fresh_home(
     assert not (tmp_path / "home").exists()  # nothing was written
 
 
-def test_record_says_that_a_wheel_has_no_record_to_write(wheel: Path, tmp_path: Path) -> None:
-    done = run_from(wheel, tmp_path, "record", "dense-resnet20-cifar10")
+def test_record_says_that_a_wheel_has_no_record_to_write(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, tmp_path, "bench", "record", "dense-resnet20-cifar10")
     assert done.returncode == 2 and "this is no clone" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_quickstart_of_a_fresh_home_is_as_accepted(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, tmp_path, "bench", "check", "--suite", "quickstart", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("home/reports/results/*/*.json"))) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        "plot --dataset cifar10 --out tradeoff.svg",
+        "report --out site",
+        "claims",
+        "list --datasets",
+        "show dense-resnet20-cifar10",
+        "table --paper acdc",
+        "table --dataset imagenet --published",
+        "registry check",
+        "doctor",
+        "export dense-convnet-tiny-digits net.onnx --to onnx",
+    ],
+)
+def test_a_fresh_home_answers(installed: Path, tmp_path: Path, words: str) -> None:
+    done = run(installed, tmp_path, "bench", *words.split())
+    assert done.returncode == 0 and done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_without_images_one_line_says_which_are_missing(installed: Path, tmp_path: Path) -> None:
+    words = ("train", "--method", "dense", "--model", "resnet20", "--dataset", "cifar10")
+    done = run(installed, tmp_path, "bench", *words)
+    assert (done.returncode, done.stdout) == (4, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "cifar-10-python.tar.gz: the host cannot be reached" in line
+    assert f"cifar-10-python.tar.gz into {tmp_path}" in line
 
 
 def test_shipped_results_stay_small() -> None:
@@ -105,7 +114,5 @@ def test_the_container_is_given_all_that_the_wheel_is_made_of(wheel: Path, tmp_p
             )
         else:
             shutil.copy2(ROOT / name, context / name)
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=context, check=True, capture_output=True)
-    [made] = tmp_path.glob("*.whl")
+    made = build_wheel(tmp_path, context)
     assert set(zipfile.ZipFile(made).namelist()) == set(zipfile.ZipFile(wheel).namelist())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from harness.errors import RegistryError
+
 if TYPE_CHECKING:
     from harness.registry import Registry
 
@@ -46,7 +48,11 @@ def _datasets(registry: Registry) -> Named:
     from harness.registry import data_set, data_set_names
 
     for name in data_set_names():
-        about = data_set(name)
+        try:
+            about = data_set(name)
+        except RegistryError as error:  # of a package that is broken
+            yield name, str(error)
+            continue
         shape = f"{about.classes} classes, {about.channels}x{about.side}x{about.side}"
         yield name, f"{about.title}: {shape}"
 
@@ -55,7 +61,10 @@ def _methods(registry: Registry) -> Named:
     import methods
 
     for name in methods.names():
-        yield name, (methods.get(name).__doc__ or "").partition("\n")[0]
+        try:
+            yield name, (methods.get(name).__doc__ or "").partition("\n")[0]
+        except KeyError as error:  # of a package that is broken
+            yield name, str(error.args[0])
 
 
 KINDS: dict[str, Callable[[Registry], Named]] = {

@@ -114,7 +114,10 @@ def command(
 def _known_settings(method: str, settings: dict[str, object]) -> dict[str, object]:
     """Recipe keys for the settings. Raises UsageError if the method has no such setting."""
     if settings and method in methods.names():
-        known = methods.get(method).Settings.model_fields
+        try:
+            known = methods.get(method).Settings.model_fields
+        except KeyError as error:  # of a package that is broken
+            raise click.UsageError(str(error.args[0])) from error
         unknown = [name for name in settings if name not in known]
         if unknown:
             option = "calibration" if unknown[0].startswith("calibration") else unknown[0]

@@ -27,7 +27,7 @@ def fetch(about: DataSet, root: Path) -> None:
         try:
             _one(download, folder)
         except DataError as error:
-            raise DataError(f"{error}\n{missing(about, root)}") from error
+            raise DataError(f"{error}. {missing(about, root)}") from error
 
 
 def missing(about: DataSet, root: Path) -> str:
@@ -56,6 +56,8 @@ def _target(about: DataSet, download: Download, root: Path) -> Path:
 def _one(download: Download, folder: Path) -> None:
     if download.unpack and (folder / download.unpack).is_dir():
         return
+    from requests import ConnectionError, Timeout
+
     name = download.url.rpartition("/")[2]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,10 @@ def _one(download: Download, folder: Path) -> None:
             if not target.exists():
                 shutil.move(file, target)
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise DataError(f"{download.url}: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ConnectionError | Timeout):  # their texts are long and say no more
+            reason = "the host cannot be reached"
+        raise DataError(f"{download.url}: {reason}") from error
 
 
 def _retrieve(download: Download, name: str, work: Path) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths
+from harness.errors import RegistryError
 from harness.registry import data_set_names
 from harness.system import provenance
 
@@ -97,5 +98,9 @@ def _data(data_root: Path | None) -> Iterator[Diagnosis]:
         return  # without torch nothing can be read; its own finding says so
     root = paths.data_root(data_root)
     for name in data_set_names():
-        place = describe(name, root)
-        yield Diagnosis(name, place.found, place.text)
+        try:
+            place = describe(name, root)
+        except RegistryError as error:  # of a package that is broken
+            yield Diagnosis(name, False, str(error))
+        else:
+            yield Diagnosis(name, place.found, place.text)

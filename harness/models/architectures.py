@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import RegistryError
+from harness.system import offered
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,9 +97,9 @@ def registered(name: str) -> Architecture | None:
     return _REGISTERED.get(name)
 
 
-def installed() -> dict[str, str]:
-    """Name -> "package.module:Class" of the entry points that installed packages offer."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+def installed() -> dict[str, tuple[str, ...]]:
+    """Name -> "package.module:Class" of what installed packages offer; several if they disagree."""
+    return offered(ENTRY_POINTS)
 
 
 @cache

@@ -128,13 +128,9 @@ def own_code(base: str) -> OwnCode | None:
     """
     if base in _IMPORTED:
         return _IMPORTED[base]
-    points = installed()
-    if base in points and registered(base) is None:
-        place, _, attribute = points[base].partition(":")
-        module = _imported(points[base], lambda: import_module(place))
-        if registered(base) is None:  # its file may have used our decorator
-            _IMPORTED[base] = _code(points[base], module, attribute)
-        return _IMPORTED.get(base)
+    targets = installed().get(base, ())
+    if targets and registered(base) is None and not _in_a_library(base):
+        return _of_package(base, targets)
     if is_own_code(base):
         where = "path/to/" if ".py:" in base else ""
         raise RegistryError(
@@ -142,6 +138,34 @@ def own_code(base: str) -> OwnCode | None:
             f"command line: add --model {where}{base}"
         )
     return None
+
+
+def _of_package(base: str, targets: tuple[str, ...]) -> OwnCode | None:
+    if len(targets) > 1:
+        raise RegistryError(
+            f"model {base!r} is offered by {' and '.join(targets)}; uninstall the package that is "
+            "not meant, or name the one that is: --model package.module:Class"
+        )
+    (target,) = targets
+    place, _, attribute = target.partition(":")
+    try:
+        module = import_module(place)
+    except (Exception, SystemExit) as error:  # a stranger's package: it may raise anything
+        raise RegistryError(
+            f"model {base!r} is installed as {target}, which cannot be imported: {_said(error)}. "
+            "Reinstall or remove its package"
+        ) from error
+    if registered(base) is None:  # its file may have used our decorator
+        _IMPORTED[base] = _code(target, module, attribute)
+    return _IMPORTED.get(base)
+
+
+def _in_a_library(base: str) -> bool:
+    """Whether torchvision or timm has a network of that name, which no package replaces."""
+    import timm
+    import torchvision
+
+    return base in torchvision.models.list_models(module=torchvision.models) or timm.is_model(base)
 
 
 def source_sha256(name: str) -> str | None:

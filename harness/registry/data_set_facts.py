@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
 from harness.registry.fields import nearest
+from harness.system import offered
 
 if TYPE_CHECKING:
     from harness.registry.entries import Evaluation
@@ -154,19 +155,22 @@ def _from_module(name: str) -> DataSet:
 
 
 @cache
-def _installed() -> Mapping[str, str]:
-    from importlib.metadata import entry_points
-
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+def _installed() -> Mapping[str, tuple[str, ...]]:
+    return offered(ENTRY_POINTS)
 
 
 @cache
-def _from_entry_point(name: str, target: str) -> DataSet:
+def _from_entry_point(name: str, targets: tuple[str, ...]) -> DataSet:
+    if len(targets) > 1:
+        msg = f"data set {name!r} is offered by {' and '.join(targets)}"
+        raise RegistryError(f"{msg}; uninstall the package that is not meant")
+    (target,) = targets
     module, _, attribute = target.partition(":")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        msg = f"data set {name!r} is installed as {target}, which cannot be imported: {error}"
+    except (Exception, SystemExit) as error:  # a stranger's package: it may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        msg = f"data set {name!r} is installed as {target}, which cannot be imported: {reason}"
         raise RegistryError(f"{msg}. Reinstall or remove the package that names it") from error
     if not isinstance(found, DataSet) or found.name != name:
         msg = f"data set {name!r} is installed as {target}, which is {found!r:.60}"

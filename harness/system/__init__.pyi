@@ -16,12 +16,14 @@ from .hashes import sha256_file
 from .locks import locked, working_process
 from .numbers import finite, read_json, real_number, whole_number
 from .options import CachePolicy, Options, Reading
+from .packages import offered
 from .precision import fast_precision, verdict_precision
 from .progress import Progress, Silent
 from .provenance import broken_pair, sha256_json, versions
 from .sealed import read_sealed, write_sealed
 
 __all__ = [
+    "offered",
     "CachePolicy",
     "Options",
     "Progress",

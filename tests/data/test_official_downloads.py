@@ -107,7 +107,7 @@ def test_an_absent_file_or_host_names_url_folder_and_variable(
     url = host[0] + path if path else "http://127.0.0.1:9/toy.tar.gz"  # the discard port: refused
     with pytest.raises(DataError) as caught:
         fetch(origin(url, "0" * 32), tmp_path / "root")
-    told = "the host answers 404" if path else "Connection"
+    told = "the host answers 404" if path else "the host cannot be reached"
     for part in (url, told, str(tmp_path / "root/batches"), "BENCH_DATA_ROOT"):
         assert part in str(caught.value)
     assert left_behind(tmp_path / "root") == []

@@ -1,75 +1,44 @@
-"""A method and a registry file of somebody else, installed and used from the command line."""
+"""A method, a network and a data set of somebody else: installed by pip, used outside the clone."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.support.installed import build_wheel, environment, run
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-SCRIPT = "import methods, sys; print(methods.names(), file=sys.stderr); import cli; cli.main()"
+EXTRA = HERE / "package" / "extra.yaml"
 
 
-@pytest.fixture
-def installed(tmp_path):
-    """A folder with what pip would put there: the module, and the entry points as metadata."""
-    site = tmp_path / "site"
-    site.mkdir()
-    shutil.copy(HERE / "package" / "bench_checkerboard.py", site)
-    project = tomllib.loads((HERE / "package" / "pyproject.toml").read_text())["project"]
-    info = site / f"bench_checkerboard-{project['version']}.dist-info"
-    info.mkdir()
-    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    (info / "METADATA").write_text(metadata)
-    lines = []
-    for group, points in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    return site
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """The bin folder of an environment with the project's wheel and the other package."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("packages")
+    wheels = [build_wheel(folder), build_wheel(folder / "other", HERE / "package")]
+    return environment(folder / "environment", wheels)
 
 
-def run(site, home, *arguments):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{site}{os.pathsep}{ROOT}",
-        "BENCH_HOME": str(home),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
-        env=environment,
-        cwd=home,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_an_installed_method_and_registry_train_like_our_own(installed, tmp_path):
-    extra = HERE / "package" / "extra.yaml"
+def test_an_installed_method_and_registry_train_like_our_own(packages, tmp_path):
+    names = run(packages, tmp_path, "bench", "list", "--methods", "--json")
+    assert "checkerboard" in names.stdout
     done = run(
-        *(installed, tmp_path, "reproduce", "checkerboard-convnet-tiny-digits-75"),
-        *("--registry", extra, "--mode", "train", "--no-tracking", "--json"),
+        *(packages, tmp_path, "bench", "reproduce", "checkerboard-convnet-tiny-digits-75"),
+        *("--registry", EXTRA, "--mode", "train", "--no-tracking", "--json"),
     )
     assert done.returncode == 0, done.stderr
-    assert "'checkerboard'" in done.stderr.splitlines()[0]
     (result,) = json.loads(done.stdout)
     assert (result["method"], result["mode"]) == ("checkerboard", "trained")
     kept = {"conv1": 36, "conv2": 1152, "conv3": 2304, "fc": 80}  # a quarter of each, exactly
     assert {row["name"]: row["nnz"] for row in result["cost"]["layers"]} == kept
 
 
-def test_method_network_and_data_set_of_a_package_work_together_outside_the_clone(
-    installed, tmp_path
-):
+def test_method_network_and_data_set_of_a_package_work_together(packages, tmp_path):
     done = run(
-        *(installed, tmp_path, "train", "--method", "checkerboard", "--model", "stripes_net"),
-        *("--dataset", "stripes", "--set", "epochs=8", "--set", "settings.period=2"),
-        *("--no-tracking", "--json"),
+        *(packages, tmp_path, "bench", "train", "--method", "checkerboard"),
+        *("--model", "stripes_net", "--dataset", "stripes", "--set", "epochs=8"),
+        *("--set", "settings.period=2", "--no-tracking", "--json"),
     )
     assert done.returncode == 0, done.stderr
     assert "stripes v1: 2 classes, 128 train and 64 test images" in done.stderr
@@ -78,12 +47,29 @@ def test_method_network_and_data_set_of_a_package_work_together_outside_the_clon
     assert result["data"]["copy_name"] == "as its package reads it"
     assert {row["name"]: row["nnz"] for row in result["cost"]["layers"]} == {"conv": 36, "fc": 8}
     assert result["counts"]["n"] == 64
-    table = run(installed, tmp_path, "table", "--dataset", "stripes")
+    table = run(packages, tmp_path, "bench", "table", "--dataset", "stripes")
     assert table.returncode == 0 and "stripes-net" in table.stdout, table.stderr
 
 
-def test_without_the_package_the_registry_file_is_refused(tmp_path):
-    extra = HERE / "package" / "extra.yaml"
-    done = run(tmp_path, tmp_path, "list", "--registry", extra)
+@pytest.mark.slow
+def test_a_package_is_taken_by_every_verb(packages, tmp_path):
+    network = ("--model", "stripes_net", "--dataset", "stripes")
+    pruned = ("--target", "0.5", "--dense", "1ep", "--finetune", "1ep", "--name", "half")
+    for words in (
+        ("train", "--method", "dense", *network, "--set", "epochs=2", "--name", "whole"),
+        ("prune", "--method", "magnitude", *network, *pruned),
+        ("profile", *network),
+        ("latency", *network, "--batch", "1", "--backend", "eager", "--no-memory"),
+        ("export", *network, "net.onnx", "--to", "onnx"),
+        ("list", "--datasets"),
+        ("table", "--dataset", "stripes", "--format", "latex"),
+    ):
+        done = run(packages, tmp_path, "bench", *words)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+    assert "whole" in done.stdout and "half" in done.stdout
+
+
+def test_without_the_package_the_registry_file_is_refused(installed, tmp_path):
+    done = run(installed, tmp_path, "bench", "list", "--registry", EXTRA)
     assert done.returncode == 2
     assert "no method is called 'checkerboard'" in done.stderr.splitlines()[-1]

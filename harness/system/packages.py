@@ -1,0 +1,13 @@
+"""What installed packages offer under an entry-point group, without importing any of them."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+
+def offered(group: str) -> dict[str, tuple[str, ...]]:
+    """Name -> "package.module:attribute"; several where packages claim one name."""
+    found: dict[str, set[str]] = {}
+    for point in entry_points(group=group):
+        found.setdefault(point.name, set()).add(point.value)
+    return {name: tuple(sorted(targets)) for name, targets in found.items()}
