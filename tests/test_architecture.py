@@ -189,3 +189,23 @@ def test_one_file_writes_to_the_terminal() -> None:
     shown_by_click = [line for line in wrong if line.startswith("cli:")]
     assert [line for line in wrong if line not in shown_by_click] == []
     assert len(shown_by_click) == 1
+
+
+def test_no_class_name_says_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for name, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_functions_stay_short() -> None:
+    long: dict[str, int] = {}
+    for name, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > 60:
+                    long[f"{name}.{node.name}"] = lines
+    assert long == {}

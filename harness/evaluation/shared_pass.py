@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -65,35 +64,32 @@ def evaluate_loaded(
     each half is tried. fast: measure them in less precise arithmetic too. A pass that was killed
     is gone on with.
     """
+    run = _Run(evaluation, batches, registry, device)
+    return _evaluated(run, loaded, fast, progress)
+
+
+def _evaluated(
+    run: _Run, loaded: Sequence[Loaded], fast: bool, progress: Progress
+) -> list[Result | BenchError]:
     started = time.perf_counter()
     others = f" and {len(loaded) - 1} more" if len(loaded) > 1 else ""
-    title = f"{loaded[0].entry.id}{others}: evaluate on {evaluation.dataset}"
-    progress.stage(title, total=batches.n)
-    run = _Run(evaluation, batches, registry, device)
+    title = f"{loaded[0].entry.id}{others}: evaluate on {run.evaluation.dataset}"
+    progress.stage(title, total=run.batches.n)
     models, counts = [each.model for each in loaded], [run.partial(each) for each in loaded]
     try:
-        found = evaluate_together(models, batches, progress.advance, partial=counts)
+        found = evaluate_together(models, run.batches, progress.advance, partial=counts)
     except torch.OutOfMemoryError as error:
         if len(loaded) == 1:
             return [_failure(loaded[0].entry, error)]
         found = []
     if not found:  # outside of the handler, which would keep the full memory alive
-        half = len(loaded) // 2
-        again = partial(
-            evaluate_loaded,
-            evaluation=evaluation,
-            batches=batches,
-            registry=registry,
-            device=device,
-            fast=fast,
-            progress=progress,
-        )
-        return [*again(loaded[:half]), *again(loaded[half:])]
+        halves = loaded[: len(loaded) // 2], loaded[len(loaded) // 2 :]
+        return [result for half in halves for result in _evaluated(run, half, fast, progress)]
     drafts = [run.draft(each, one) for each, one in zip(loaded, found, strict=True)]
     own_s = sum(one.forward_s for one in found if isinstance(one, Evaluated))
     shared_s = max(time.perf_counter() - started - own_s, 0.0) / len(loaded)
     good = [draft for draft in drafts if isinstance(draft, _Draft)]
-    measured = iter(_fast(good, batches, progress) if fast and good else [None] * len(good))
+    measured = iter(_fast(good, run.batches, progress) if fast and good else [None] * len(good))
     return [
         run.saved(draft, next(measured), shared_s) if isinstance(draft, _Draft) else draft
         for draft in drafts

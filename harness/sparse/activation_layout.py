@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Grid:
+class BlockGrid:
     """The shape of a value and the number of image rows per block; `rows` divides `height`."""
 
     channels: int
@@ -39,8 +39,8 @@ class Grid:
         """Whether elements lie as in the usual (C,H,W)."""
         return self.rows == self.height
 
-    def cut(self, rows: int) -> Grid:
-        return Grid(self.channels, self.height, self.width, rows)
+    def cut(self, rows: int) -> BlockGrid:
+        return BlockGrid(self.channels, self.height, self.width, rows)
 
     def nests(self, rows: int) -> bool:
         """Whether values can be copied at once to or from a grid with `rows` rows per block."""
@@ -55,7 +55,7 @@ class StoredValue:
     and after that its table has a shape and no memory.
     """
 
-    def __init__(self, grid: Grid, table: Tensor | None = None) -> None:
+    def __init__(self, grid: BlockGrid, table: Tensor | None = None) -> None:
         self.grid = grid
         self.fixed = table is not None
         high, wide = grid.matrix
@@ -63,7 +63,7 @@ class StoredValue:
         self.table = self.nothing if table is None else table
 
     @classmethod
-    def empty(cls, grid: Grid) -> StoredValue:
+    def empty(cls, grid: BlockGrid) -> StoredValue:
         return cls(grid, empty_table(*grid.matrix))
 
     def release(self) -> None:

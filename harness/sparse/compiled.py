@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx.node import map_aggregate
 
 from harness.errors import ProtocolError
-from harness.sparse.activation_layout import Grid, StoredValue, Workspace, empty_table
+from harness.sparse.activation_layout import BlockGrid, StoredValue, Workspace, empty_table
 from harness.sparse.compile_plan import CompilePlan
 from harness.sparse.form_choice import Choices, Size, grid_of, makes_fresh
 from harness.sparse.operation_graph import (
@@ -135,7 +135,7 @@ class _Program:
                         finished.append(stored)
             self.steps.append((step, finished))
 
-    def _grid(self, value: str) -> Grid | None:
+    def _grid(self, value: str) -> BlockGrid | None:
         return grid_of(self.network, value, self.rows)
 
     def _place(self, value: str) -> StoredValue | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.errors import ProtocolError
 from harness.sparse import tables
-from harness.sparse.activation_layout import Grid, StoredValue, Workspace, divisors
+from harness.sparse.activation_layout import BlockGrid, StoredValue, Workspace, divisors
 from harness.sparse.compile_plan import LayerPlan
 from harness.sparse.operation_graph import (
     Convolution,
@@ -59,7 +59,7 @@ class Choices:
             for kind in tables.KINDS:
                 self.workspace.announce(tables.geometry(kind, conv, shape), shape[1])
 
-    def forms(self, conv: Convolution, source: Grid, out: Grid) -> list[str]:
+    def forms(self, conv: Convolution, source: BlockGrid, out: BlockGrid) -> list[str]:
         """The allowed forms that fit a layer; where none is allowed, the plain dense one."""
         fitting = []
         for form in self.allowed:
@@ -71,7 +71,7 @@ class Choices:
                     fitting.append(form)
         return fitting or ["dense"]
 
-    def _worth(self, conv: Convolution, kind: str, source: Grid, out: Grid) -> bool:
+    def _worth(self, conv: Convolution, kind: str, source: BlockGrid, out: BlockGrid) -> bool:
         blocks = {"direct": out.blocks, "rows": out.height, "whole": 1}[kind]
         if conv.nnz * blocks > MOST_ENTRIES:
             return False
@@ -102,7 +102,7 @@ class Choices:
         return SparseConvolution(prepared, product(kernel, self.entries[key]), finish)
 
     def times(
-        self, conv: Convolution, source: Grid, out: Grid, quick: bool = False
+        self, conv: Convolution, source: BlockGrid, out: BlockGrid, quick: bool = False
     ) -> dict[str, float]:
         """Form -> milliseconds of a layer between values in the given layouts.
 
@@ -114,7 +114,7 @@ class Choices:
             forms = [form for form in forms if form.replace("csr", "bag") not in bags - {form}]
         return {form: self._ms(form, conv, source, out) for form in forms}
 
-    def _ms(self, form: str, conv: Convolution, source: Grid, out: Grid) -> float:
+    def _ms(self, form: str, conv: Convolution, source: BlockGrid, out: BlockGrid) -> float:
         layouts = (source.plain, out.plain) if form in DENSE else (source.rows, out.rows)
         key = (conv.name, form, *layouts)
         if key not in self.measured:
@@ -131,13 +131,13 @@ class Choices:
             self.measured[key] = milliseconds(run)
         return self.measured[key]
 
-    def pool_ms(self, pool: MaxPool, source: Grid, out: Grid) -> float:
+    def pool_ms(self, pool: MaxPool, source: BlockGrid, out: BlockGrid) -> float:
         """Milliseconds of a max pool between values in the given layouts."""
         step = PoolStep(pool, StoredValue.empty(source), StoredValue.empty(out), self.workspace)
         return milliseconds(step)
 
 
-def makes_fresh(form: str, conv: Convolution, out: Grid) -> bool:
+def makes_fresh(form: str, conv: Convolution, out: BlockGrid) -> bool:
     """Whether a form's result already is a table in the layout of `out`: no copy, ones kept."""
     kind = form.rpartition("-")[0]
     if conv.activation is not None and not conv.activation.low <= 1.0 <= conv.activation.high:
@@ -194,13 +194,13 @@ def _cost(choices: Choices, size: Size, rows: dict[Size, int]) -> float:
     return total
 
 
-def grid_of(network: OperationGraph, value: str, rows: dict[Size, int]) -> Grid | None:
+def grid_of(network: OperationGraph, value: str, rows: dict[Size, int]) -> BlockGrid | None:
     """The layout of a value; None for what is no feature map or of a size not decided yet."""
     shape = network.shapes.get(value, ())
     if not is_feature_map(shape) or shape[2:] not in rows:
         return None
     _, channels, height, width = shape
-    return Grid(channels, height, width, rows[height, width])
+    return BlockGrid(channels, height, width, rows[height, width])
 
 
 def choose_forms(

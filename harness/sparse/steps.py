@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.sparse.activation_layout import Grid, StoredValue, ValueView, Workspace, pieces
+from harness.sparse.activation_layout import BlockGrid, StoredValue, ValueView, Workspace, pieces
 from harness.sparse.operation_graph import (
     Activation,
     Affine,
@@ -61,7 +61,7 @@ class Finish:
 
     def __init__(
         self,
-        grid: Grid,
+        grid: BlockGrid,
         pitch: int,
         out: StoredValue,
         activation: Activation | None,
@@ -161,7 +161,7 @@ def plain_image(source: StoredValue, workspace: Workspace) -> tuple[ValueView, C
     return ValueView(plain, plain.image()), CopyStep(source, plain)
 
 
-def stored_scratch(grid: Grid, workspace: Workspace) -> StoredValue:
+def stored_scratch(grid: BlockGrid, workspace: Workspace) -> StoredValue:
     """A place for a value that lives only within one step."""
     table = workspace.get(("scratch", grid.matrix), lambda: StoredValue.empty(grid).table)
     return StoredValue(grid, table)

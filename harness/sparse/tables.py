@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.sparse.activation_layout import (
-    Grid,
+    BlockGrid,
     StoredValue,
     ValueView,
     Workspace,
@@ -36,7 +36,7 @@ class LaidOutInput:
 
     source: StoredValue
     table: Tensor | None
-    grid: Grid
+    grid: BlockGrid
     pitch: int
     copies: list[tuple[Tensor, ValueView | Tensor]] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ class LaidOutInput:
         return self.source.table if self.table is None else self.table
 
 
-def fits(kind: str, conv: Convolution, source: Grid, out: Grid) -> bool:
+def fits(kind: str, conv: Convolution, source: BlockGrid, out: BlockGrid) -> bool:
     """Whether a convolution can be laid out this way."""
     if kind == "rows":
         return True
@@ -56,7 +56,7 @@ def fits(kind: str, conv: Convolution, source: Grid, out: Grid) -> bool:
     return pointwise and _strided_rows(conv, source, out) is not None
 
 
-def _strided_rows(conv: Convolution, source: Grid, out: Grid) -> int | None:
+def _strided_rows(conv: Convolution, source: BlockGrid, out: BlockGrid) -> int | None:
     """Rows per block once only every stride-th row is left; None if that cannot be copied."""
     down = conv.stride[0]
     if source.rows % down or source.height // down != out.height:
@@ -71,7 +71,9 @@ def geometry(kind: str, conv: Convolution, shape: tuple[int, ...]) -> tuple[obje
     return (kind, *shape[-2:], *conv.weight.shape[2:], *settings)
 
 
-def entries(kind: str, conv: Convolution, source: Grid, out: Grid, workspace: Workspace) -> Entries:
+def entries(
+    kind: str, conv: Convolution, source: BlockGrid, out: BlockGrid, workspace: Workspace
+) -> Entries:
     """The sparse matrix that turns the table of `kind` into the convolution's result.
 
     Result rows are (block, filter), the bias is an entry on the table's row of ones. One more row
@@ -113,7 +115,7 @@ def entries(kind: str, conv: Convolution, source: Grid, out: Grid, workspace: Wo
 
 
 def prepare(
-    kind: str, conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace
+    kind: str, conv: Convolution, source: StoredValue, out: BlockGrid, workspace: Workspace
 ) -> LaidOutInput:
     """The table of `kind` for a stored input, and how to fill it."""
     if kind == "direct":
@@ -122,21 +124,21 @@ def prepare(
 
 
 def _direct(
-    conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace
+    conv: Convolution, source: StoredValue, out: BlockGrid, workspace: Workspace
 ) -> LaidOutInput:
     grid = source.grid
     if conv.stride == (1, 1) and grid.rows == out.rows:
         return LaidOutInput(source, None, out, out.width)
     down, right = conv.stride
     rows = grid.rows // down
-    inner = Grid(grid.channels, out.height, out.width, out.rows)
+    inner = BlockGrid(grid.channels, out.height, out.width, out.rows)
     table = workspace.get(("direct", inner), lambda: empty_table(*inner.matrix))
     strided = source.blocks().unflatten(2, (rows, down))[:, :, :, 0, ::right]
     copy = (StoredValue(inner, table).pieces(rows), ValueView(source, pieces(strided, inner.rows)))
     return LaidOutInput(source, table, out, out.width, [copy])
 
 
-def _channels(kind: str, conv: Convolution, source: Grid, workspace: Workspace) -> int:
+def _channels(kind: str, conv: Convolution, source: BlockGrid, workspace: Workspace) -> int:
     """Channels that a table has room for: those of the widest layer that shares it."""
     if kind == "direct":
         return source.channels
@@ -144,7 +146,9 @@ def _channels(kind: str, conv: Convolution, source: Grid, workspace: Workspace) 
     return max(source.channels, workspace.widest.get(key, 0))
 
 
-def _rows(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> LaidOutInput:
+def _rows(
+    conv: Convolution, source: StoredValue, out: BlockGrid, workspace: Workspace
+) -> LaidOutInput:
     grid, wide = source.grid, conv.weight.shape[3]
     right, left, apart = conv.stride[1], conv.padding[1], conv.dilation[1]
     channels = _channels("rows", conv, grid, workspace)
@@ -168,7 +172,9 @@ def _rows(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspac
     return LaidOutInput(source, table, out.cut(1), out.width, copies)
 
 
-def _whole(conv: Convolution, source: StoredValue, out: Grid, workspace: Workspace) -> LaidOutInput:
+def _whole(
+    conv: Convolution, source: StoredValue, out: BlockGrid, workspace: Workspace
+) -> LaidOutInput:
     grid, (high, wide) = source.grid, conv.weight.shape[2:]
     (down, right), (top, left), (apart_y, apart_x) = conv.stride, conv.padding, conv.dilation
     pitch = grid.width + 2 * left

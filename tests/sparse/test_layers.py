@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harness import sparse
-from harness.sparse.activation_layout import Grid, StoredValue, Workspace, divisors
+from harness.sparse.activation_layout import BlockGrid, StoredValue, Workspace, divisors
 from harness.sparse.operation_graph import Convolution
 from harness.sparse.sparse_products import KERNELS, Entries, product
 from harness.sparse.tables import KINDS, entries, fits, geometry, prepare
@@ -109,9 +109,9 @@ def test_tables_times_entries_are_convolutions_in_every_layout(data: st.DataObje
     )):  # fmt: skip
         return  # PyTorch refuses a kernel larger than the padded image
     expected = conv.dense(image)
-    source = Grid(channels, height, width, data.draw(st.sampled_from(divisors(height))))
+    source = BlockGrid(channels, height, width, data.draw(st.sampled_from(divisors(height))))
     goal = expected.shape[2:]
-    out = Grid(filters, *goal, data.draw(st.sampled_from(divisors(goal[0]))))
+    out = BlockGrid(filters, *goal, data.draw(st.sampled_from(divisors(goal[0]))))
     stored = StoredValue.empty(source)
     stored.blocks().copy_(image[0].unflatten(1, (source.blocks, source.rows)).transpose(0, 1))
     workspace = Workspace()
