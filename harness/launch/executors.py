@@ -15,6 +15,8 @@ from harness.launch.executor import Executor
 EXECUTORS = {
     "inline": "harness.launch.executors:inline",
     "local": "harness.launch.executors:local",
+    "ray": "harness.launch.ray_cluster:ray_cluster",
+    "slurm": "harness.launch.slurm:slurm",
 }
 WORK = "harness.launch.work:run"
 

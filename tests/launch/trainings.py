@@ -41,9 +41,9 @@ def prunings(target, seeds=(0, 1)):
     return training_jobs(TrainingRequest(entry, rounds, Options(), training), Context(registry))
 
 
-def run(name, jobs, home, update=lambda update: None):
+def run(name, jobs, home, update=lambda update: None, options=None):
     """The endings of `jobs` on the executor called `name`; the journal lies in `home`."""
-    executor = make_executor(name, Place("cpu", home / "logs"))
+    executor = make_executor(name, Place("cpu", home / "logs", options=options or {}))
     journal = Journal.open(home / "events.jsonl")
     try:
         return Queue(executor, journal, Watching(update=update)).run(jobs)
