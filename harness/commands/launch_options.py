@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-EXECUTORS = ("inline", "local")  # of harness.launch; here, so that --help imports nothing of it
+# Of harness.launch; here, so that --help imports nothing of it.
+EXECUTORS = ("inline", "local", "ray", "slurm")
+OPTIONS_OF = {"ray": ("address",), "slurm": ("partition", "time", "account", "array")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,26 @@ class LaunchChoices:
     cpus: int | None
     gpus: float | None
     memory: float | None
+    address: str | None
+    partition: str | None
+    time: int | None
+    account: str | None
+    array: int | None
 
     def launch(self, device: str) -> Launch:
-        """The harness's view of the options."""
+        """The harness's view of the options. Raises UsageError for one of another executor."""
         from harness.launch import Launch
 
-        return Launch(self.executor or "inline", device, self.max_jobs)
+        executor = self.executor or "inline"
+        for other, names in OPTIONS_OF.items():
+            given = [name for name in names if getattr(self, name) is not None]
+            if given and other != executor:
+                raise click.UsageError(
+                    f"--{given[0]} says something to {other}, and the executor is {executor}; add "
+                    f"--executor {other}, or leave it out"
+                )
+        options = {name: getattr(self, name) for name in OPTIONS_OF.get(executor, ())}
+        return Launch(executor, device, self.max_jobs, options)
 
     def resources(self, default: Resources) -> Resources | None:
         """What every job gets, where the user says anything; the rest is that of `default`."""
@@ -58,8 +74,9 @@ def launched(default: str | None) -> Callable[[F], F]:
             type=click.Choice(EXECUTORS),
             default=default,
             show_default=default is not None,
-            help="Where jobs run: inline (one after the other, here) or local (a pool of "
-            "processes, this machine's CPUs and GPUs divided among them).",
+            help="Where jobs run: inline (one after the other, here), local (a pool of processes, "
+            "this machine's CPUs and GPUs divided among them), ray or slurm (a cluster whose "
+            "nodes see this home folder; extra `cluster`).",
         ),
         click.option("--max-jobs", type=WholeNumber(1), help="At most so many at the same time."),
         click.option(
@@ -77,5 +94,22 @@ def launched(default: str | None) -> Callable[[F], F]:
             type=RealNumber(0, min_open=True),
             metavar="GIB",
             help="Memory of a job (default: 2 for small pictures, else 8).",
+        ),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Ray: of the cluster (default: $RAY_ADDRESS, else one is started here).",
+        ),
+        click.option("--partition", help="Slurm: partition of the jobs (default: Slurm's)."),
+        click.option(
+            "--time",
+            type=WholeNumber(1),
+            metavar="MINUTES",
+            help="Slurm: limit of a job; what is not done then saves and goes on in another "
+            "(default: 60).",
+        ),
+        click.option("--account", help="Slurm: account that pays."),
+        click.option(
+            "--array", type=WholeNumber(1), help="Slurm: jobs of an array at the same time."
         ),
     )

@@ -6,6 +6,7 @@ same home folder; what a training saved there is where the next attempt goes on,
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -18,7 +19,7 @@ import ray
 from harness.errors import ProtocolError
 from harness.launch.executor import Report
 from harness.launch.executors import Place
-from harness.launch.jobs import Ending, Job, Resources, Update
+from harness.launch.jobs import Ending, Job, Resources, State, Update
 from harness.launch.remote import remote_attempt, surroundings
 
 AHEAD = 2  # tasks in Ray's hands for each CPU: enough to keep it busy, few enough to wait for
@@ -153,7 +154,7 @@ class RayCluster:
             return Ending(key, "failed", None, "RayTaskError", str(error.cause or error))
         except ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            state = "preempted" if key in self._cancelled else "lost"
+            state: State = "preempted" if key in self._cancelled else "lost"
             return Ending(key, state, None, "", f"{type(error).__name__}: {first}")
 
 
@@ -167,7 +168,7 @@ def _connect(address: str | None) -> None:
         ray.init(
             address=address,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             include_dashboard=False if address is None else None,
             runtime_env={"env_vars": surroundings()},
         )

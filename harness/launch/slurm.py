@@ -24,7 +24,7 @@ import submitit
 from harness.errors import ProtocolError
 from harness.launch.executor import Report
 from harness.launch.executors import Place
-from harness.launch.jobs import Ending, Job, Update
+from harness.launch.jobs import Ending, Job, State, Update
 from harness.launch.remote import remote_attempt, surroundings
 from harness.system import replace_text
 
@@ -166,9 +166,9 @@ class Slurm:
             sent.absent = 0 if sent.handle.job_id in there else sent.absent + 1
             if sent.absent >= GONE_LOOKS and not sent.handle.paths.result_pickle.exists():
                 del self._sent[key]
-                state = "preempted" if sent.cancelled else "lost"
+                state: State = "preempted" if sent.cancelled else "lost"
                 reason = f"Slurm job {sent.handle.job_id} ended without a word; see {self._folder}"
-                self._ended[key] = Ending(key, state, None, "", reason)  # type: ignore[arg-type]
+                self._ended[key] = Ending(key, state, None, "", reason)
 
     def _finish(self, key: str, sent: _Sent) -> None:
         ending = self._ending(key, sent)
