@@ -235,3 +235,111 @@ def test_a_ramp_beyond_the_run_is_refused(variant):
     method = GMP(GMP.Settings(sparsity=0.5, begin=2, end=8, variant=variant))
     with pytest.raises(ValueError, match="does not fit a run of"):
         method.attach(_net(), Schedule(epochs=8, steps_per_epoch=3))
+
+
+def _drawn(schedule, steps, **options):
+    """The steps at which masks are drawn, of `steps`, and the counts asked for."""
+    method = GMP(GMP.Settings(sparsity=0.5, **options))
+    method.attach(nn.Linear(10, 10), schedule)
+    asked = {}
+    prune_to = method.pruner.prune_to
+    for step in steps:
+        method.pruner.prune_to = lambda kept, name, step=step: (
+            asked.update({step: kept}) or prune_to(kept, name)
+        )
+        method.begin_step(step)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "every"),
+    [
+        (1, 1),  # six steps of ramp: every one
+        (33, 1),  # 198 steps are fewer than two each
+        (34, 2),
+        (100, 6),
+        (16_666, 999),
+        (16_667, 1000),
+        (100_000, 1000),  # at most a thousand apart, however long the run
+    ],
+)
+def test_the_default_pace_is_a_hundred_updates_at_most_a_thousand_steps_apart(per_epoch, every):
+    schedule = Schedule(epochs=10, steps_per_epoch=per_epoch)
+    begin, end = 2 * per_epoch, 8 * per_epoch
+    steps = [begin - 1, begin, begin + every - 1, begin + every, begin + 2 * every, end, end + 1]
+    drawn = _drawn(schedule, dict.fromkeys(step for step in steps if step >= 0))
+    on_pace = {begin, begin + every, begin + 2 * every}
+    if every == 1:
+        on_pace |= {begin + every - 1}
+    assert set(drawn) == {step for step in on_pace if step < end} | {end}
+    assert drawn[begin] == 100 and drawn[end] == 50
+
+
+def test_a_ramp_of_one_moment_prunes_at_once():
+    schedule = Schedule(epochs=4, steps_per_epoch=3)
+    assert _drawn(schedule, range(12), begin=3, end=3) == {9: 50}
+
+
+def test_masks_may_be_drawn_at_both_ends_of_the_ramp():
+    schedule = Schedule(epochs=10, steps_per_epoch=2)
+    assert set(_drawn(schedule, range(20), begin=1, end=9, epochs=(1, 9))) == {2, 18}
+
+
+@pytest.mark.parametrize("epochs", [(0,), (10,), (3, 3)])
+def test_epochs_stay_on_the_ramp_and_come_once(epochs):
+    with pytest.raises(ValueError, match="must ascend from 1 to 9"):
+        GMP.Settings(sparsity=0.8, begin=1, end=9, epochs=epochs)
+
+
+@pytest.mark.parametrize("options", [{"begin": 1}, {"end": 9}, {}])
+def test_epochs_need_both_ends_of_the_ramp(options):
+    with pytest.raises(ValueError, match="set both"):
+        GMP.Settings(sparsity=0.8, epochs=(3,), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"initial": 0.1},
+        {"update_every": 3},
+        {"epochs": (1,), "begin": 1, "end": 2},
+        {"allocation": "erk"},
+    ],
+)
+def test_the_released_form_takes_none_of_the_papers_choices(options):
+    GMP.Settings(sparsity=0.5, **options)
+    with pytest.raises(ValueError, match="one uniform update per epoch"):
+        GMP.Settings(sparsity=0.5, variant="released", **options)
+
+
+def test_edges_of_the_settings_are_allowed():
+    assert GMP.Settings(sparsity=0.5, initial=0.5, begin=3, end=3).initial == 0.5
+    assert GMP.Settings(budget={"0": 3}, allocation="uniform").budget == {"0": 3}
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_a_ramp_may_end_with_the_last_epoch(variant):
+    method = GMP(GMP.Settings(sparsity=0.5, begin=2, end=7, variant=variant))
+    method.attach(_net(), Schedule(epochs=8, steps_per_epoch=3))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "begin", "end"), [(10, 2, 7), (20, 4, 15), (1, 0, 0), (2, 0, 0), (5, 1, 3)]
+)
+def test_the_released_ramp_covers_the_middle_of_the_run(epochs, begin, end):
+    method = GMP(GMP.Settings(sparsity=0.5, variant="released"))
+    net = nn.Linear(1000, 1)
+    method.attach(net, Schedule(epochs, 1))
+    kept = []
+    for epoch in range(epochs):
+        method.begin_epoch(epoch)
+        kept.append(method.state_dict()["kept"][""])
+    expected = [1000 - int(released_rate(epoch, 0.5, begin, end) * 1000) for epoch in range(epochs)]
+    assert kept == expected
+
+
+def test_the_ramp_is_cut_to_its_ends():
+    assert [cubic(p, 0.1, 0.9) for p in (-1.0, 0.0, 1.0, 2.0)] == pytest.approx(
+        [0.1, 0.1, 0.9, 0.9]
+    )
+    assert cubic(0.5, 0.1, 0.9) == pytest.approx(0.9 - 0.8 / 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 
 import pytest
 import torch
@@ -156,3 +157,32 @@ def test_an_assumed_recipe_says_what_is_assumed() -> None:
     assert recipe(specified_by="code", note="the length", parts={}).assumed == ""
     with pytest.raises(Fault, match="needs a note"):
         recipe(specified_by="assumed", note="", parts={})
+
+
+def test_what_a_recipe_does_not_say_is_torchs_default() -> None:
+    """Numbers that no paper prints are those its program ran with."""
+    plain = sgd()
+    theirs = {
+        name: {
+            key: p.default for key, p in signature(getattr(torch.optim, name)).parameters.items()
+        }
+        for name in ("SGD", "Adam", "AdamW", "Adadelta")
+    }
+    assert (plain.momentum, plain.weight_decay, plain.nesterov) == (
+        theirs["SGD"]["momentum"],
+        theirs["SGD"]["weight_decay"],
+        theirs["SGD"]["nesterov"],
+    )
+    for name in ("Adam", "AdamW"):
+        assert (plain.betas, plain.eps) == (theirs[name]["betas"], theirs[name]["eps"])
+    assert plain.rho == theirs["Adadelta"]["rho"]
+
+
+def test_a_recipe_that_says_nothing_more_does_nothing_more() -> None:
+    plain = recipe()
+    assert (plain.label_smoothing, plain.validation_frac, plain.random_labels) == (0.0, 0.0, 0)
+    assert (plain.drop_last, plain.train_images, plain.prune) == (False, None, None)
+    assert plain.augmentation == Augmentation(None, False, 0, 0, None)
+    rates = [learning_rate(plain.schedule, 0.3, step, 4, 40) for step in range(40)]
+    assert rates == [0.3] * 40
+    assert sgd().bias_lr_factor == 1.0
