@@ -63,6 +63,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "harness/training/optimizers.py": ("tests/training/test_optimizers.py",),
     "harness/checkpoints/sniffing.py": ("tests/checkpoints/test_sniff.py",),
+    "harness/checkpoints/pins.py": ("tests/checkpoints/test_pins.py",),
+    "harness/profile/conventions.py": ("tests/profile/test_conventions.py",),
+    "harness/results/current.py": ("tests/results/test_current.py",),
+    "harness/results/figure_outcomes.py": ("tests/results/test_figure_outcomes.py",),
+    "harness/evaluation/paired_test.py": ("tests/evaluation/test_paired_test.py",),
+    "methods/str.py": ("tests/methods/test_str.py",),
+    "methods/acdc.py": ("tests/methods/test_acdc.py",),
 }
 
 
