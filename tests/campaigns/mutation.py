@@ -54,7 +54,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "harness/profile/macs.py": (
         "tests/profile/test_counts.py",
         "tests/profile/test_products.py",
-        "tests/profile/test_network_macs.py",
     ),
     "harness/profile/zeros.py": ("tests/profile/test_zeros.py", "tests/profile/test_counts.py"),
     "harness/registry/recipes.py": (
