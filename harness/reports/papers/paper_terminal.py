@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GAP = 2
-SHORTEST_LABEL = 18  # columns
+SHORTEST_LABEL = 16  # columns
 Piece = tuple[str, str]  # text and rich style
 
 
