@@ -361,7 +361,7 @@ def latency_record(entry: str, medians: dict[str, float]) -> LatencyRecord:
             "networks": [{"name": name, **network} for name in medians],
             "timings": timings,
             "versions": {},
-            "hardware": {},
+            "hardware": {"machine": "here", "device": "cpu", "threads": 1},
             "code": {},
         },
     )
