@@ -192,8 +192,11 @@ def _known(registry: Registry, dataset: str) -> str:
 
 
 def _name(method: str, model: str, dataset: str, *own: str) -> str:
-    """local-<method>-<model>-<dataset>, then what was set of the method's own values."""
-    return "-".join(["local", method, model, dataset, *own])
+    """local-<method>-<model>-<dataset>, then what was set of the method's own values.
+
+    Letters that no id has are left out: the user did not choose this name.
+    """
+    return "-".join(["local", method, model, dataset, *own]).encode("ascii", "ignore").decode()
 
 
 def _settings(overrides: Mapping[str, object]) -> list[str]:

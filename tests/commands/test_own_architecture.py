@@ -36,6 +36,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_a_file_whose_name_no_id_can_hold_gets_a_name_without_it(bench: Bench, file: Path) -> None:
+    other = file.with_name("сеть 2.py")
+    other.write_text(NETWORK)
+    trained = document(bench("train", "--method", "dense", "--model", f"{other}:Net", *SHORT))
+    assert (trained["entry"], trained["model"]) == ("local-dense-2-net-digits", "сеть 2.py:Net")
+
+
 def test_a_network_of_ones_own_is_trained_pruned_and_evaluated(
     bench: Bench, file: Path, home: Path
 ) -> None:

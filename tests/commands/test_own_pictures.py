@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,25 @@ def test_a_bad_folder_is_one_line_and_exit_4(bench: Bench, tmp_path: Path) -> No
     done = bench("train", "--method", "dense", *NETWORK, "--dataset", f"folder:{tmp_path / 'no'}")
     assert done.exit_code == 4 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_names_of_folders_and_classes_may_hold_anything(
+    bench: Bench, tmp_path: Path, mode: str
+) -> None:
+    place = tmp_path / "meine Bilder 日本"
+    for split, (tone, kind) in product(("train", "val"), enumerate(("a b", "寿司"))):
+        folder = place / split / kind
+        folder.mkdir(parents=True)
+        for number in range(2):
+            colour = 80 * tone + 20 if mode == "L" else (80 * tone + 20, number, 0)
+            Image.new(mode, (9, 9), colour).save(folder / f"{number}.png")
+    short = ("--set", "epochs=1", "--no-tracking", "--json")
+    words = ("--method", "dense", "--model", "convnet_tiny", "--dataset", f"folder:{place}")
+    done = bench("train", *words, *short)
+    assert done.exit_code == 0, done.stderr
+    assert "folder-meine-bilder v1: 2 classes, 4 train and 4 val images" in done.stderr
+    found = document(done)
+    assert (found["dataset"], found["counts"]["n"]) == ("folder-meine-bilder", 4)
+    first = {"L": 16 * 9, "RGB": 16 * 27}[mode]  # gray pictures have one channel
+    assert found["cost"]["layers"][0]["total"] == first

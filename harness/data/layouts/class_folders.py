@@ -102,7 +102,7 @@ def pictures_in(folder: Path) -> list[Path]:
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _hidden(path)
     )
     if not pictures:
-        raise DataError(f"{folder}: no picture; the class would go untested")
+        raise DataError(f"{folder}: no picture; add some, or leave the class out of every split")
     return pictures
 
 
