@@ -65,6 +65,7 @@ _VERBS = {
     "train": "Train with any method under a standardized protocol.",
     "prune": "Prune a dense network, at once or in rounds.",
     "sweep": "Train a grid of methods, settings, networks and data sets.",
+    "runs": "Every run: state, progress, place; resume, cancel, delete.",
     "estimate": "Savings to expect before any training.",
     "export": "Hand out weights, published or trained here.",
     "profile": "Parameters, zeros and MACs per layer.",

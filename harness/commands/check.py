@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands import launch_options
 from harness.commands import shared_options as options
+from harness.commands.launch_options import LaunchChoices
+from harness.commands.many_jobs import watched
 from harness.commands.output import print_json
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.visible_text import say
@@ -29,6 +32,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--offline", is_flag=True, help="Ask no host: links are not looked at.")
 @click.option("--refetch", is_flag=True, help="Fetch large published files again, too.")
 @click.option("--fresh", is_flag=True, help="Do not continue an interrupted check.")
+@launch_options.launched(None)
 @recording
 def command(
     entry_ids: tuple[str, ...],
@@ -41,6 +45,7 @@ def command(
     offline: bool,
     refetch: bool,
     fresh: bool,
+    place: LaunchChoices,
     run: RunOptions,
 ) -> None:
     """Measure again, and compare with what was accepted.
@@ -63,11 +68,21 @@ def command(
     from harness.maintenance import nightly_check
     from harness.maintenance import nightly_report as report
     from harness.maintenance import published_files as published
+    from harness.system import Silent
 
     policy = published.LinkPolicy(offline=offline, refetch_all=refetch)
     name = suite or "chosen entries"
-    with run.begun(offline=offline) as (chosen, listener):
-        checked = nightly_check(name, entries, registry, chosen, policy, fresh, listener)
+    if place.executor is None:
+        with run.begun(offline=offline) as (chosen, listener):
+            checked = nightly_check(name, entries, registry, chosen, policy, fresh, listener)
+    else:
+        with watched() as (shown, watching):
+            chosen, listener = run.surroundings(Silent(), shown.say, offline=offline)
+            workers = place.workers(registry, run.registries, chosen.device, watching)
+            measured = workers.reproduce_together
+            checked = nightly_check(
+                name, entries, registry, chosen, policy, fresh, listener, measured
+            )
     _write(checked, junit, summary)
     if run.as_json:
         print_json(report.document(checked))

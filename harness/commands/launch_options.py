@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,7 +13,8 @@ from harness.commands.number_types import RealNumber, WholeNumber
 from harness.commands.shared_options import gathered
 
 if TYPE_CHECKING:
-    from harness.launch import Launch, Resources
+    from harness.launch import Launch, Resources, Watching, Workers
+    from harness.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +52,15 @@ class LaunchChoices:
                 )
         options = {name: getattr(self, name) for name in OPTIONS_OF.get(executor, ())}
         return Launch(executor, device, self.max_jobs, options)
+
+    def workers(
+        self, registry: Registry, registries: tuple[Path, ...], device: str, watching: Watching
+    ) -> Workers:
+        """Where the entries of a suite are worked at."""
+        from harness.launch import Context, Resources, Workers
+
+        context = Context(registry, registries, (), self.resources(Resources()))
+        return Workers(self.launch(device), context, watching)
 
     def resources(self, default: Resources) -> Resources | None:
         """What every job gets, where the user says anything; the rest is that of `default`."""

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.commands import launch_options
 from harness.commands import shared_options as options
+from harness.commands.launch_options import LaunchChoices
+from harness.commands.many_jobs import watched
 from harness.commands.number_types import WholeNumber
 from harness.commands.printed_results import exit_status, report
 from harness.commands.run_options import RunOptions, recording
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     "(default: a suite resumes, IDs are measured).",
 )
 @options.evaluation
+@launch_options.launched(None)
 @recording
 def command(
     entry_ids: tuple[str, ...],
@@ -68,6 +72,7 @@ def command(
     resume: bool | None,
     cache: bool | None,
     fast: bool,
+    place: LaunchChoices,
     run: RunOptions,
 ) -> None:
     """Published against measured, with a verdict and its reason.
@@ -99,8 +104,12 @@ def command(
         "limit": limit,
         "offline": offline,
     }
-    given |= {"dataset": stand_in}
-    with run.begun(**given, cache=options.cache_policy(cache), fast=fast) as (chosen, listener):
+    given |= {"dataset": stand_in, "cache": options.cache_policy(cache), "fast": fast}
+    if place.executor is not None:
+        outcomes = _launched(entries, registry, mode, schedule, resumed, place, run, given)
+        report(outcomes, run.as_json)
+        raise SystemExit(exit_status(outcomes))
+    with run.begun(**given) as (chosen, listener):
         if mode == "train":
             coming = _retrained(entries, registry, chosen, schedule, resumed, listener)
         else:
@@ -121,6 +130,41 @@ def _refuse_contradictions(
         raise click.UsageError("--from gives one file; name one ID")
     if schedule.overrides and mode != "train":
         raise click.UsageError("--set changes a training recipe; add --mode train")
+
+
+def _launched(
+    entries: Sequence[Entry],
+    registry: Registry,
+    mode: str,
+    schedule: TrainingChoices,
+    resumed: bool,
+    place: LaunchChoices,
+    run: RunOptions,
+    given: dict[str, Any],
+) -> list[Outcome]:
+    """The outcomes of entries that are jobs of an executor, in the order of `entries`."""
+    if given["from_file"] is not None or schedule.fresh or schedule.max_hours is not None:
+        raise click.UsageError("--executor goes with none of --from, --fresh and --max-hours")
+    from harness.system import Silent
+
+    with watched() as (shown, watching):
+        chosen, listener = run.surroundings(Silent(), shown.say, **given)
+        workers = place.workers(registry, run.registries, chosen.device, watching)
+        if mode == "train":
+            coming = workers.retrain_together(
+                entries,
+                registry,
+                chosen,
+                chosen_training(schedule),
+                schedule.overrides,
+                on_result=listener,
+            )
+        else:
+            coming = workers.reproduce_together(
+                entries, registry, chosen, resume=resumed, on_result=listener
+            )
+        done = {outcome.entry.id: outcome for outcome in coming}
+    return [done[entry.id] for entry in entries]
 
 
 def _followed(coming: Iterable[Outcome], entries: Sequence[Entry], bars: Progress) -> list[Outcome]:

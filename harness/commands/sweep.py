@@ -166,7 +166,8 @@ def _draw(sweep: Sweep, rows: Sequence[SweepRow], target: Path | None) -> None:
     from harness.reports import draw_tradeoff, plot_points
 
     found = plot_points(results, "sparsity")
-    written = draw_tradeoff(found, "sparsity", f"Accuracy and sparsity: {sweep.name}", "", target)
+    title = f"Accuracy and sparsity: {sweep.name}"
+    written = draw_tradeoff(found, "sparsity", title, "", target, joined=True)
     say_line(f"{written}: {len(results)} cells", err=True)
 
 

@@ -110,7 +110,7 @@ def _seed_job(request: TrainingRequest, seed: int, context: Context, after: tupl
         kind="train",
         name=f"{request.entry.id} seed {seed}",
         what=_what(request, context) | {"seed": seed},
-        where=_where(request, context, (seed,)),
+        where=_where(request, context, ()),  # the result of all seeds is another job's
         resources=_resources(request, context),
         after=after,
     )
@@ -126,7 +126,7 @@ def _what(request: TrainingRequest, context: Context) -> dict[str, Any]:
         "request": kept | {"device": device},
         "overrides": {key: change["value"] for key, change in plain["overrides"].items()},
         "evaluation": evaluation_sha256(evaluation),
-        "data": _fingerprint(evaluation, request.options.data_root),
+        "data": fingerprint(evaluation, request.options.data_root),
         "start": sha256_file(file) if file is not None else None,
         "source": source_sha256(request.entry.model),
         "code": provenance.code_version(),
@@ -154,7 +154,7 @@ def _resources(request: TrainingRequest, context: Context) -> Resources:
 _FINGERPRINTS: dict[tuple[str, Path | None], str | None] = {}
 
 
-def _fingerprint(evaluation: Evaluation, data_root: Path | None) -> str | None:
+def fingerprint(evaluation: Evaluation, data_root: Path | None) -> str | None:
     """Of the evaluation images; None where they are not on this machine."""
     key = (evaluation.name, data_root)
     if key not in _FINGERPRINTS:

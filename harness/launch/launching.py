@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,8 +32,8 @@ def launched(
     launch: Launch,
     watching: Watching,
     on_result: Listener | None = None,
-) -> Mapping[str, Ending]:
-    """Run `jobs` as the queue `queue` to their endings, by key.
+) -> Iterator[tuple[Job, Ending]]:
+    """Run `jobs` as the queue `queue`; each with its ending, as soon as it is known.
 
     on_result: hears of every new result as soon as it is on record. Raises Preempted after SIGTERM
     or Ctrl-C, RunInUse if another process runs this queue.
@@ -43,8 +43,8 @@ def launched(
     with queue.opened(jobs, about) as journal:
         executor = make_executor(launch.executor, place)
         try:
-            made = Queue(executor, journal, watching, launch.max_jobs, still_there)
-            return made.run(jobs)
+            made = Queue(executor, journal, watching, launch.max_jobs, still_there, queue.cancelled)
+            yield from made.coming(jobs)
         finally:
             executor.close()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from harness.errors import Preempted, ProtocolError
@@ -25,7 +25,15 @@ from harness.training import StopRequest, deferred, signal_name
 ATTEMPTS = 2
 DEATHS = 3
 # Errors that another attempt, on another machine even, would meet again.
-FINAL = ("ProtocolError", "SettingsError", "RegistryError", "MetricError", "KeyMismatch")
+FINAL = (
+    "ProtocolError",
+    "SettingsError",
+    "RegistryError",
+    "MetricError",
+    "KeyMismatch",
+    "Cancelled",
+)
+CANCELLED = "left out by bench runs cancel"
 BUSY_S = 1.0  # before a run that somebody else works on is asked for again
 POLL_S = 0.5
 SAVING_S = 120.0  # that running jobs have to save when the queue is stopped
@@ -50,7 +58,8 @@ class Queue:
     """Runs jobs to their endings. max_jobs: how many at the same time; None = as many as fit.
 
     still_there: whether what a job left, that the journal has as done, has not been deleted since.
-    Of what is taken over from the journal nobody hears.
+    Of what is taken over from the journal `watching` does not hear. cancelled: keys of jobs that
+    somebody wants left out.
     """
 
     executor: Executor
@@ -58,36 +67,59 @@ class Queue:
     watching: Watching = Watching()
     max_jobs: int | None = None
     still_there: Callable[[Ending], bool] = lambda ending: True
+    cancelled: Callable[[], Collection[str]] = frozenset
     _jobs: dict[str, Job] = field(default_factory=dict)
     _endings: dict[str, Ending] = field(default_factory=dict)
     _ready: deque[str] = field(default_factory=deque)
     _missing: dict[str, int] = field(default_factory=dict)  # predecessors that are not done
     _followers: dict[str, list[str]] = field(default_factory=dict)
     _later: list[tuple[float, str]] = field(default_factory=list)  # a heap
+    _untold: deque[Ending] = field(default_factory=deque)
     _running: set[str] = field(default_factory=set)
     _attempts: Counter[str] = field(default_factory=Counter)
     _deaths: Counter[str] = field(default_factory=Counter)
     _furthest: dict[str, int] = field(default_factory=dict)
 
     def run(self, jobs: Iterable[Job]) -> Mapping[str, Ending]:
-        """The ending of every job, "done" or "failed", by key; equal jobs run once.
+        """The ending of every job by key; see `coming`."""
+        for _ in self.coming(jobs):
+            pass
+        return self._endings
 
-        A job that the journal has as done is not run again. Raises Preempted after SIGTERM or
-        Ctrl-C, once the running jobs have saved.
+    def coming(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Ending]]:
+        """Every job with its ending, "done" or "failed", as it is known; equal jobs run once.
+
+        A job that the journal has as done is not run again, and comes first. Raises Preempted
+        after SIGTERM or Ctrl-C, once the running jobs have saved.
         """
         for job in jobs:
             self._jobs.setdefault(job.key, job)
         self._link()
         self.watching.began(len(self._jobs), len(self._endings))
         with deferred() as stop:
+            yield from self._news()
             while len(self._endings) < len(self._jobs):
+                self._drop(self.cancelled())
                 self._submit()
-                ended = self.executor.poll(self._hear, POLL_S)
-                for key in ended:
+                for key in self.executor.poll(self._hear, POLL_S):
                     self._judge(self.executor.collect(key))
                 if stop.number:
                     self._leave(stop)
-        return self._endings
+                yield from self._news()
+
+    def _news(self) -> Iterator[tuple[Job, Ending]]:
+        """Endings since the last time."""
+        while self._untold:
+            ending = self._untold.popleft()
+            yield self._jobs[ending.key], ending
+
+    def _drop(self, keys: Collection[str]) -> None:
+        """End what somebody cancelled: what runs saves first."""
+        for key in keys:
+            if key in self._running:
+                self.executor.cancel(key)
+            elif key in self._jobs and key not in self._endings:
+                self._judge(Ending(key, "failed", None, "Cancelled", CANCELLED))
 
     def _link(self) -> None:
         """Take over what is done, and put what waits for nothing in line."""
@@ -102,6 +134,7 @@ class Queue:
             done = self.journal.done(key)
             if done is not None and self.still_there(done):
                 self._endings[key] = done
+                self._untold.append(done)
         for key, job in self._jobs.items():
             if key not in self._endings:
                 self._missing[key] = sum(need not in self._endings for need in job.after)
@@ -134,6 +167,8 @@ class Queue:
         """What an ending of an attempt means for its job."""
         key = ending.key
         self._running.discard(key)
+        if ending.state == "preempted" and key in self.cancelled():
+            ending = replace(ending, state="failed", error="Cancelled", reason=CANCELLED)
         if ending.state == "lost":
             self._deaths[key] += 1
             if self._deaths[key] >= DEATHS:
@@ -164,6 +199,7 @@ class Queue:
         if ending.key in self._endings:
             return
         self._endings[ending.key] = ending
+        self._untold.append(ending)
         self.watching.ended(self._jobs[ending.key], ending)
         for key in self._followers.get(ending.key, ()):
             if ending.state == "failed":

@@ -2,6 +2,7 @@
 
 queues/<name>/queue.json    the jobs as plain data, and what kind of queue it is
 queues/<name>/events.jsonl  see `harness.launch.journal`
+queues/<name>/cancelled     keys of jobs that somebody left out
 queues/<name>/logs/         what processes printed
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ class QueueFolder:
         return paths.queues_folder() / ".locks" / f"{self.name}.lock"
 
     @property
+    def _left_out(self) -> Path:
+        return self.path / "cancelled"
+
+    @property
     def driver(self) -> int | None:
         """Process that runs the queue now, if one on this machine does."""
         return working_process(self._lock)
@@ -73,6 +78,21 @@ class QueueFolder:
                 yield journal
             finally:
                 journal.close()
+
+    def cancel(self, keys: Iterable[str]) -> None:
+        """Tell whoever runs the queue to leave these jobs out."""
+        replace_text(self._left_out, "\n".join({*self.cancelled(), *keys}))
+
+    def cancelled(self) -> frozenset[str]:
+        """Keys of jobs that are to be left out."""
+        try:
+            return frozenset(self._left_out.read_text().split())
+        except OSError:
+            return frozenset()
+
+    def uncancel(self) -> None:
+        """Take everything in again."""
+        self._left_out.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any]:
         """What `opened` wrote; "jobs" are jobs. Raises RegistryError if there is no such queue."""

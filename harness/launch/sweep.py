@@ -121,7 +121,9 @@ def run_sweep(
     """
     about = {"kind": "sweep", "cells": {c.request.entry.id: c.result_key for c in sweep.cells}}
     queue = QueueFolder(sweep.name)
-    endings = launched(queue, sweep.jobs, about, launch, watching, on_result)
+    queue.uncancel()
+    coming = launched(queue, sweep.jobs, about, launch, watching, on_result)
+    endings = {job.key: ending for job, ending in coming}
     rows = []
     for cell in sweep.cells:
         ending = endings[cell.result_key]

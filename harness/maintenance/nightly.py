@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness import paths
 from harness.errors import BenchError, CheckpointUnavailable, DataError, NotACheckpoint
@@ -21,6 +21,20 @@ from harness.results import Link, Result, load_entry, new_id
 from harness.system import Options, provenance, read_json
 
 RESUMED_FOR_S = 12 * 3600  # an interrupted check is continued for that long
+
+
+class Measuring(Protocol):
+    """Measures entries as `reproduce_together` does; one outcome each, as soon as it is known."""
+
+    def __call__(
+        self,
+        entries: Sequence[Entry],
+        registry: Registry,
+        options: Options,
+        *,
+        resume: bool,
+        on_result: Listener | None = None,
+    ) -> Iterator[Outcome]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +82,11 @@ def nightly_check(
     policy: published.LinkPolicy,
     fresh: bool = False,
     on_result: Listener | None = None,
+    measured: Measuring = reproduce_together,
 ) -> NightlyRun:
     """Check `entries` in shared passes; what stops one of them is its finding and stops no other.
+
+    measured: what measures them; workers of an executor do so side by side.
 
     Every measurement is saved as a result, of which `on_result` hears. An interrupted check goes on
     where it ended, unless `fresh`, or code or packages changed since.
@@ -84,9 +101,7 @@ def nightly_check(
         entry.id: _accepted_result(entry, registry) for entry in missing
     }  # before new results
     last = time.perf_counter()
-    for outcome in reproduce_together(
-        missing, registry, options, resume=False, on_result=on_result
-    ):
+    for outcome in measured(missing, registry, options, resume=False, on_result=on_result):
         found = _findings(outcome, standards[outcome.entry.id], policy, answers)
         now = time.perf_counter()
         journal.add(_check(outcome, standards[outcome.entry.id], found, now - last))

@@ -32,6 +32,7 @@ from harness.errors import DamagedFile, ProtocolError, RunInUse
 from harness.registry import from_mapping
 from harness.results import Run, each_readable
 from harness.system import locked, rank, read_json, replace_file, sha256_file, wait_for_all
+from harness.training.run_signs import lock_of
 
 # What restoring a saved state raises when the file is whole and says something else.
 _NONSENSE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OSError)
@@ -238,12 +239,6 @@ class RunFolder:
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         replace_file(self.path / name, write)
-
-
-def lock_of(folder: Path) -> Path:
-    """The lock that whoever works in a run's folder holds."""
-    entry = folder.parent
-    return entry.parent / ".locks" / f"{entry.name}-{folder.name}.lock"
 
 
 def folder_name(key: str, seed: int) -> str:

@@ -10,10 +10,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.system import Progress, rank, replace_text
 from harness.training.request import TrainingRequest
@@ -77,12 +75,3 @@ class WrittenProgress:
             "place": {"node": platform.node(), "pid": os.getpid()},
         }
         replace_text(self._file, json.dumps(about))
-
-
-def read_progress(folder: Path) -> Mapping[str, Any] | None:
-    """What progress.json says; None for a run that never wrote one."""
-    try:
-        found: dict[str, Any] = json.loads((folder / "progress.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return found

@@ -50,9 +50,18 @@ MARK_PX = 8  # half the width that labels keep free around a mark
 DPI = 150
 
 
-def draw_tradeoff(found: Sequence[Point], axis: Axis, title: str, note: str, target: Path) -> Path:
+def draw_tradeoff(
+    found: Sequence[Point],
+    axis: Axis,
+    title: str,
+    note: str,
+    target: Path,
+    *,
+    joined: bool = False,
+) -> Path:
     """Draw `found` into `target` (.png or .svg, the same bytes every time); the path.
 
+    joined: a line through the marks of each method, instead of the Pareto front.
     note: one line under the picture. Raises MetricError without points, ProtocolError for another
     format.
     """
@@ -61,7 +70,7 @@ def draw_tradeoff(found: Sequence[Point], axis: Axis, title: str, note: str, tar
         msg = f"no stored result has a mark on the {axis} axis"
         raise MetricError(f"{msg}. {_HOW_TO_GET[axis]}")
     with drawn_into(target, DPI, font_size=9):
-        _figure(found, axis, title, note)
+        _figure(found, axis, title, note, joined)
     return target
 
 
@@ -73,7 +82,7 @@ _HOW_TO_GET = {
 }
 
 
-def _figure(found: Sequence[Point], axis: Axis, title: str, note: str) -> None:
+def _figure(found: Sequence[Point], axis: Axis, title: str, note: str, joined: bool) -> None:
     from matplotlib import pyplot as plt
 
     entries = list(dict.fromkeys(p.entry for p in found))
@@ -82,7 +91,10 @@ def _figure(found: Sequence[Point], axis: Axis, title: str, note: str) -> None:
     axes = figure.add_axes((0.075, 0.17, 0.60, 0.74) if numbered else (0.09, 0.17, 0.88, 0.74))
     colours = _colours(found)
     _marks(axes, found, colours)
-    _front(axes, best(found))
+    if joined:
+        _curves(axes, found, colours)
+    else:
+        _front(axes, best(found))
     _frame(axes, found, axis, title)
     names = {e: str(i) if numbered else e for i, e in enumerate(entries, 1)}
     _label(figure, axes, found, names, colours)
@@ -126,6 +138,15 @@ def _front(axes: Axes, marked: Sequence[Point]) -> None:
     axes.scatter(
         costs, scores, s=130, facecolors="none", edgecolors=FRONT, linewidths=0.8, zorder=2
     )
+
+
+def _curves(axes: Axes, found: Sequence[Point], colours: dict[str, str]) -> None:
+    """A line per method through what was measured here, from cheap to dear."""
+    for method, colour in colours.items():
+        own = [p for p in found if p.method == method and p.kind != "published"]
+        own.sort(key=lambda p: p.cost)
+        costs, scores = [p.cost for p in own], [p.top1_pct for p in own]
+        axes.plot(costs, scores, color=colour, linewidth=1.2, zorder=1, gid=f"curve-{method}")
 
 
 def _frame(axes: Axes, found: Sequence[Point], axis: Axis, title: str) -> None:
