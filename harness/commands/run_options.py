@@ -45,16 +45,24 @@ class RunOptions:
             yield self.surroundings(bars, bars.note, **chosen)
 
     def surroundings(
-        self, bars: Progress, note: Callable[[str], object], **chosen: Any
+        self,
+        bars: Progress,
+        note: Callable[[str], object],
+        **chosen: Any,
     ) -> tuple[Options, Listener]:
         """Likewise with another progress; note: hears of the first problem with MLflow."""
-        from harness.reports import publisher
         from harness.system import Options
 
-        mirrored = not self.no_tracking and os.environ.get("RANK", "0") == "0"
         device = options.pick_device(self.device)
         given = Options(device=device, data_root=self.data_root, progress=bars, **chosen)
-        return given, publisher(note, self.tracking_uri, mirrored=mirrored)
+        return given, self.listener(note)
+
+    def listener(self, note: Callable[[str], object], sweep: str | None = None) -> Listener:
+        """Who hears of results. sweep: its name is that of their parent run in MLflow."""
+        from harness.reports import publisher
+
+        mirrored = not self.no_tracking and os.environ.get("RANK", "0") == "0"
+        return publisher(note, self.tracking_uri, mirrored=mirrored, sweep=sweep)
 
 
 _PLACE = (options.device, options.data_root)

@@ -121,7 +121,7 @@ def _sweep(
 
     registry = run.registry()
     with watched() as (shown, watching):
-        chosen, listener = run.surroundings(Silent(), shown.say)
+        chosen, _ = run.surroundings(Silent(), shown.say)
         context = _context(plan, typed, place, run, chosen.device)
         sweep = plan_sweep(plan, chosen, context)
         cost = estimate_cost([cell.request for cell in sweep.cells], registry)
@@ -130,6 +130,7 @@ def _sweep(
         if dry_run:
             rows = None
         else:
+            listener = run.listener(shown.say, sweep.name)
             rows = run_sweep(sweep, place.launch(chosen.device), watching, listener)
     if rows is None:
         if run.as_json:

@@ -27,6 +27,7 @@ from harness.results import Result, Run, as_json, file_of
 EXPERIMENT = "reprune"
 ID_TAG = "reprune.result_id"
 SEED_TAG = "reprune.seed"
+SWEEP_TAG = "reprune.sweep"
 PARENT_TAG = "mlflow.parentRunId"
 VIEW_TAG = "mlflow.sharedViewState."
 # Of the experiment: what its page explains, and that it is no collection of chats.
@@ -48,14 +49,15 @@ def _ignore(text: str) -> None:
     """Nobody listens."""
 
 
-def mirror(result: Result, uri: str | None = None) -> str:
+def mirror(result: Result, uri: str | None = None, sweep: str | None = None) -> str:
     """Log one saved result; "" on success, else one line that says why and what to type.
 
+    sweep: name of the sweep it belongs to, whose run becomes the parent of the result's.
     Never raises for a tracking problem: the result is on disk already.
     """
     notes: list[str] = []
     try:
-        sync_mlflow([result], uri, notes.append)
+        sync_mlflow([result], uri, notes.append, sweep)
     except Exception as error:  # any store: sqlite, http, PostgreSQL, each with its own errors
         why = mlflow_problem(error, uri or default_tracking_uri())
         return f"{why} The result is saved; mirror it later: bench sync"
@@ -86,10 +88,11 @@ def sync_mlflow(
     results: Iterable[Result],
     uri: str | None = None,
     note: Callable[[str], object] = _ignore,
+    sweep: str | None = None,
 ) -> int:
     """Log every result that the store does not hold whole; how many were logged or completed.
 
-    note: hears of a broken database that was set aside.
+    note: hears of a broken database that was set aside. sweep: see `mirror`.
     """
     logged = 0
     with _client(uri, note) as (client, experiment):
@@ -98,7 +101,8 @@ def sync_mlflow(
             if result.counts is None:  # weights alone: no run that others could be held against
                 continue
             if result.result_id not in finished:
-                _log(client, experiment, result, begun.get(result.result_id))
+                parent = _sweep_run(client, experiment, sweep, result) if sweep else None
+                _log(client, experiment, result, begun.get(result.result_id), parent)
                 logged += 1
     return logged
 
@@ -181,10 +185,25 @@ def _known(client: Any, experiment: str) -> tuple[set[str], dict[str, str]]:
             return finished, begun
 
 
-def _log(client: Any, experiment: str, result: Result, begun: str | None) -> None:
+def _sweep_run(client: Any, experiment: str, sweep: str, result: Result) -> str:
+    """The run that is the parent of a sweep's results, made with its first one."""
+    wanted = f"tags.`{SWEEP_TAG}` = '{sweep}'"
+    found = client.search_runs([experiment], filter_string=wanted, max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    stamp = tracked.created_ms(result)
+    run_id = _create(client, experiment, sweep, stamp, {SWEEP_TAG: sweep})
+    client.set_terminated(run_id, end_time=stamp)
+    return run_id
+
+
+def _log(
+    client: Any, experiment: str, result: Result, begun: str | None, parent: str | None
+) -> None:
     """Write one result into a new run, or once more into one that was only begun."""
     stamp = tracked.created_ms(result)
-    run_id = begun or _create(client, experiment, result.entry, stamp, {ID_TAG: result.result_id})
+    tags = {ID_TAG: result.result_id, **({PARENT_TAG: parent} if parent else {})}
+    run_id = begun or _create(client, experiment, result.entry, stamp, tags)
     points = [(name, value, 0) for name, value in tracked.metrics(result).items()]
     _write(client, run_id, stamp, points, tracked.parameters(result), tracked.tags(result))
     client.log_inputs(run_id, [_dataset(result)])

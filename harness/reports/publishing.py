@@ -10,12 +10,17 @@ from harness.results import Result
 
 
 def publisher(
-    note: Callable[[str], object], tracking_uri: str | None = None, *, mirrored: bool = True
+    note: Callable[[str], object],
+    tracking_uri: str | None = None,
+    *,
+    mirrored: bool = True,
+    sweep: str | None = None,
 ) -> Callable[[Result], None]:
     """The listener that every procedure is handed as `on_result`.
 
     What was trained or pruned gets a picture of its layers' densities. note: hears of the first
-    problem with MLflow, which ends the mirroring; the results are stored already.
+    problem with MLflow, which ends the mirroring; the results are stored already. sweep: name of
+    the sweep that the results belong to.
     """
     working = mirrored
 
@@ -23,7 +28,7 @@ def publisher(
         nonlocal working
         if result.runs:
             density_beside(result)
-        if working and (problem := mirror(result, tracking_uri)):
+        if working and (problem := mirror(result, tracking_uri, sweep)):
             working = False
             note(problem)
 

@@ -299,3 +299,18 @@ def test_mlflow_prints_nothing_among_our_own_output(store: Store) -> None:
 def test_the_environment_chooses_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server.example:5000")
     assert tracking.default_tracking_uri() == "http://server.example:5000"
+
+
+def test_results_of_a_sweep_have_one_parent(store: Store) -> None:
+    """Seed runs below results, results below the sweep, whose run is made once."""
+    uri = store.uri
+    for when in ("20261103T120000Z-00000003", "20261103T120000Z-00000004"):
+        result = trained(entry=f"local-cell-{when[-1]}", when=when)
+        assert tracking.mirror(result, uri, sweep="sweep-abc") == ""
+    runs = store.client.search_runs([store.experiment.experiment_id])
+    [sweep] = [run for run in runs if run.data.tags.get(tracking.SWEEP_TAG) == "sweep-abc"]
+    cells = [run for run in runs if run.data.tags.get(tracking.PARENT_TAG) == sweep.info.run_id]
+    names = {run.data.tags["reprune.entry"] for run in cells}
+    assert names == {"local-cell-3", "local-cell-4"} and len(cells) == 2
+    below = {run.data.tags.get(tracking.PARENT_TAG) for run in runs}
+    assert {cell.info.run_id for cell in cells} <= below
