@@ -301,13 +301,16 @@ def test_the_environment_chooses_the_store(monkeypatch: pytest.MonkeyPatch) -> N
     assert tracking.default_tracking_uri() == "http://server.example:5000"
 
 
-def test_results_of_a_sweep_have_one_parent(store: Store) -> None:
+def test_results_of_a_sweep_have_one_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seed runs below results, results below the sweep, whose run is made once."""
-    uri = store.uri
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for when in ("20261103T120000Z-00000003", "20261103T120000Z-00000004"):
         result = trained(entry=f"local-cell-{when[-1]}", when=when)
-        assert tracking.mirror(result, uri, sweep="sweep-abc") == ""
-    runs = store.client.search_runs([store.experiment.experiment_id])
+        assert tracking.mirror(result, sweep="sweep-abc") == ""
+    runs = Store(tracking.default_tracking_uri(), 0, 0).runs
     [sweep] = [run for run in runs if run.data.tags.get(tracking.SWEEP_TAG) == "sweep-abc"]
     cells = [run for run in runs if run.data.tags.get(tracking.PARENT_TAG) == sweep.info.run_id]
     names = {run.data.tags["reprune.entry"] for run in cells}
