@@ -59,7 +59,8 @@ class LaunchChoices:
         """Where the entries of a suite are worked at."""
         from harness.launch import Context, Resources, Workers
 
-        context = Context(registry, registries, (), self.resources(Resources()))
+        default = Resources(gpus=1.0 if device.startswith("cuda") else 0.0)
+        context = Context(registry, registries, (), self.resources(default))
         return Workers(self.launch(device), context, watching)
 
     def resources(self, default: Resources) -> Resources | None:
