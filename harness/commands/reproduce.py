@@ -98,13 +98,9 @@ def command(
         for entry in entries:
             _announce(entry, registry, mode, schedule)
         return
-    given: dict[str, Any] = {
-        "from_file": from_file,
-        "reading": reading,
-        "limit": limit,
-        "offline": offline,
-    }
-    given |= {"dataset": stand_in, "cache": options.cache_policy(cache), "fast": fast}
+    given: dict[str, Any] = {"from_file": from_file, "reading": reading, "limit": limit}
+    given |= {"offline": offline, "dataset": stand_in, "fast": fast}
+    given["cache"] = options.cache_policy(cache)
     if place.executor is not None:
         outcomes = _launched(entries, registry, mode, schedule, resumed, place, run, given)
         report(outcomes, run.as_json)
