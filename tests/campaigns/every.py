@@ -8,7 +8,9 @@ from tests.campaigns import (  # noqa: F401
     fuzzed_commands,
     fuzzed_documents,
     hostile_servers,
+    kills,
     mutation,
+    small_disks,
 )
 from tests.campaigns.campaign import CAMPAIGNS
 
