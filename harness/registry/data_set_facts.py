@@ -94,8 +94,8 @@ def make_known(about: DataSet) -> None:
 
     Raises RegistryError if the name is that of a file, a folder or a package.
     """
-    other = _own().own_data_set(about.name)
-    if about.name in _files() or about.name in _installed() or (other and other.streamed):
+    other = _own().every_own().get(about.name)
+    if about.name in _files() or about.name in _installed() or (other and other.folder):
         msg = f"data set {about.name!r} is known already"
         raise RegistryError(f"{msg}; give yours another name, such as my-{about.name}")
     _MADE_KNOWN[about.name] = about

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from harness.data import Images, evaluation_batches, load
-from harness.errors import DataError, RegistryError
+from harness.errors import DataError, RegistryError, StateWarning
 from harness.registry import data_set, read_own
 from harness.registry import load as load_registry
 
@@ -140,3 +140,11 @@ def test_what_does_not_fit_is_named_in_one_line(given: Images, said: str) -> Non
 def test_names_of_other_data_sets_are_refused() -> None:
     with pytest.raises(RegistryError, match="data set 'cifar10' is known already.*my-cifar10"):
         Images("cifar10", 3, UINT8, UINT8).known_as()
+
+
+def test_a_damaged_protocol_is_made_anew(home: Path) -> None:
+    Images("again", 3, UINT8, UINT8).known_as()
+    (home / "datasets" / "again.json").write_text("{")
+    with pytest.warns(StateWarning, match="left out: again.json"):
+        Images("again", 3, UINT8, UINT8).known_as()
+    assert read_own("again").evaluation.version == 1
