@@ -54,7 +54,7 @@ def _train(job: Job, progress: Progress) -> dict[str, Any]:
 def _result(job: Job, progress: Progress) -> dict[str, Any]:
     asked = _request(job, progress)
     result = reproduce_by_training(
-        asked.entry, _registry(job), asked.recipe, asked.options, asked.training, once=True
+        asked.entry, _registry(job), asked.recipe, asked.options, asked.training
     )
     return {"entry": result.entry, "result_id": result.result_id}
 

@@ -135,6 +135,8 @@ def _read(text: str, name: str) -> tuple[object, Spot | None]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = ", ".join(part for part in (error.context, error.problem) if part)
         raise RegistryError(f"{name}:{line}:{column}: not YAML: {said}") from error
+    except UnicodeEncodeError as error:  # half a character, of a file name that is no text
+        raise RegistryError(f"{name}: {text!r:.60} is no text") from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")

@@ -33,7 +33,7 @@ from harness.results.result_files import (
     unreadable,
 )
 from harness.results.schema import Result
-from harness.system import provenance, publish, read_json
+from harness.system import locked, provenance, publish, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,17 +56,23 @@ def predictions_sha256(predictions: np.ndarray) -> str:
 def save(result: Result, predictions: np.ndarray | None = None, folder: Path | None = None) -> Path:
     """Write `result` (and predictions) under its final name; the path of the JSON file."""
     base = (folder or paths.results_folder()) / result.entry
-    if predictions is not None:
-        import numpy as np
-
-        publish(
-            base / f"{result.result_id}.npz",
-            lambda file: np.savez_compressed(file, predictions=predictions.astype(np.uint16)),
-        )
     target = base / f"{result.result_id}.json"
     text = as_json(result)
-    publish(target, lambda file: file.write(text.encode() + b"\n"))
+    with locked(base.with_name(f".{result.entry}.lock")):
+        for answers in base.glob("*.npz"):  # of a command that was killed before its JSON file
+            if not answers.with_suffix(".json").exists():
+                answers.unlink()
+        if predictions is not None:
+            _publish_predictions(predictions, target.with_suffix(".npz"))
+        publish(target, lambda file: file.write(text.encode() + b"\n"))
     return target
+
+
+def _publish_predictions(predictions: np.ndarray, target: Path) -> None:
+    import numpy as np
+
+    classes = predictions.astype(np.uint16)
+    publish(target, lambda file: np.savez_compressed(file, predictions=classes))
 
 
 def as_json(record: Any) -> str:

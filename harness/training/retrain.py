@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from harness import paths
 from harness.checkpoints import read_weights
 from harness.data import evaluation_batches
 from harness.errors import BenchError, Preempted, ProtocolError
@@ -28,6 +29,7 @@ from harness.registry import (
     PruneRounds,
     Recipe,
     Registry,
+    entry_sha256,
     input_shape,
     make_method,
     merged_settings,
@@ -36,7 +38,7 @@ from harness.registry import (
     with_overrides,
 )
 from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
-from harness.system import Options, Silent, processes, rank, wait_for_all, world_size
+from harness.system import Options, Silent, locked, processes, rank, wait_for_all, world_size
 from harness.training.queue import queued_result, training_cost
 from harness.training.request import TrainingRequest
 from harness.training.seed import Seed, one_seed
@@ -107,14 +109,14 @@ def reproduce_by_training(
     training: Training,
     *,
     on_result: Listener | None = None,
-    once: bool = False,
 ) -> Result:
     """Train every seed of `entry` by `recipe`, judge the mean, save and return the result.
 
-    Finished seeds are reused, interrupted ones continue. once: a result of these very runs that is
+    Finished seeds are reused, interrupted ones continue, and a result of these very runs that is
     on record already is returned instead of a twin. Under torchrun all processes train one
-    model together and process 0 reports and saves. on_result: called after each save, also of a
-    baseline that had to be trained first; whoever draws or mirrors is handed in here.
+    model together and process 0 reports and saves. on_result: called with the result, also of a
+    baseline that had to be trained first; whoever draws or mirrors is handed in here, and makes
+    good what a killed command did not come to.
     Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
     """
     started = time.perf_counter()
@@ -125,14 +127,22 @@ def reproduce_by_training(
         plan = _plan(entry, registry, recipe, options, training, on_result)
         seeds = [one_seed(_with_start(plan, seed), seed) for seed in training.seeds]
         plan = _with_start(plan, training.seeds[0])
-        if once and (found := _of_these_runs(plan, seeds)) is not None:
-            return found
-        result = _result(plan, seeds, time.perf_counter() - started)
-        if rank() == 0:
-            save(result, seeds[0].predictions)
-            if on_result is not None:
-                on_result(result)
+        result = _of_these_runs(plan, seeds) or _saved_once(plan, seeds, started)
+        if rank() == 0 and on_result is not None:
+            on_result(result)
     return result
+
+
+def _saved_once(plan: TrainingPlan, seeds: list[Seed], started: float) -> Result:
+    """The result of `seeds`, saved by the first process unless another command just did."""
+    result = _result(plan, seeds, time.perf_counter() - started)
+    if rank() != 0:
+        return result
+    with locked(paths.runs_folder() / ".locks" / f"{plan.entry.id}-result.lock"):
+        found = _of_these_runs(plan, seeds)
+        if found is None:
+            save(result, seeds[0].predictions)
+    return found or result
 
 
 def train_seed(request: TrainingRequest, registry: Registry, seed: int) -> Seed:
@@ -163,13 +173,24 @@ def _with_start(plan: TrainingPlan, seed: int) -> TrainingPlan:
 
 
 def _of_these_runs(plan: TrainingPlan, seeds: list[Seed]) -> Result | None:
-    """The newest stored result of exactly these runs and settings, if there is one."""
-    keys = [(seed.run.seed, seed.run.key) for seed in seeds]
+    """The newest stored result of exactly these runs, settings and claims, if there is one.
+
+    A run that was repeated with --fresh is another one: it took another time.
+    """
+    claims = None if plan.entry.paper == LOCAL else entry_sha256(plan.entry)
+    wanted = _identity([seed.run for seed in seeds], plan.settings, claims)
     for result in reversed(list(load_all(entry=plan.entry.id))):
-        same = plain(result.settings) == plain(plan.settings)
-        if same and [(run.seed, run.key) for run in result.runs] == keys:
+        if wanted == _identity(result.runs, result.settings, result.entry_sha256):
+            note = f"{result.entry}: on record since {result.created}; nothing is stored again"
+            plan.options.progress.note(note)
             return result
     return None
+
+
+def _identity(
+    runs: Iterable[Run], settings: Mapping[str, object], claims: str | None
+) -> tuple[object, ...]:
+    return [plain(run) for run in runs], plain(settings), claims
 
 
 def _plan(

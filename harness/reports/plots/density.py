@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness import paths
 from harness.reports.plots.drawing import drawn_into
-from harness.results import Result
+from harness.results import Result, file_of
 
 DENSE, PRUNED, EMPTY = "#c9ced6", "#2f6f9f", "#b03a2e"
 
@@ -45,6 +45,10 @@ def density_plot(result: Result, target: Path) -> Path:
 
 
 def density_beside(result: Result) -> Path:
-    """The picture of `density_plot` beside the stored result's own file."""
-    folder = paths.results_folder() / result.entry
-    return density_plot(result, folder / f"{result.result_id}.png")
+    """The picture of `density_plot` beside the stored result's own file, drawn if it is not there.
+
+    Nothing is drawn on the project's record.
+    """
+    target = file_of(result.entry, result.result_id).with_suffix(".png")
+    drawn = target.is_file() or paths.results_folder() not in target.parents
+    return target if drawn else density_plot(result, target)
