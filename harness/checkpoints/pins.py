@@ -60,7 +60,10 @@ def _read() -> dict[str, Pin]:
 @lru_cache(maxsize=2)  # `bench list` asks once per entry
 def _parse(path: Path, mtime_ns: int, size: int, inode: int) -> dict[str, Pin]:
     pins = {}
-    text = path.read_text(encoding="utf-8", errors="backslashreplace")  # the line below says where
+    try:  # what is no text becomes a line that is refused below
+        text = path.read_text(encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise RegistryError(f"{path.name}: {error.strerror}. Restore the file") from error
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue

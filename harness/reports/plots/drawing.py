@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ProtocolError
+from harness.system import replacing
 
 FORMATS = (".png", ".svg")
 
@@ -35,9 +36,10 @@ def drawn_into(target: Path, dpi: int, font_size: float = 10) -> Iterator[Any]:
     with plt.rc_context(style):
         try:
             yield plt
-            target.parent.mkdir(parents=True, exist_ok=True)
             # No date or version inside.
-            unnamed = {"Date": None} if target.suffix.lower() == ".svg" else {"Software": None}
-            plt.gcf().savefig(target, dpi=dpi, metadata=unnamed)
+            form = target.suffix.lower().removeprefix(".")
+            unnamed = {"Date": None} if form == "svg" else {"Software": None}
+            with replacing(target) as part:
+                plt.gcf().savefig(part, format=form, dpi=dpi, metadata=unnamed)
         finally:
             plt.close(plt.gcf())
