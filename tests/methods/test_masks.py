@@ -96,6 +96,14 @@ def test_keep_largest_keeps_anything_from_none_to_all(k):
     assert kept.flatten().tolist() == [place >= 6 - k for place in range(6)]
 
 
+@pytest.mark.parametrize(
+    ("k", "expected"), [(1, "0001"), (2, "1001"), (3, "1101"), (4, "1111"), (0, "0000")]
+)
+def test_equal_scores_stay_from_the_front(k, expected):
+    kept = masks.keep_largest(torch.tensor([1.0, 1.0, 1.0, 2.0]), k)
+    assert "".join(str(int(keep)) for keep in kept) == expected
+
+
 def test_no_scores_have_no_masks():
     assert masks.global_topk({}, 0) == {}
 

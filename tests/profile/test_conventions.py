@@ -67,17 +67,17 @@ def test_counting_leaves_no_trace(training: bool) -> None:
 
 
 def test_every_convention_gives_its_own_figure() -> None:
-    model = nn.Sequential(nn.Conv2d(2, 2, 1, bias=True), nn.Conv2d(2, 2, 1, bias=False))
-    # At 36 positions each: 4 weights, of which 1 and 3 are left.
-    layers = (layer("0", 4, 1, 144), layer("1", 4, 3, 144))
+    model = nn.Sequential(nn.Conv2d(2, 2, 1, bias=True), nn.Conv2d(2, 2, 1, 2, bias=False))
+    # 4 weights at 36 and at 9 positions, of which 1 and 3 are left.
+    layers = (layer("0", 4, 1, 144), layer("1", 4, 3, 36))
     counted = CountedNetwork(model, layers, (2, 6, 6), macs_left=2_500_000.0)
     assert figures_by("macs", counted) == {"flops_millions": 2.5}
     assert figures_by("2x-macs-bn-relu-pool", counted) == {
-        "flops_millions": (2 * (36 + 108) + 72) / 1e6
+        "flops_millions": (2 * (36 + 27) + 72) / 1e6
     }
-    # One term for a bias at every position: 36 + 36 and 108 of 144 + 36 and 144.
+    # One term for a bias at every position: 36 + 36 and 27 of 144 + 36 and 36.
     assert figures_by("rd-macs-ratio", counted) == {
-        "flops_remaining_pct": pytest.approx(100 * (36 + 36 + 108) / (144 + 36 + 144))
+        "flops_remaining_pct": pytest.approx(100 * (36 + 36 + 27) / (144 + 36 + 36))
     }
     for name in ("ftwt-reported", "ip-kept-ratio", "macs-times-activations"):
         assert figures_by(name, counted) == {}
