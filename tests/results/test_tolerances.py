@@ -102,6 +102,13 @@ def test_the_tolerance_that_decided_is_told(measured: float, tolerance: float, r
     assert judged.delta == pytest.approx(measured - 91.73)
 
 
+def test_the_official_images_widen_nothing_however_few_they_are() -> None:
+    judged = tolerances.judge_accuracy(published("76.0"), 77.0, n_total=10)
+    assert (judged.status, judged.tolerance) == ("mismatch", tolerances.NEAR_PP)
+    either = tolerances.judge_variants(published("76.0"), {"a": 77.0, "b": 78.0}, n_total=10)
+    assert (either.status, either.tolerance) == ("ambiguous preprocessing", tolerances.NEAR_PP)
+
+
 def test_unknown_copy_of_the_data_cannot_be_judged() -> None:
     judged = tolerances.judge_accuracy(published("91.73"), 91.73, 10_000, None)
     assert judged.status == "cannot check"
