@@ -296,7 +296,7 @@ def test_nothing_and_everything_can_be_asked_for(rule):
         assert give(weights, masks, 1.0) == {"a": 0, "b": 0}
 
 
-@pytest.mark.parametrize("amount", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("amount", [-0.1, 1.05, 1.1, float("nan")])
 def test_an_amount_is_a_fraction(amount):
     with pytest.raises(ValueError, match="is not a fraction"):
         allocation.uniform({"a": torch.ones(3)}, {"a": torch.ones(3, dtype=torch.bool)}, amount)
@@ -338,3 +338,23 @@ def test_erk_gives_an_emptied_layers_share_to_the_others():
 
 def test_no_masks_have_no_survivors():
     assert allocation.survivors({}) == {}
+
+
+def test_uniform_plus_may_empty_the_layers_between():
+    weights = {
+        "first": torch.ones(10, 10, 1, 1),
+        "middle": torch.ones(10, 10),
+        "last": torch.ones(10, 5),
+    }
+    kept = allocation.uniform_plus(weights, _all_true(weights), 0.56)  # 140 of 250
+    assert kept == {"first": 100, "middle": 0, "last": 10}
+    with pytest.raises(ValueError, match="infeasible"):
+        allocation.uniform_plus(weights, _all_true(weights), 0.564)  # one more
+
+
+def test_lamp_scores_of_a_layer_of_zeros_are_zeros():
+    assert allocation.lamp_scores(torch.zeros(2, 2), torch.ones(2, 2) > 0).tolist() == [[0, 0]] * 2
+
+
+def test_exact_counts_a_layer_with_one_weight_as_pruned_and_not_as_emptied():
+    assert allocation.exact({"a": 1, "b": 0}, {"a": 9, "b": 9}, 5) == {"a": 5, "b": 0}

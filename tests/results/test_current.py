@@ -89,3 +89,21 @@ def test_the_order_of_the_results_does_not_matter(order: list[int], smokes: list
     (chosen,) = current.per_entry([stored[i] for i in order], {}).values()
     full = [i for i in range(6) if not smokes[i]] or list(range(6))
     assert chosen is stored[full[-1]]
+
+
+def test_what_says_more_of_the_published_file_speaks_for_an_entry() -> None:
+    """From the least to the most, each older than the one it speaks over."""
+    order = [
+        made(entry="x", mode="counted"),
+        made(entry="x", smoke="10 images", status="smoke"),
+        trained(entry="x", paper="str"),
+        made(entry="x"),
+    ]
+    dated = [
+        replace(result, result_id=f"2026010{9 - place}T0Z-1") for place, result in enumerate(order)
+    ]
+    assert current.per_entry(dated[:1], {}) == {"x": dated[0]}
+    for place, most in enumerate(dated[1:], 1):
+        for less in dated[:place]:
+            assert current.per_entry([less, most], {}) == {"x": most}
+            assert current.per_entry([most, less], {}) == {"x": most}

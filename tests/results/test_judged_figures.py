@@ -179,3 +179,7 @@ def test_an_error_rate_that_was_printed_shows_the_accuracy_beside_it() -> None:
     assert (found["top1_error_pct"].status, found["top1_pct"].status) == ("exact", "reported")
     assert found["top1_pct"].published == "91.74"
     assert found["top1_pct"].measured == pytest.approx(91.74)
+
+
+def test_a_number_far_from_the_printed_one_is_a_mismatch() -> None:
+    assert judged("top1_pct", "50").status == "mismatch"
