@@ -11,6 +11,7 @@ import methods
 from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.allocation import budget_options, chosen_settings
+from harness.commands.config_file import config
 from harness.commands.number_types import RealNumber, WholeNumber
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, limit, run_training, training_options
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     epilog="Example:  bench prune --method magnitude --model convnet_tiny --dataset digits "
     "--start dense-convnet-tiny-digits --target 0.9 --finetune 2ep --set settings.allocation=lamp",
 )
+@config
 @name_options.named(
     "--method", required=True, help="Method with a one-shot form, such as magnitude."
 )
-@network_options.model(required=True)
-@dataset_options.dataset(required=True)
-@click.option("--start", help="Registry id of the dense network to prune.")
+@network_options.model()
+@dataset_options.dataset()
+@click.option("--start", help="Entry or run to prune (then --model and --dataset may be left out).")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -62,8 +64,8 @@ if TYPE_CHECKING:
 @recording
 def command(
     method: str,
-    model: str,
-    dataset: str,
+    model: str | None,
+    dataset: str | None,
     start: str | None,
     weights: Path | None,
     dense: str | None,
@@ -90,25 +92,28 @@ def command(
         raise click.UsageError("say what to prune: --start ID, --weights FILE or --dense LENGTH")
     settings = _known_settings(method, chosen_settings(budget, calibration, solver))
     from harness.registry import local_pruning
+    from harness.training import named_start
 
     registry = run.registry()
+    begin = named_start(start, registry, model, dataset)
     planned = local_pruning(
         registry,
         method=method,
-        model=model,
-        dataset=dataset,
-        start=start,
+        model=begin.model,
+        dataset=begin.dataset,
+        start=begin.entry,
         dense=dense,
         target=target,
         rounds=rounds,
         finetune=finetune,
         recalibrate=recalibrate,
         recipe_name=recipe_name,
-        evaluation=evaluation,
+        evaluation=evaluation or begin.evaluation,
         name=name,
         overrides={**settings, **schedule.overrides},
     )
-    run_training(planned, registry, schedule, run, from_file=weights, reading=reading)
+    from_file = weights or begin.file
+    run_training(planned, registry, schedule, run, from_file=from_file, reading=reading)
 
 
 def _known_settings(method: str, settings: dict[str, object]) -> dict[str, object]:

@@ -13,9 +13,11 @@ from harness.commands import shared_options as options
 from harness.commands.launch_options import LaunchChoices
 from harness.commands.many_jobs import watched
 from harness.commands.number_types import WholeNumber
+from harness.commands.output import print_json
+from harness.commands.printed_plans import print_planned
 from harness.commands.printed_results import exit_status, report
 from harness.commands.run_options import RunOptions, recording
-from harness.commands.schedule import TrainingChoices, announce, chosen_training, training_options
+from harness.commands.schedule import TrainingChoices, chosen_training, training_options
 from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
@@ -94,18 +96,16 @@ def command(
     mode = "train" if mode == "auto" and suite in registry.queues else mode
     resumed = suite is not None if resume is None else resume
     _refuse_contradictions(entries, from_file, mode, schedule)
-    if schedule.dry_run:
-        for entry in entries:
-            _announce(entry, registry, mode, schedule)
-        return
     given: dict[str, Any] = {"from_file": from_file, "reading": reading, "limit": limit}
     given |= {"offline": offline, "dataset": stand_in, "fast": fast}
     given["cache"] = options.cache_policy(cache)
-    if place.executor is not None:
+    if place.executor is not None and not schedule.dry_run:
         outcomes = _launched(entries, registry, mode, schedule, resumed, place, run, given)
         report(outcomes, run.as_json)
         raise SystemExit(exit_status(outcomes))
     with run.begun(**given) as (chosen, listener):
+        if schedule.dry_run:
+            raise SystemExit(_dry(entries, registry, chosen, mode, schedule, run.as_json))
         if mode == "train":
             coming = _retrained(entries, registry, chosen, schedule, resumed, listener)
         else:
@@ -202,13 +202,30 @@ def _retrained(
         )
 
 
-def _announce(entry: Entry, registry: Registry, mode: str, schedule: TrainingChoices) -> None:
+def _dry(
+    entries: Sequence[Entry],
+    registry: Registry,
+    chosen: Options,
+    mode: str,
+    schedule: TrainingChoices,
+    as_json: bool,
+) -> int:
+    """Print what would run; the exit code."""
     if mode == "train":
-        from harness.training import recipe_for
+        from harness.training import dry_runs
 
-        recipe = recipe_for(entry, registry, schedule.overrides)
-        announce(entry, *recipe, schedule.seeds, registry)
-        return
-    from harness.checkpoints import status
+        training = chosen_training(schedule)
+        planned = dry_runs(entries, registry, chosen, training, schedule.overrides)
+        return print_planned(list(planned), as_json)
+    from harness.evaluation import planned_evaluations
 
-    say_line(f"{entry.id}: evaluate {entry.evaluation}, checkpoint: {status(entry)}")
+    evaluations = planned_evaluations(entries, registry, chosen)
+    if as_json:
+        print_json(evaluations)
+        return 0
+    for each in evaluations:
+        say_line(
+            f"{each.entry}: evaluate {each.evaluation}, checkpoint: {each.checkpoint}; "
+            f"data {each.data}"
+        )
+    return 0

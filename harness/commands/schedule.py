@@ -10,9 +10,9 @@ import click
 
 from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, print_rich
+from harness.commands.printed_plans import print_planned
 from harness.commands.run_options import RunOptions
 from harness.commands.shared_options import gathered
-from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Overrides, Recipe, Registry
@@ -58,7 +58,7 @@ training_options = gathered(
         "--seeds", type=WholeNumber(1), default=1, show_default=True, help="How many seeds."
     ),
     click.option("--fresh", is_flag=True, help="Repeat finished seeds, forget saved states."),
-    click.option("--dry-run", is_flag=True, help="Say what would run, and stop."),
+    click.option("--dry-run", is_flag=True, help="Check all up to the first step, and stop."),
     click.option(
         "--max-hours",
         type=click.FloatRange(0, min_open=True),
@@ -112,61 +112,24 @@ def run_training(
 ) -> None:
     """Train what was `planned` and print its result; with --dry-run only say what would run."""
     from harness.models import fitted_entry
+    from harness.reports import verdict_blocks
+    from harness.system import Reading
+    from harness.training import dry_run, reproduce_by_training, time_limit
 
     entry, recipe, changed = planned
     entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
-    if schedule.dry_run:
-        announce(entry, recipe, changed, schedule.seeds, registry, from_file)
-        return
-    from harness.reports import verdict_blocks
-    from harness.system import Reading
-    from harness.training import reproduce_by_training, time_limit
-
+    training = chosen_training(schedule, changed)
     given = run.begun(from_file=from_file, reading=reading or Reading())
     with given as (chosen, listener), time_limit(schedule.max_hours):
-        training = chosen_training(schedule, changed)
-        result = reproduce_by_training(
-            entry, registry, recipe, chosen, training, on_result=listener
-        )
+        if schedule.dry_run:
+            outcome = dry_run(entry, registry, recipe, chosen, training)
+        else:
+            result = reproduce_by_training(
+                entry, registry, recipe, chosen, training, on_result=listener
+            )
+    if schedule.dry_run:
+        raise SystemExit(print_planned([outcome], run.as_json))
     if run.as_json:
         print_json(result)
     else:
         print_rich(verdict_blocks([result]))
-
-
-def announce(
-    entry: Entry,
-    recipe: Recipe,
-    changed: Overrides,
-    seeds: int,
-    registry: Registry,
-    from_file: Path | None = None,
-) -> None:
-    """Print what would run, the training of a start network that has to come first included."""
-    from harness.registry import merged_settings
-    from harness.training import start_entry, trained_first, training_cost
-
-    source = None if from_file else start_entry(entry, recipe, registry)
-    start = f"file {from_file.name}" if from_file else "random initialisation"
-    rows = {
-        "entry": entry.id,
-        "method": f"{entry.method} {dict(merged_settings(entry, recipe, changed))}",
-        "model": f"{entry.model} on {entry.dataset}",
-        "recipe": f"{recipe.name} v{recipe.version}: {recipe.length}, batch {recipe.batch}",
-        "optimizer": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}",
-        "start": source.id if source else start,
-        "seeds": str(seeds),
-        "cost": training_cost(entry, registry, recipe, seeds).sentence,
-    }
-    if recipe.prune:
-        rounds = recipe.prune
-        amount = "as set" if rounds.amount is None else f"{rounds.amount:g}"
-        rows["rounds"] = f"{rounds.count} x (prune {amount}, then {rounds.finetune})"
-    if source and source.recipe and trained_first(source):
-        first = registry.recipes[source.recipe]
-        rows["first"] = f"train {source.id}: {first.name}, {first.length}, then its {first.selects}"
-        rows["first"] += " epoch (unless finished before)"
-    if recipe.specified_by == "assumed":
-        rows["assumed"] = recipe.note
-    for name, value in rows.items():
-        say_line(f"{name:<10} {value}")

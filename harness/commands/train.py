@@ -10,6 +10,7 @@ import click
 import methods
 from harness.commands import dataset_options, name_options, network_options
 from harness.commands import shared_options as options
+from harness.commands.config_file import config
 from harness.commands.run_options import RunOptions, recording
 from harness.commands.schedule import TrainingChoices, limit, run_training, training_options
 
@@ -24,16 +25,20 @@ METHODS = ", ".join(methods.BUILT_IN)
     epilog="Example:  bench train --method gmp --model convnet_tiny --dataset digits "
     "--set epochs=10 --set settings.sparsity=0.9 --seeds 3",
 )
+@config
 @name_options.named(
     "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
 )
-@network_options.model(required=True)
-@dataset_options.dataset(required=True)
+@network_options.model()
+@dataset_options.dataset()
 @name_options.named(
     "--recipe", "recipe_name", help="Training protocol (default: the data set's own)."
 )
 @name_options.named("--evaluation", help="Evaluation protocol (default: the data set's own).")
-@click.option("--start", help="Registry id whose weights the run starts from.")
+@click.option(
+    "--start",
+    help="Entry or run whose weights it starts from (then --model and --dataset may be left out).",
+)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -46,8 +51,8 @@ METHODS = ", ".join(methods.BUILT_IN)
 @recording
 def command(
     method: str,
-    model: str,
-    dataset: str,
+    model: str | None,
+    dataset: str | None,
     recipe_name: str | None,
     evaluation: str | None,
     start: str | None,
@@ -65,17 +70,20 @@ def command(
     if start is not None and weights is not None:
         raise click.UsageError("--start and --weights both say where to begin; give one")
     from harness.registry import local_training
+    from harness.training import named_start
 
     registry = run.registry()
+    begin = named_start(start, registry, model, dataset)
     planned = local_training(
         registry,
         method=method,
-        model=model,
-        dataset=dataset,
+        model=begin.model,
+        dataset=begin.dataset,
         recipe_name=recipe_name,
-        evaluation=evaluation,
-        start=start,
+        evaluation=evaluation or begin.evaluation,
+        start=begin.entry,
         name=name,
         overrides=schedule.overrides,
     )
-    run_training(planned, registry, schedule, run, from_file=weights, reading=reading)
+    from_file = weights or begin.file
+    run_training(planned, registry, schedule, run, from_file=from_file, reading=reading)

@@ -20,7 +20,7 @@ from .layouts.in_memory import InMemory
 from .layouts.layout import Arrays, Layout
 from .own_data import data_set_name
 from .pixels import Normalise, in_channels
-from .training_batches import FolderTrainBatches, TrainBatches, generator_for
+from .training_batches import FolderTrainBatches, Share, TrainBatches, generator_for
 
 __all__ = [
     "Arrays",
@@ -36,6 +36,7 @@ __all__ = [
     "Layout",
     "Normalise",
     "PictureSet",
+    "Share",
     "TrainBatches",
     "Transform",
     "batches_of",

@@ -1,7 +1,7 @@
 from .architectures import PictureFormat, architecture, own_names
 from .building import TIMM_PREFIX, build, input_size
 from .model_names import ModelName, parse_model_name
-from .own_code import hold, import_typed, is_own_code, is_untyped, source_sha256
+from .own_code import hold, import_typed, is_own_code, is_untyped, source_sha256, typed_name
 from .picture_size import fitted, fitted_entry, require_size
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "parse_model_name",
     "require_size",
     "source_sha256",
+    "typed_name",
 ]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import RegistryError
 from harness.models.architectures import installed, registered
-from harness.models.model_names import parse_model_name
+from harness.models.model_names import ModelName, parse_model_name
 from harness.system import sha256_file, sha256_json
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class OwnCode:
 
     make: Callable[..., nn.Module]
     source_sha256: str
+    typed: str  # what names it from any folder: a file with its whole path, or package.module:Class
 
     def accepts(self, names: tuple[str, ...]) -> str | None:
         """The first of `names` that is a parameter of the builder."""
@@ -70,24 +71,24 @@ def is_own_code(base: str) -> bool:
     return ":" in base
 
 
-def import_typed(base: str) -> str:
+def import_typed(typed: str) -> str:
     """Import what the user typed; the name it has from now on, a file's without its folders.
 
     Raises RegistryError if the file or module is not there, fails, or lacks the class.
     """
-    place, _, attribute = base.rpartition(":")
+    place, _, attribute = typed.rpartition(":")
     if not place or not attribute.isidentifier():
         raise RegistryError(
-            f"model {base!r}: expected package.module:Class or path/to/file.py:Class"
+            f"model {typed!r}: expected package.module:Class or path/to/file.py:Class"
         )
+    name = anywhere = typed
     if place.endswith(".py"):
         file = Path(place).expanduser()
-        name = f"{file.name}:{attribute}"
-        module = _imported(base, lambda: _module_of(file))
+        name, anywhere = f"{file.name}:{attribute}", f"{file.resolve()}:{attribute}"
+        module = _imported(typed, lambda: _module_of(file))
     else:
-        name = base
-        module = _imported(base, lambda: _importable(place))
-    _IMPORTED[name] = _code(base, module, attribute)
+        module = _imported(typed, lambda: _importable(place))
+    _IMPORTED[name] = _code(typed, module, attribute, anywhere)
     return name
 
 
@@ -117,7 +118,7 @@ def hold(given: nn.Module | Callable[..., nn.Module]) -> str:
     source = _source_of(what)
     of_file = sha256_file(Path(source)) if source and Path(source).is_file() else ""
     make = (lambda: copy.deepcopy(given)) if isinstance(given, nn.Module) else given
-    _IMPORTED[name] = OwnCode(make, sha256_json([of_file, bound]) if bound else of_file)
+    _IMPORTED[name] = OwnCode(make, sha256_json([of_file, bound]) if bound else of_file, name)
     return name
 
 
@@ -156,7 +157,7 @@ def _of_package(base: str, targets: tuple[str, ...]) -> OwnCode | None:
             "Reinstall or remove its package"
         ) from error
     if registered(base) is None:  # its file may have used our decorator
-        _IMPORTED[base] = _code(target, module, attribute)
+        _IMPORTED[base] = _code(target, module, attribute, base)
     return _IMPORTED.get(base)
 
 
@@ -172,6 +173,16 @@ def source_sha256(name: str) -> str | None:
     """Hash of the file behind a network; None for those of the project and its libraries."""
     found = own_code(parse_model_name(name).base)
     return None if found is None else found.source_sha256
+
+
+def typed_name(name: str) -> str:
+    """The network `name` as it can be typed in any folder; names that are no code stay as they are.
+
+    Raises RegistryError for code that nobody typed.
+    """
+    parsed = parse_model_name(name)
+    code = own_code(parsed.base) if is_own_code(parsed.base) else None
+    return name if code is None else str(ModelName(code.typed, parsed.arguments))
 
 
 def _importable(place: str) -> ModuleType:
@@ -208,7 +219,7 @@ def _imported(base: str, load: Callable[[], ModuleType]) -> ModuleType:
         ) from error
 
 
-def _code(base: str, module: ModuleType, attribute: str) -> OwnCode:
+def _code(base: str, module: ModuleType, attribute: str, anywhere: str) -> OwnCode:
     make = getattr(module, attribute, None)
     if not callable(make):
         offered = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -218,7 +229,7 @@ def _code(base: str, module: ModuleType, attribute: str) -> OwnCode:
             f"it has {', '.join(near) or 'none'}"
         )
     source = _source_of(make) or module.__file__
-    return OwnCode(make, "" if source is None else sha256_file(Path(source)))
+    return OwnCode(make, "" if source is None else sha256_file(Path(source)), anywhere)
 
 
 def _source_of(make: Callable[..., Any]) -> str | None:

@@ -38,6 +38,7 @@ from .method_choice import (
     without_choices,
 )
 from .overrides import (
+    SETTING,
     Override,
     Overrides,
     assigned,
@@ -89,6 +90,7 @@ __all__ = [
     "Published",
     "Recipe",
     "Registry",
+    "SETTING",
     "START_BASELINE",
     "assigned",
     "assignment",

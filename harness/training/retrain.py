@@ -41,6 +41,7 @@ from harness.results import Measured, Protocol, Result, Run, load_all, predictio
 from harness.system import Options, Silent, locked, processes, rank, wait_for_all, world_size
 from harness.training.queue import queued_result, training_cost
 from harness.training.request import TrainingRequest
+from harness.training.rounds import required_rounds
 from harness.training.seed import Seed, one_seed
 from harness.training.signals import obeyed
 from harness.training.start_weights import Start, start_of
@@ -120,7 +121,9 @@ def reproduce_by_training(
     Raises ProtocolError, DataError, CheckpointError, or Preempted after SIGTERM or Ctrl-C.
     """
     started = time.perf_counter()
-    make_method(entry.method, merged_settings(entry, recipe, training.overrides))
+    method = make_method(entry.method, merged_settings(entry, recipe, training.overrides))
+    if recipe.prune is not None:
+        required_rounds(recipe, method)
     with processes(options.device) as device, obeyed():
         progress = Silent() if rank() else options.progress
         options = replace(options, device=device, progress=progress)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.errors import MetricError, ProtocolError
 from harness.profile import sparsity
-from harness.registry import Duration, PruneRounds, method_refusals
+from harness.registry import Duration, PruneRounds, Recipe, method_refusals
 from harness.system import rank, verdict_precision, wait_for_all
 from harness.training.curve_cache import CurveCache
 from harness.training.generators import generator_states, restore_generators
@@ -80,14 +80,19 @@ def gains(history: HISTORY) -> dict[str, float]:
     return found
 
 
-def _rounds(job: TrainingTask) -> PruneRounds:
-    if job.recipe.prune is None:
-        msg = f"recipe {job.recipe.name} has no pruning rounds. Add: --set prune.count=1"
+def required_rounds(recipe: Recipe, method: Method) -> PruneRounds:
+    """The rounds of `recipe`. Raises ProtocolError if it has none, or `method` cannot prune so."""
+    if recipe.prune is None:
+        msg = f"recipe {recipe.name} has no pruning rounds. Add: --set prune.count=1"
         raise ProtocolError(msg)
-    if type(job.method).prune is Method.prune:
-        msg = f"method {job.method.name!r} prunes while training and has no one-shot form"
-        raise ProtocolError(f"{msg}. Use: bench train --method {job.method.name}")
-    return job.recipe.prune
+    if type(method).prune is Method.prune:
+        msg = f"method {method.name!r} prunes while training and has no one-shot form"
+        raise ProtocolError(f"{msg}. Use: bench train --method {method.name}")
+    return recipe.prune
+
+
+def _rounds(job: TrainingTask) -> PruneRounds:
+    return required_rounds(job.recipe, job.method)
 
 
 def _resume(job: TrainingTask) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ weights.safetensors   the finished network, plain keys
 predictions.npz       the class it gives to every test image
 best.safetensors      the network of the best epoch so far, if the recipe selects it
 end.pt                last weights and method state, if the method has several final networks
+run.yaml              the options that repeat it: bench train --config run.yaml
 done.json             written last: a run that has it is finished
 run.json              what was asked for, so that another process can take the run up
 progress.json         how far it is, for whoever looks while it runs
@@ -31,7 +32,15 @@ from harness import paths
 from harness.errors import DamagedFile, ProtocolError, RunInUse
 from harness.registry import from_mapping
 from harness.results import Run, each_readable
-from harness.system import locked, rank, read_json, replace_file, sha256_file, wait_for_all
+from harness.system import (
+    locked,
+    rank,
+    read_json,
+    replace_file,
+    replace_text,
+    sha256_file,
+    wait_for_all,
+)
 from harness.training.run_signs import lock_of
 
 # What restoring a saved state raises when the file is whole and says something else.
@@ -127,6 +136,10 @@ class RunFolder:
             )
             raise ProtocolError(msg)
         return state
+
+    def save_text(self, name: str, text: str) -> None:
+        """Replace a file for people."""
+        replace_text(self.path / name, text)
 
     def damaged(self, name: str, error: Exception) -> DamagedFile:
         """The error for a file of this run that is not what was written."""

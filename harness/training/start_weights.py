@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from harness import paths
 from harness.checkpoints import build_model, load_model, read_weights
 from harness.errors import ProtocolError
 from harness.evaluation import checkpoint_facts
@@ -44,6 +45,9 @@ def start_of(
     if options.from_file is not None:
         network = build_model(entry)
         tensors, facts = read_weights(options.from_file, options.reading, network, options.progress)
+        run = _run_of(options.from_file)
+        if run is not None:
+            return Start(f"run {run}", tensors, replace(facts, source=f"run:{run}"))
         return Start(f"file {options.from_file.name}", tensors, facts)
     source = start_entry(entry, recipe, registry)
     if source is None:
@@ -54,6 +58,14 @@ def start_of(
         return Start(f"{source.id}, trained here", tensors, here)
     model, obtained = load_model(source, replace(options, device="cpu"))
     return Start(source.id, model.state_dict(), checkpoint_facts(obtained))
+
+
+def _run_of(file: Path) -> str | None:
+    """<name>/<folder> of the run that left `file`; None for a file of another kind."""
+    runs, whole = paths.runs_folder().resolve(), file.resolve()
+    if not whole.is_relative_to(runs):
+        return None
+    return "/".join(whole.relative_to(runs).parts[:2])
 
 
 def start_entry(entry: Entry, recipe: Recipe, registry: Registry) -> Entry | None:

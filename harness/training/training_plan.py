@@ -97,11 +97,17 @@ def run_folder(plan: TrainingPlan, seed: int) -> RunFolder:
 
 def build(plan: TrainingPlan) -> nn.Module:
     """The network with its start weights, on the device."""
-    model = build_model(plan.entry, plan.evaluation)
-    initialise(model, plan.recipe.init)
-    if plan.start is not None:
-        load_into(model, plan.start.tensors, plan.entry.id)
+    model = built(plan.entry, plan.evaluation, plan.recipe, plan.start)
     return model.to(plan.options.device)
+
+
+def built(entry: Entry, evaluation: Evaluation, recipe: Recipe, start: Start | None) -> nn.Module:
+    """The entry's network as a run of `recipe` begins with it, on the CPU."""
+    model = build_model(entry, evaluation)
+    initialise(model, recipe.init)
+    if start is not None:
+        load_into(model, start.tensors, entry.id)
+    return model
 
 
 def rebuilt(plan: TrainingPlan, seed: int, tensors: Mapping[str, Tensor]) -> nn.Module:

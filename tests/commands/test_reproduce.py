@@ -302,7 +302,7 @@ def test_a_result_is_saved_although_mlflow_is_down(
 def test_dry_run_measures_nothing(bench: Bench) -> None:
     done = bench("reproduce", "acdc-resnet50-90", "--dry-run")
     assert done.exit_code == 0
-    assert "acdc-resnet50-90: evaluate imagenet-224, checkpoint: link" in done.stdout
+    assert "acdc-resnet50-90: evaluate imagenet-224 v1, checkpoint: link" in done.stdout
     assert list(load_all()) == []
 
 
