@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.reports.latency_sentence import latency_sentence_of
-from harness.reports.table.cells import MISSING, status_style
+from harness.reports.table.cells import MISSING, status_style, status_words
 from harness.reports.table.columns import chosen_columns, signed
 from harness.reports.table.rows import note, row
-from harness.results import Comparison, Result, as_printed
+from harness.results import Comparison, Result, as_printed, sample_std
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -39,9 +39,9 @@ def verdict_blocks(results: Sequence[Result]) -> Group:
             table.add_row(
                 f"  {name}",
                 comparison.published or MISSING,
-                measured_text(comparison),
+                measured_text(comparison) + _spread(result, name),
                 signed(comparison.delta),
-                Text.assemble((comparison.status, "bold"), f": {comparison.reason}"),
+                _said(result, comparison),
             )
         if result.paper is None:
             macs = f"{result.cost.macs_effective / 1e6:.2f}"
@@ -75,13 +75,33 @@ def _headline(result: Result) -> Text:
     style = f"bold {status_style(result.verdict.status)}".strip()
     seen = f"n={result.n_images:,} images" if result.counts else "weights alone, no images"
     facts = [seen, f"{result.protocol.name} v{result.protocol.version}"]
-    facts += [f"{len(result.runs)} seeds"] if len(result.runs) > 1 else []
+    facts += [f"mean ± std of {len(result.runs)} seeds"] if len(result.runs) > 1 else []
     return Text.assemble(
         (result.entry, "bold"),
         "  ",
-        (result.verdict.status, style),
+        (status_words(result.verdict.status, result.paper), style),
         (f"  {', '.join(facts)}", "dim"),
     )
+
+
+def _said(result: Result, comparison: Comparison) -> Text:
+    """The verdict of a metric; one of the user's own run is only called that."""
+    from rich.text import Text
+
+    status = status_words(comparison.status, result.paper)
+    if status == comparison.reason:
+        return Text(status, "bold")
+    return Text.assemble((status, "bold"), f": {comparison.reason}")
+
+
+def _spread(result: Result, name: str) -> str:
+    """The standard deviation of `name` over the seeds (ddof 1), to follow the mean; "" of one."""
+    if name == "top1_pct":
+        values = [run.counts.top1_pct for run in result.runs]
+    else:
+        values = [run.figures[name] for run in result.runs if name in run.figures]
+    std = sample_std(values)
+    return "" if std is None else f" ± {std:.2f}"
 
 
 def measured_text(comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -67,3 +68,18 @@ def test_a_verdict_block_fits_narrow_terminals(width: int) -> None:
 
 def test_seeds_of_a_retrained_result_are_counted_in_its_headline() -> None:
     assert "3 seeds" in blocks(trained())[0]
+
+
+def test_ones_own_run_shows_mean_and_spread_and_is_called_an_own_result() -> None:
+    result = trained()
+    own = replace(
+        result,
+        paper=None,
+        verdict=replace(result.verdict, status="reported"),
+        metrics={"top1_pct": Comparison(status="reported", measured=91.0, reason="own result")},
+    )
+    values = [run.counts.top1_pct for run in own.runs]
+    lines = blocks(own)
+    assert f"{own.entry}  own result" in lines[0] and "mean ± std of 3 seeds" in lines[0]
+    assert f"91.00 ± {np.std(values, ddof=1):.2f}" in lines[2]
+    assert lines[2].endswith("own result") and "reported" not in "".join(lines)

@@ -52,7 +52,7 @@ def test_markdown_is_golden(rows: list[Row]) -> None:
         "| claim contradicted | 10,000 | 1 | 2026-11-03 |",
         "| └ dense-resnet20-cifar10-keras | 75.00 | 0.11 | 91.73 | 91.74 | – | +0.01 | exact "
         "| 10,000 | 1 | 2026-11-03 |",
-        "| local-gmp [2] | 75.00 | 0.11 | – | – | 91.00 ± 1.00 | – | reported | 10,000 | 1 "
+        "| local-gmp [2] | 75.00 | 0.11 | – | – | 91.00 ± 1.00 | – | own result | 10,000 | 1 "
         "| 2026-11-02 |",
         "| smoked [3] | 75.00 | 0.11 | 91.73 | 10.00 | – | -81.73 | smoke | 10,000 | 1 "
         "| 2026-11-01 |",

@@ -51,7 +51,7 @@ def test_eighty_columns_are_golden() -> None:
         "  sparsity % 0.00 · MACs (M) 0.44 · n 10,000 · v 1 · date 2026-11-03",
         "└ dense-resnet20-cifar10-keras      91.73      91.74   +0.01  exact",
         "  sparsity % 75.00 · MACs (M) 0.11 · n 10,000 · v 1 · date 2026-11-03",
-        "local-gmp [2]                           –          –       –  reported",
+        "local-gmp [2]                           –          –       –  own result",
         "  sparsity % 75.00 · MACs (M) 0.11 · retrained 91.00 ± 1.00 · n 10,000 · v 1 ·",
     ]
 

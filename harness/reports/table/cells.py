@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from harness.registry import LOCAL
+
 MISSING = "–"
 
 _STYLES = {
@@ -25,6 +27,11 @@ _STYLES = {
 def status_style(status: str) -> str:
     """The rich style of a verdict's status; failures are red."""
     return _STYLES.get(status, "red")
+
+
+def status_words(status: str, paper: str | None) -> str:
+    """The status as it is shown: what nobody published of a user's own run is an own result."""
+    return "own result" if status == "reported" and paper in (None, LOCAL) else status
 
 
 def folded(name: str, width: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.reports.table.cells import MISSING
+from harness.reports.table.cells import MISSING, status_words
 from harness.reports.table.rows import Row
 
 
@@ -65,7 +65,7 @@ def _mean(r: Row) -> str:
 
 
 def _verdict(r: Row) -> str:
-    return f"{r.verdict} ({r.about})" if r.about else r.verdict
+    return f"{r.verdict} ({r.about})" if r.about else status_words(r.verdict, r.paper)
 
 
 ENTRY = Column("entry", "entry", lambda r: r.entry, ("entry",))
