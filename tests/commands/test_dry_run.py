@@ -37,7 +37,7 @@ def test_a_dry_run_says_seeds_steps_data_and_weights_and_writes_nothing(
     assert plan["steps"] == 3 * 2 * 15  # rounds x epochs x ceil(1433 / 100)
     assert plan["start"] == "file mine.pt" and len(plan["start_sha256"]) == 64
     assert len(plan["data_fingerprint"]) == 64 and plan["estimated_s"] is None
-    assert not home.exists()
+    assert not (home / "runs").exists()
 
 
 def test_a_plan_knows_what_is_finished_and_how_long_it_took(bench: Bench) -> None:
@@ -67,7 +67,7 @@ def test_a_dry_run_fails_as_the_run_does(
     dry, real = (bench(*more, *OWN, "--no-tracking", *last) for last in (("--dry-run",), ()))
     assert dry.exit_code == real.exit_code == code, dry.output
     assert dry.stderr.splitlines()[-1] == real.stderr.splitlines()[-1]
-    assert told in dry.stderr and dry.stdout == "" and not home.exists()
+    assert told in dry.stderr and dry.stdout == "" and not (home / "runs").exists()
 
 
 def test_a_batch_that_is_no_step_fails_in_a_dry_run(bench: Bench) -> None:
