@@ -68,6 +68,7 @@ def command(
     from harness.checkpoints import statuses
     from harness.results import current
 
+    _refuse_own(dataset)
     wanted = {"paper": paper, "method": method, "model": model, "dataset": dataset}
     options.require_known(wanted, registry.entries.values())
     chosen = registry.select(**wanted)
@@ -86,6 +87,17 @@ def command(
         figures = published_figures(registry, entries)
         verdicts = {id: row_summary(mine) for id, mine in figures.items() if mine}
     _print_table(rows, verdicts)
+
+
+def _refuse_own(dataset: str | None) -> None:
+    """Nobody publishes rows on a data set of one's own: its results are in the table."""
+    from harness.registry import every_own
+
+    if dataset is not None and (dataset.startswith("folder:") or dataset in every_own()):
+        raise click.UsageError(
+            f"the registry has no entries on your own {dataset}; results: bench table --dataset "
+            f"{dataset}"
+        )
 
 
 def _print_names(kind: str, registry: Registry, words: Sequence[str], as_json: bool) -> None:

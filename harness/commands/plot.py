@@ -9,6 +9,7 @@ import click
 
 from harness.commands import name_options
 from harness.commands import shared_options as options
+from harness.commands.dataset_options import named
 from harness.commands.visible_text import say_line
 from harness.reports import AXES, plot_points
 
@@ -56,7 +57,7 @@ def command(
     from harness.reports import draw_tradeoff
     from harness.results import current, load_all
 
-    wanted = {"dataset": dataset, "method": method, "model": model}
+    wanted = {"dataset": dataset and named(dataset), "method": method, "model": model}
     given = {name: value for name, value in wanted.items() if value is not None}
     chosen = [
         result

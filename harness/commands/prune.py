@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--method", required=True, help="Method with a one-shot form, such as magnitude."
 )
 @network_options.model()
-@dataset_options.dataset()
+@dataset_options.dataset(stated=True)
 @click.option("--start", help="Entry or run to prune (then --model and --dataset may be left out).")
 @click.option(
     "--weights",

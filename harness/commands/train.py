@@ -30,7 +30,7 @@ METHODS = ", ".join(methods.BUILT_IN)
     "--method", required=True, help=f"Pruning method: {METHODS}, or one installed by others."
 )
 @network_options.model()
-@dataset_options.dataset()
+@dataset_options.dataset(stated=True)
 @name_options.named(
     "--recipe", "recipe_name", help="Training protocol (default: the data set's own)."
 )

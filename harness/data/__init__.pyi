@@ -18,7 +18,7 @@ from .given_images import Images
 from .identity import ImageIdentity
 from .layouts.in_memory import InMemory
 from .layouts.layout import Arrays, Layout
-from .own_data import data_set_name
+from .own_data import Stated, data_set_name
 from .pixels import Normalise, in_channels
 from .training_batches import FolderTrainBatches, Share, TrainBatches, generator_for
 
@@ -37,6 +37,7 @@ __all__ = [
     "Normalise",
     "PictureSet",
     "Share",
+    "Stated",
     "TrainBatches",
     "Transform",
     "batches_of",

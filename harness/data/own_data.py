@@ -43,6 +43,31 @@ Note = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """What the user says about the preparation; None = measured on the training pictures.
+
+    size: pixels a side. mean, std: of channels in 0..1, one value each for gray pictures.
+    """
+
+    size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is said, of "size", "mean" and "std"."""
+        return tuple(name for name in ("size", "mean", "std") if getattr(self, name) is not None)
+
+    def fits(self, about: OwnDataSet) -> bool:
+        """Whether the protocol that is kept says the same; one that says nothing fits any."""
+        kept = {"size": about.side, "mean": about.evaluation.mean, "std": about.evaluation.std}
+        return all(kept[name] == getattr(self, name) for name in self.names)
+
+
+NOTHING_STATED = Stated()
+
+
+@dataclass(frozen=True, slots=True)
 class PicturePreparation:
     """How pictures are prepared, and the statistics of the training ones then, by channel."""
 
@@ -53,16 +78,26 @@ class PicturePreparation:
     std: tuple[float, ...]
 
 
-def data_set_name(typed: str, train_frac: float | None = None, note: Note = str) -> str:
+def data_set_name(
+    typed: str,
+    train_frac: float | None = None,
+    note: Note = str,
+    stated: Stated = NOTHING_STATED,
+) -> str:
     """The name of the data set that a user typed; a folder's, or an installed one's, is measured.
 
     train_frac: 0..1, for a folder of class folders without a split. note: hears what was measured.
-    Raises DataError naming what is wrong with the folder.
+    stated: of the preparation of a folder's pictures. Raises DataError naming what is wrong.
     """
     if typed.startswith(PREFIX):
-        return _of_folder(Path(typed.removeprefix(PREFIX)).expanduser(), train_frac, note)
+        return _of_folder(Path(typed.removeprefix(PREFIX)).expanduser(), train_frac, note, stated)
     if train_frac is not None:
         raise DataError(f"--split is for folder:PATH, not for {typed!r}; leave it out")
+    if stated.names:
+        option = "--image-size" if stated.size else f"--{stated.names[0]}"
+        raise DataError(
+            f"{option} is for folder:PATH; the protocol of {typed!r} is fixed: --evaluation NAME"
+        )
     if is_installed_data_set(typed) and typed not in every_own():
         _keep(typed, _of_arrays(typed, None, 1), note)
     return typed
@@ -86,7 +121,7 @@ def keep_given(
         _keep(name, _of_arrays(name, prepared, before.evaluation.version + 1), note)
 
 
-def _of_folder(place: Path, train_frac: float | None, note: Note) -> str:
+def _of_folder(place: Path, train_frac: float | None, note: Note, stated: Stated) -> str:
     place = place.resolve()
     if not place.is_dir():
         what = "is not a folder" if place.exists() else "does not exist"
@@ -99,11 +134,11 @@ def _of_folder(place: Path, train_frac: float | None, note: Note) -> str:
     splits = _splits(place, train_frac)
     prints = {split: pictures.fingerprint for split, pictures in splits.items()}
     for name, about in here.items():
-        if dict(about.fingerprints) == prints:
+        if dict(about.fingerprints) == prints and stated.fits(about):
             return name
     name = next(iter(here), None) or _free_name(place, kept)
     version = 1 + max((about.evaluation.version for about in here.values()), default=0)
-    _keep(name, _measured(name, version, place, splits, train_frac), note)
+    _keep(name, _measured(name, version, place, splits, train_frac, stated), note)
     return name
 
 
@@ -170,14 +205,15 @@ def _measured(
     place: Path,
     splits: Mapping[str, PictureFolder],
     train_frac: float | None,
+    stated: Stated,
 ) -> dict[str, object]:
-    prepared = _prepared(splits["train"])
+    prepared = _prepared(splits["train"], stated)
     protocol = {
         **_protocol(name, "test" if "test" in splits else "val", prepared),
         "version": version,
         "resize": prepared.resize,
         "crop": prepared.crop,
-        "note": "generated from the training pictures",
+        "note": _origin(stated),
     }
     return {
         "evaluation": protocol,
@@ -190,7 +226,14 @@ def _measured(
         "folder": str(place),
         "train_frac": train_frac,
         "side": prepared.crop,
+        "stated": stated.names,
     }
+
+
+def _origin(stated: Stated) -> str:
+    if not stated.names:
+        return "generated from the training pictures"
+    return f"{', '.join(stated.names)} stated; the rest generated from the training pictures"
 
 
 def _protocol(name: str, split: str, prepared: PicturePreparation) -> dict[str, object]:
@@ -205,21 +248,39 @@ def _protocol(name: str, split: str, prepared: PicturePreparation) -> dict[str, 
     }
 
 
-def _prepared(pictures: PictureFolder) -> PicturePreparation:
+def _prepared(pictures: PictureFolder, stated: Stated) -> PicturePreparation:
     count = min(SAMPLE, len(pictures.files))
     files = [pictures.files[i * len(pictures.files) // count] for i in range(count)]
     looked = [_size_and_colour(file) for file in files]
-    side = median_low(side for side, _ in looked)
     gray = all(gray for _, gray in looked)
+    side = median_low(side for side, _ in looked)
     resize, crop = (LARGE_RESIZE, LARGE) if side >= LARGE else (side, side)
-    decoded = ordered_map(lambda file: decode(file, resize, crop), files, ahead=64)
+    if stated.size is not None:
+        resize = crop = stated.size
+    channels = 1 if gray else 3
+    for name in ("mean", "std"):
+        _require_channels(name, getattr(stated, name), channels)
+    mean, std = stated.mean, stated.std
+    if mean is None or std is None:
+        measured_mean, measured_std = _statistics(*_sums(files, resize, crop))
+        mean, std = mean or measured_mean[:channels], std or measured_std[:channels]
+    return PicturePreparation(resize, crop, gray, mean, std)
+
+
+def _require_channels(name: str, values: tuple[float, ...] | None, channels: int) -> None:
+    if values is not None and len(values) != channels:
+        kind = "gray: one value" if channels == 1 else "coloured: three values"
+        raise DataError(f"--{name} has {len(values)} values; the pictures are {kind}")
+
+
+def _sums(files: Sequence[Path], resize: int, crop: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Sums and sums of squares of the prepared pixels (3,) in 0..1, and how many there are."""
     sums, squares, pixels = np.zeros(3), np.zeros(3), 0
-    for picture in decoded:
+    for picture in ordered_map(lambda file: decode(file, resize, crop), files, ahead=64):
         scaled = picture.reshape(3, -1) / 255
         sums, squares = sums + scaled.sum(1), squares + (scaled**2).sum(1)
         pixels += scaled.shape[1]
-    mean, std = _statistics(sums, squares, pixels)
-    return PicturePreparation(resize, crop, gray, mean[: 1 if gray else 3], std[: 1 if gray else 3])
+    return sums, squares, pixels
 
 
 def _statistics(

@@ -42,6 +42,7 @@ class OwnDataSet:
     folder: str | None = None  # of the pictures; None = a package or a script has the images
     train_frac: float | None = None  # share of each class to train on, if the folder has no splits
     side: int = field(default=0)  # pixels of a prepared picture
+    stated: tuple[str, ...] = ()  # of size, mean and std: what the user said; the rest was measured
 
 
 def own_data_set_names() -> tuple[str, ...]:

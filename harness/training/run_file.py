@@ -54,7 +54,17 @@ def _pictures(dataset: str) -> dict[str, object]:
     about = data_set(dataset)
     if not about.own:
         return {"dataset": dataset}
-    return {"dataset": f"folder:{about.folder}", "split": read_own(dataset).train_frac}
+    own = read_own(dataset)
+    values = {"image-size": own.side, "mean": own.evaluation.mean, "std": own.evaluation.std}
+    return {
+        "dataset": f"folder:{about.folder}",
+        "split": own.train_frac,
+        **{
+            option: ",".join(map(repr, value)) if isinstance(value, tuple) else value
+            for option, value in values.items()
+            if option.removeprefix("image-") in own.stated
+        },
+    }
 
 
 def _start(plan: TrainingPlan) -> str | None:
