@@ -108,3 +108,19 @@ def test_names_of_folders_and_classes_may_hold_anything(
     assert (found["dataset"], found["counts"]["n"]) == ("folder-meine-bilder", 4)
     first = {"L": 16 * 9, "RGB": 16 * 27}[mode]  # gray pictures have one channel
     assert found["cost"]["layers"][0]["total"] == first
+
+
+def test_stated_facts_stand_in_the_file_that_repeats_a_run(
+    bench: Bench, tones: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = ("--image-size", "12", "--std", "0.3,0.3,0.25")
+    train = ("train", "--method", "dense", *NETWORK, "--dataset", f"folder:{tones}", *stated)
+    assert bench(*train, "--set", "epochs=1", "--no-tracking").exit_code == 0
+    (weights,) = (home / "runs").glob("*/*/weights.safetensors")
+    said = (weights.parent / "run.yaml").read_text()
+    assert 'std: "0.3,0.3,0.25"' in said and "image-size: 12" in said and "mean" not in said
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "other"))
+    again = bench("train", "--config", weights.parent / "run.yaml", "--no-tracking")
+    assert again.exit_code == 0, again.stderr
+    (other,) = (tmp_path / "other" / "runs").glob("*/*/weights.safetensors")
+    assert other.read_bytes() == weights.read_bytes()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data import data_set_name, describe, evaluation_batches, find_pictures
-from harness.errors import DataError, StateWarning
+from harness.data import Stated, data_set_name, describe, evaluation_batches, find_pictures
+from harness.errors import DataError
 from harness.registry import Evaluation, data_set, data_set_names, input_shape, load, read_own
 
 
@@ -191,3 +191,22 @@ def test_a_damaged_record_is_one_line_that_says_what_to_do(tmp_path: Path, home:
 def test_a_split_belongs_to_a_folder() -> None:
     with pytest.raises(DataError, match=r"--split is for folder:PATH"):
         data_set_name("cifar10", 0.9)
+
+
+def test_what_the_user_states_is_kept_beside_what_is_measured(tmp_path: Path) -> None:
+    folder = f"folder:{pictures(tmp_path / 'pets')}"
+    measured = read_own(data_set_name(folder)).evaluation
+    stated = Stated(size=8, mean=(0.1, 0.2, 0.3))
+    name = data_set_name(folder, stated=stated)
+    about = read_own(name)
+    assert about.stated == ("size", "mean") and about.side == 8
+    said = about.evaluation
+    assert (said.resize, said.crop, said.mean, said.version) == (8, 8, (0.1, 0.2, 0.3), 2)
+    assert said.std != measured.std and "size, mean stated" in said.note
+    assert data_set_name(folder) == name and read_own(name).evaluation == said  # it is kept
+    data_set_name(folder, stated=stated)
+    assert read_own(name).evaluation.version == 2
+    with pytest.raises(DataError, match="--std has 1 values; the pictures are coloured"):
+        data_set_name(folder, stated=Stated(std=(0.5,)))
+    with pytest.raises(DataError, match="--image-size is for folder:PATH; the protocol of 'cif"):
+        data_set_name("cifar10", stated=stated)

@@ -130,3 +130,21 @@ def test_fresh_forgets_an_interrupted_round_too(tmp_path, dense):
     Command(tmp_path, arguments, save_every_s=0.0, strike=strike).run(-signal.SIGKILL)
     assert list(tmp_path.glob("runs/*/*/round01/state.pt"))
     assert "resumed" not in Command(tmp_path, [*arguments, "--fresh"]).run()
+
+
+def test_a_training_on_a_folder_of_pictures_survives_kills(tmp_path):
+    from tests.data.test_own_data import pictures
+
+    folder = pictures(tmp_path / "pets", per_class=8)
+    train = ["train", "--method", "dense", "--model", "convnet_tiny", "--no-tracking"]
+    arguments = [*train, "--dataset", f"folder:{folder}", "--set", "epochs=4", "--set", "batch=4"]
+    whole = Command(tmp_path / "whole", arguments).start()
+    home = tmp_path / "killed"
+    for write in (9, 14):
+        strike = (write, signal.SIGKILL)
+        Command(home, arguments, save_every_s=0.0, strike=strike).run(-signal.SIGKILL)
+        assert not list(home.glob("runs/*/*/done.json"))
+    last = Command(home, arguments)
+    assert "resumed" in last.run()
+    whole.finish()
+    assert last.final_bytes() == whole.final_bytes()
