@@ -167,6 +167,8 @@ def _unknown(name: str) -> RegistryError:
     import timm
 
     bare = name.removeprefix(TIMM_PREFIX)
+    if bare.endswith(".py"):
+        return RegistryError(f"model {name!r} is a file; name the class in it, too: {name}:Class")
     near = get_close_matches(bare, [*own_names(), *_torchvision_names(), *timm.list_models()], n=4)
     nearest = f"nearest: {', '.join(dict.fromkeys(near))}" if near else "no name is close to it"
     own = ", ".join(own_names())

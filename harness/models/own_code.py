@@ -242,6 +242,7 @@ def _source_of(make: Callable[..., Any]) -> str | None:
 def build_own_code(name: str, code: OwnCode, options: Mapping[str, Any]) -> nn.Module:
     """What the builder of `name` gives. Raises RegistryError if it fails or gives no module."""
     from torch import nn
+    from torch.nn.parameter import is_lazy
 
     try:
         made = code.build(**options)
@@ -251,6 +252,12 @@ def build_own_code(name: str, code: OwnCode, options: Mapping[str, Any]) -> nn.M
         raise RegistryError(
             f"model {name!r} gives a {type(made).__name__}, not a torch.nn.Module: name the class, "
             "or a function that returns the network"
+        )
+    lazy = next((key for key, each in made.named_parameters() if is_lazy(each)), None)
+    if lazy is not None:
+        raise RegistryError(
+            f"model {name!r}: the size of {lazy} is left open until the first picture (a lazy "
+            "layer); give it in the code, or take it as an argument such as image_size"
         )
     return made
 

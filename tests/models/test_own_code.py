@@ -39,7 +39,11 @@ class Sized(nn.Module):
 
 
 def seven():
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(7))
+    return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(7))
+
+
+def lazy(num_classes=3):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 
 
 def text():
@@ -133,6 +137,7 @@ def test_a_file_that_fails_is_one_line_with_the_error(file: Path, line: str) -> 
         ("text", "gives a str, not a torch.nn.Module"),
         ("fails", r"cannot be built: ZeroDivisionError: division by zero \(line \d+ of my_nets.py"),
         ("leaves", "cannot be built: SystemExit: 3"),
+        ("lazy", "the size of 1.weight is left open until the first picture"),
         ("Net(depth=3)", "unexpected keyword argument 'depth'"),
     ],
 )

@@ -132,6 +132,7 @@ def test_fresh_forgets_an_interrupted_round_too(tmp_path, dense):
     assert "resumed" not in Command(tmp_path, [*arguments, "--fresh"]).run()
 
 
+@pytest.mark.slow
 def test_a_training_on_a_folder_of_pictures_survives_kills(tmp_path):
     from tests.data.test_own_data import pictures
 
