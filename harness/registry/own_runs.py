@@ -169,10 +169,9 @@ def local_pruning(
 
 def _recipe(registry: Registry, name: str) -> Recipe:
     if name not in registry.recipes:
-        near = (
-            ", ".join(get_close_matches(name, registry.recipes, n=3)) or "bench show ID names one"
-        )
-        raise ProtocolError(f"no recipe is called {name!r}; nearest: {near}")
+        near = ", ".join(get_close_matches(name, registry.recipes, n=3))
+        hint = f"nearest: {near}" if near else "names: bench list --recipes"
+        raise ProtocolError(f"no recipe is called {name!r}; {hint}")
     return registry.recipes[name]
 
 
