@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.data import Stated, data_set_name, describe, evaluation_batches, find_pictures
-from harness.errors import DataError
+from harness.errors import DataError, StateWarning
 from harness.registry import Evaluation, data_set, data_set_names, input_shape, load, read_own
 
 
