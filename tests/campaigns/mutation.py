@@ -158,10 +158,11 @@ def record(found: dict[str, Figures], seed: int) -> None:
 
 def _report(kept: dict[str, dict[str, dict[str, int]]], seed: int) -> Iterator[str]:
     yield (
-        "# Tests that notice a wrong line\n\nWritten by `python -m tests.campaigns mutation "
+        "# Tests that notice a wrong line\n\nWritten by `python -m tests.campaigns.mutation "
         "--report`: one-token changes of a file (comparisons, arithmetic, constants by one, and/or,"
         " not, return values, min/max, slices) against the tests beside it. Large files are "
-        f"sampled (seed {seed}). *Before* is the first run, before the survivors were read; "
+        f"sampled (seed {seed}). *Before* is the first run, before the survivors were read "
+        "(0: no test stood beside the file, only those of whole commands); "
         "*equivalent* changes change nothing (`tests/campaigns/equivalent_mutants.yaml` says why); "
         "the share is of those that change something.\n\n"
         "| file | before: tried | noticed | % | after: tried | noticed | equivalent | left | % |\n"
