@@ -10,6 +10,7 @@ from tests.campaigns import (  # noqa: F401
     hostile_servers,
     kills,
     mutation,
+    one_home,
     small_disks,
 )
 from tests.campaigns.campaign import CAMPAIGNS

@@ -21,7 +21,8 @@ from tests.support.runs import Command
 MOST_KILLS = 6  # of one command, before it is left in peace
 COMMON = ["--model", "convnet_tiny", "--dataset", "digits", "--no-tracking"]
 TRAIN = ["train", *COMMON, "--set", "epochs=4"]  # of 23 steps each
-START = ["--start", "dense-convnet-tiny-digits"]
+DENSE = "dense-convnet-tiny-digits"
+START = ["--start", DENSE]
 ENTRY = "str-convnet-tiny-digits-90"
 Product = Callable[[Path], Any]
 
@@ -84,7 +85,7 @@ def verbs(home: Path) -> dict[str, Verb]:
         "reproduce": Verb(["reproduce", ENTRY, "--no-tracking"], evaluated, 5),
         "pull": Verb(["pull", ENTRY], stored, 3, 0.5),
         "allocation": Verb(
-            ["allocation", ENTRY],
+            ["allocation", DENSE, "--target", "0.5"],
             lambda home: sorted(_digest(f) for f in home.glob("cache/curves/*/*.npy")),
             20,
         ),
