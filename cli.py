@@ -145,7 +145,7 @@ class Bench(click.Group):
         except BenchError as error:
             say_problem(error)
             ctx.exit(exit_code(error))
-        except click.exceptions.Exit:
+        except (click.exceptions.Exit, OneLine):
             raise
         except (click.Abort, KeyboardInterrupt, EOFError):
             say_line("", err=True)  # after a question, or what the terminal shows of Ctrl-C

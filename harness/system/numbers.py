@@ -46,10 +46,15 @@ def finite(value: int | float) -> int | float:
 def read_json(data: bytes | str) -> object:
     """The JSON document in `data`. Raises ValueError for anything else, however it is broken.
 
-    Other than `json.loads`, it refuses NaN and Infinity, and nesting too deep to be followed.
+    Other than `json.loads`, it refuses NaN and Infinity, nesting too deep to be followed, and
+    halves of characters, which no file can hold.
     """
+    half = b"\\ud" if isinstance(data, bytes) else "\\ud"
     try:
-        return json.loads(data, parse_constant=_refuse)
+        found: object = json.loads(data, parse_constant=_refuse)
+        if half in data.lower():  # type: ignore[operator]
+            json.dumps(found, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+        return found
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

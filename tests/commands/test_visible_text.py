@@ -137,3 +137,11 @@ def test_a_hostile_registry_is_shown_as_text(home, tmp_path, command, form):
     assert not harmful(done.output)
     if command[0] == "show":
         assert "\\u001b" in done.output
+
+
+@pytest.mark.parametrize("verb", (["shrink", "--out", "x.st"], ["compare", "a"]))
+def test_a_name_that_no_file_can_have_is_refused_in_one_line(home, verb):
+    done = CliRunner().invoke(main, [verb[0], "a" * 300, *verb[1:]])
+    assert done.exit_code in (2, 4), done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: ") and len(line) < 1000

@@ -85,7 +85,8 @@ def test_a_number_that_no_reader_can_hold_is_refused_wherever_it_stands(value):
 
 
 @pytest.mark.parametrize(
-    "text", ["NaN", "[Infinity]", '{"a": -Infinity}', "[" * 100_000, HUGE, "", "\xff"]
+    "text",
+    ["NaN", "[Infinity]", '{"a": -Infinity}', "[" * 100_000, '{"a": "\\ud800"}', HUGE, "", "\xff"],
 )
 def test_json_that_is_none_is_a_value_error(text):
     with pytest.raises(ValueError):
