@@ -111,7 +111,7 @@ def test_every_command_of_a_page_works_as_typed(
     (again,) = tmp_path.glob("elsewhere/runs/my-net-90/*/weights.safetensors")
     assert first.read_bytes() == again.read_bytes()
     assert (tmp_path / "my-net-90.onnx").stat().st_size > 1000
-    [table] = [output for line, output in outputs if line.startswith("bench table")]
+    [table] = [output for line, output in outputs if line.endswith("--format latex")]
     assert re.search(r"my-net.*\\pm", table) and "my-net-80" in table and "my-net-90" in table
     for command, shown in printed_outputs(page):
         (output,) = [given for line, given in outputs if line == command]
