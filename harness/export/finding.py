@@ -137,7 +137,7 @@ def _refuse_word(word: str, registry: Registry) -> NoReturn:
         )
     runs = [id for id in stored_ids() if id not in registry.entries]
     near = get_close_matches(word, [*runs, *registry.entries], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise RegistryError(f"no entry or run is called {word!r}{hint} See: bench list, bench table")
 
 
