@@ -97,7 +97,6 @@ def readers(home: Path, file: Path) -> list[list[Any]]:
                 ["plot", "--dataset", "digits", "--out", home / "p.svg"],
                 ["export", OWN, home / "x.safetensors"],
                 ["report", "--out", home.parent / "site"],
-                ["check", SHIPPED],
             ]
 
 
