@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
+import hashlib
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,19 +15,27 @@ from typing import IO
 
 from harness.errors import MetricError
 
+# A home may be shared by machines, whose processes have the same numbers.
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to, which takes its place when the block ends well.
 
     A link stays one: what it leads to is replaced. Raises FileExistsError for a device, a pipe or
-    a folder: what replaced /dev/null would be missed.
+    a folder: what replaced /dev/null would be missed. What a killed process of this machine left
+    of the same file is removed.
     """
     target = target.resolve() if target.is_symlink() else target
     if target.exists() and not target.is_file():
         raise FileExistsError(errno.EEXIST, "not a regular file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    begun = f".{target.name}.{_MACHINE}-"
+    part = target.with_name(f"{begun}{os.getpid()}.part")
+    for leftover in target.parent.glob(f"{glob.escape(begun)}*.part"):
+        if not _runs(leftover.name.removeprefix(begun).removesuffix(".part")):
+            leftover.unlink(missing_ok=True)
     try:
         yield part
         with open(part, "r+b") as file:
@@ -31,6 +43,19 @@ def replacing(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _runs(process: str) -> bool:
+    """Whether the process of this id is there; True where that cannot be asked."""
+    if sys.platform == "win32" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def replace_file(target: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.system import replace_text, replacing
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
@@ -43,3 +47,21 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
         part.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from harness.system import replacing\n"
+        "with replacing(Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "file")], cwd=ROOT)
+    [left] = tmp_path.iterdir()
+    machine, _, process = left.name.removeprefix(".file.").removesuffix(".part").partition("-")
+    others = {f".file.{machine}-{os.getppid()}.part", f".file.another-{process}.part"}
+    for name in others:  # a process at work here, and one of another machine
+        (tmp_path / name).write_text("at work")
+    replace_text(tmp_path / "file", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *others}
