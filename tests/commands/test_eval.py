@@ -54,7 +54,7 @@ def test_a_limit_is_a_smoke_run(bench: Bench, weights: Path) -> None:
 
 def test_the_name_is_mine_and_the_block_is_printed(bench: Bench, weights: Path) -> None:
     done = bench(*arguments(weights), "--name", "My Net", "--no-tracking")
-    assert done.stdout.startswith("my-net  reported  n=364 images, digits v1")
+    assert done.stdout.startswith("my-net  own result  n=364 images, digits v1")
     assert "evaluate on digits" in done.stderr
 
 
