@@ -55,7 +55,8 @@ def _installed(name: str) -> type[Method]:
     try:
         found = getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = " ".join(f"{error}".split())  # `str` is methods.str here, once that is imported
+        reason = f"{type(error).__name__}: {said}"
         msg = f"method {name!r} is installed as {target}, which cannot be imported: {reason}"
         raise KeyError(f"{msg}. Reinstall or remove its package") from error
     from methods.base import Method

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ def test_two_packages_that_claim_one_name_are_both_named(site: Path) -> None:
     ],
 )
 def test_a_package_whose_import_fails_is_one_line(site: Path, code: str, reason: str) -> None:
+    import_module("methods.str")  # from then on an attribute of the package, named like a built-in
     name = f"bp_fails_{abs(hash(code))}"
     package(site, name, code, methods={"f": "F"}, models={"f": "F"}, datasets={"f": "F"})
     for ask in (lambda: get("f"), lambda: build("f", 10, 1), lambda: data_set("f")):
