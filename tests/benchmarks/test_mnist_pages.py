@@ -62,7 +62,7 @@ def test_a_line_has_mean_spread_best_and_cost(monkeypatch, tmp_path):
 
 
 def test_wall_time_of_one_thread_bounds_what_was_not_measured():
-    assert mnist_rows._cost(retrained("1", run(0, 9790, cpu_s=None))) == "≤ 200"
+    assert mnist_rows._cost(retrained("20260101T0Z-1", run(0, 9790, cpu_s=None))) == "≤ 200"
 
 
 def record(**errors: tuple[float, float]) -> dict:

@@ -109,8 +109,8 @@ def test_options_of_measuring_methods_are_refused_elsewhere(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--calibration", "many"), "'many' is neither a number of images nor"),
-        (("--calibration", "0"), "'0' is neither a number of images nor"),
+        (("--calibration", "many"), "'many' is not a whole number. Nor is it the word synthetic"),
+        (("--calibration", "0"), "0 is not in the range x>=1. Nor is it the word synthetic"),
         (("--calibration", "1434"), "cannot draw 1434 calibration images from 1433; take 1 to"),
         ((*QUICK, "--solver", "official"), "use the exact solver"),
         ((*QUICK, "--solver", "official", "--budget", "macs"), "knows no MACs budget"),

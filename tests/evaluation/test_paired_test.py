@@ -14,7 +14,7 @@ from scipy import stats
 
 from harness import results
 from harness.data import ImageIdentity, load
-from harness.errors import DataError, ProtocolError
+from harness.errors import DamagedFile, DataError, ProtocolError
 from harness.evaluation.paired_test import (
     Side,
     compare,
@@ -200,7 +200,7 @@ def test_swapped_or_deleted_files_of_answers_are_noticed(labels: np.ndarray) -> 
     file = stored("a", labels, 364)
     other = stored("b", (labels + 1) % 10, 0)
     other.with_suffix(".npz").replace(file.with_suffix(".npz"))
-    with pytest.raises(DataError, match="other sha256"):
+    with pytest.raises(DamagedFile, match="other sha256"):
         compare(str(file), str(file))
     file.with_suffix(".npz").unlink()
     with pytest.raises(DataError, match="is missing.*bench reproduce a"):

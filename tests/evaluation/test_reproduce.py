@@ -73,7 +73,7 @@ def test_results_are_those_of_one_by_one(known: Registry) -> None:
     for outcome in outcomes:
         assert outcome.result is not None and not outcome.on_record
         alone = reproduce_entry(outcome.entry, known, Options(offline=True))
-        moves = {"result_id": "", "created": "", "wall_s": 0.0}
+        moves = {"result_id": "", "created": "2026-01-01T00:00:00Z", "wall_s": 0.0}
         assert replace(outcome.result, **moves) == replace(alone, **moves)
 
 
