@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_OURS = ("PYTHONPATH", "BENCH_HOME", "BENCH_RECORD", "BENCH_DATA_ROOT")
+# What would change what a command reads, finds or folds: a terminal's width among them.
+_OURS = ("PYTHONPATH", "BENCH_HOME", "BENCH_RECORD", "BENCH_DATA_ROOT", "COLUMNS")
 
 
 def build_wheel(target: Path, source: Path = ROOT) -> Path:
