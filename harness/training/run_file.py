@@ -14,19 +14,20 @@ from harness.training.training_plan import TrainingPlan
 RUN_FILE = "run.yaml"
 
 
-def run_file(plan: TrainingPlan) -> str:
+def run_file(plan: TrainingPlan, seed: int) -> str:
     """The text of run.yaml: a line of YAML per option, paths whole, so that any folder will do.
 
-    A registry entry's run becomes one of the user's own with the same training.
+    A registry entry's run becomes one of the user's own with the same training. seed: the one that
+    is trained; a job's plan names no others.
     """
     return "".join(
         f"{name}: {json.dumps(value, ensure_ascii=False)}\n"
-        for name, value in _chosen(plan).items()
+        for name, value in _chosen(plan, seed).items()
         if value not in (None, False, {})
     )
 
 
-def _chosen(plan: TrainingPlan) -> dict[str, object]:
+def _chosen(plan: TrainingPlan, seed: int) -> dict[str, object]:
     """Option -> value, named as on the command line without the dashes."""
     entry, options, training = plan.entry, plan.options, plan.training
     return {
@@ -41,7 +42,7 @@ def _chosen(plan: TrainingPlan) -> dict[str, object]:
         "weights-key": options.reading.weights_key,
         "name": entry.id if entry.paper == LOCAL else f"my-{entry.id}",
         "set": _changes(plan),
-        "seeds": 1 + max(training.seeds),
+        "seeds": 1 + max((seed, *training.seeds)),
         "evaluate-every": training.evaluate_every if training.evaluate_every > 1 else None,
         "channels-last": training.speed.channels_last,
         "compile": training.speed.compile,

@@ -1,7 +1,9 @@
 """How far a run is, written beside its state so that any process can look.
 
-run.json is what was asked for, written when the run begins; progress.json is replaced every few
-seconds. Both are for people and schedulers: no training reads them, and losing them loses nothing.
+run.json is what was asked for, run.yaml the options that repeat it: written when the first stage
+begins, so that a request which is refused before leaves nothing. progress.json is replaced every
+few seconds. All are for people and schedulers: no training reads them, and losing them loses
+nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from harness.system import Progress, rank, replace_text
+from harness.system import Progress, rank
 from harness.training.request import TrainingRequest
+from harness.training.run_file import RUN_FILE, run_file
 from harness.training.run_folder import RunFolder
 from harness.training.training_plan import TrainingPlan
 
@@ -27,16 +30,16 @@ def followed(plan: TrainingPlan, seed: int, folder: RunFolder) -> TrainingPlan:
         return plan
     asked = TrainingRequest(plan.entry, plan.recipe, plan.options, plan.training)
     about = {"request": asked.as_plain(), "seed": seed, "started": time.time()}
-    replace_text(folder.path / "run.json", json.dumps(about, indent=1))
-    progress = WrittenProgress(plan.options.progress, folder.path / "progress.json")
+    texts = {"run.json": json.dumps(about, indent=1), RUN_FILE: run_file(plan, seed)}
+    progress = WrittenProgress(plan.options.progress, folder, texts)
     return replace(plan, options=replace(plan.options, progress=progress))
 
 
 class WrittenProgress:
-    """Passes everything on, and keeps a file up to date."""
+    """Passes everything on, and keeps a file up to date; before the first one come `texts`."""
 
-    def __init__(self, inner: Progress, file: Path) -> None:
-        self._inner, self._file = inner, file
+    def __init__(self, inner: Progress, folder: RunFolder, texts: Mapping[str, str]) -> None:
+        self._inner, self._folder, self._texts = inner, folder, texts
         self._stage, self._done = "", 0
         self._total: int | None = None
         self._facts: dict[str, float] = {}
@@ -45,6 +48,9 @@ class WrittenProgress:
 
     def stage(self, text: str, total: int | None = None) -> None:
         self._inner.stage(text, total)
+        for name, about in self._texts.items():
+            self._folder.save_text(name, about)
+        self._texts = {}
         self._stage, self._total, self._done, self._facts = text, total, 0, {}
         self._begun, self._before = time.time(), 0
         self._write()
@@ -74,4 +80,4 @@ class WrittenProgress:
             "facts": facts,
             "place": {"node": platform.node(), "pid": os.getpid()},
         }
-        replace_text(self._file, json.dumps(about))
+        self._folder.save_text("progress.json", json.dumps(about))

@@ -18,7 +18,6 @@ from harness.system import rank, wait_for_all
 from harness.training.generators import seed_everything
 from harness.training.loop import Trained, TrainingTask, train
 from harness.training.rounds import gains, prune
-from harness.training.run_file import RUN_FILE, run_file
 from harness.training.run_folder import RunFolder, RunOrigin, opened
 from harness.training.run_progress import followed
 from harness.training.training_plan import TrainingPlan, build, rebuilt, run_folder
@@ -50,8 +49,6 @@ def one_seed(plan: TrainingPlan, seed: int) -> Seed:
 
 def _trained(plan: TrainingPlan, seed: int, folder: RunFolder) -> Seed:
     """One seed trained to its end, measured and written down."""
-    if rank() == 0:
-        folder.save_text(RUN_FILE, run_file(plan))
     method = make_method(plan.entry.method, plan.settings)
     trained = _train(plan, seed, folder, method)
     final = evaluate(trained.model, plan.test)
