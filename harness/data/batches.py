@@ -173,7 +173,6 @@ def _picture_batches(
 
     def pixels(start: int) -> Pixels:
         first = start * batch_size
-        decoded: Iterator[np.ndarray]
         if cache_pixels is None:
             decoded = in_batches(files[first:], transform, batch_size)
         else:

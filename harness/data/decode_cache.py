@@ -22,7 +22,9 @@ import os
 import re
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from math import prod
@@ -34,7 +36,7 @@ from PIL import __version__ as pillow_version
 from PIL import features
 
 from harness import paths
-from harness.data.decoders import CHUNK, Transform, cores, in_chunks, split_up
+from harness.data.decoders import CHUNK, Decoders, Transform, cores
 from harness.errors import DataError
 from harness.system import CachePolicy, Progress, locked, sha256_json
 
@@ -243,10 +245,8 @@ class DecodeCache:
             pixels.seek(start + done * CHUNK * prod(self.shape[1:]))
             log = _ChunkLog(pixels, chunks)
             try:
-                chunks_left = split_up(self.files[done * CHUNK :])
-                with closing(in_chunks(chunks_left, self._transform)) as decoded:
-                    for part in decoded:
-                        digest = _digest(part)
+                with closing(self._decoded(done)) as decoded:
+                    for part, digest in decoded:
                         log.add(part, digest)
                         digests.append(digest)
                         self._progress.advance(len(part))
@@ -257,6 +257,20 @@ class DecodeCache:
                 log.sync()  # what was decoded so far stays
                 raise
         return digests
+
+    def _decoded(self, first: int) -> Generator[tuple[np.ndarray, str], None, None]:
+        """Chunks from number `first` on in order, each with its hash."""
+        waiting: deque[tuple[np.ndarray, Future[str]]] = deque()
+        with Decoders(self._transform, min(cores(), self._count - first) or 1) as decoders:
+            for number in range(first, self._count):
+                files = self.files[number * CHUNK : (number + 1) * CHUNK]
+                part = np.empty((len(files), *self.shape[1:]), np.uint8)
+                waiting.append((part, decoders.decode(files, part, then=_digest)))
+                if len(waiting) > 3 * cores():
+                    done, digest = waiting.popleft()
+                    yield done, digest.result()
+            for done, digest in waiting:
+                yield done, digest.result()
 
     def _read_facts(self) -> dict[str, Any] | None:
         try:

@@ -2,7 +2,7 @@
 
 The published accuracies were computed on these pixels: decode is bit-identical to torchvision's
 Resize + CenterCrop on Pillow images. Decoding and resizing release the interpreter lock, so threads
-do for training, where every picture is drawn anew; evaluation uses processes (`decoders`).
+do for training, where every picture is drawn anew; evaluation uses processes (decoders.py).
 """
 
 from __future__ import annotations

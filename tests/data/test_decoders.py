@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from harness.data.decoders import CHUNK, Transform, cores, in_batches
+from harness.data.decoders import CHUNK, Decoders, Transform, in_batches
 from harness.errors import DataError
 from tests.data.pictures import KINDS, by_torchvision, picture_tree, write_picture
 
@@ -40,7 +42,7 @@ def test_every_kind_of_picture_gets_torchvisions_pixels(
 
 def test_batches_come_in_order_whatever_finishes_first(tmp_path: Path) -> None:
     files = picture_tree(tmp_path, 3 * CHUNK + 7).pictures.files
-    batches = list(in_batches(files, SMALL, CHUNK + 3, workers=cores()))
+    batches = list(in_batches(files, SMALL, CHUNK + 3, workers=3))
     assert [len(batch) for batch in batches] == [CHUNK + 3, CHUNK + 3, CHUNK + 1]
     assert (np.concatenate(batches) == by_torchvision(files, SMALL)).all()
 
@@ -60,81 +62,73 @@ def test_an_unreadable_picture_is_named_in_its_place(tmp_path: Path, content: by
         next(stream)
 
 
-@pytest.mark.parametrize("workers", [0, 1, cores()])
-def test_every_number_of_workers_gives_the_same_pixels(tmp_path: Path, workers: int) -> None:
-    files = picture_tree(tmp_path, CHUNK + 3).pictures.files
-    got = np.concatenate(list(in_batches(files, SMALL, 20, workers)))
-    assert (got == by_torchvision(files, SMALL)).all()
-
-
-def test_no_draw_is_taken_from_the_global_generator(tmp_path: Path) -> None:
-    files = picture_tree(tmp_path, 2 * CHUNK).pictures.files
-    before = torch.get_rng_state()
-    list(in_batches(files, SMALL, CHUNK))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def shared_memory() -> set[Path]:
-    return set(Path("/dev/shm").glob("torch_*"))
-
-
-def test_stopping_early_leaves_no_process_or_file(tmp_path: Path) -> None:
+def test_stopping_early_leaves_no_process_thread_or_file(tmp_path: Path) -> None:
     files = picture_tree(tmp_path, 80).pictures.files
-    before, files_before = children(), shared_memory()
+    before, temporary = children(), set(Path(tempfile.gettempdir()).glob("decode-*"))
     stream = in_batches(files, SMALL, 10)
     next(stream)
     assert children() - before
-    stream.close()
+    stream.close()  # type: ignore[attr-defined]
     assert children() <= before
-    assert shared_memory() <= files_before
-
-
-def test_an_error_leaves_no_process(tmp_path: Path) -> None:
-    files = picture_tree(tmp_path, 80).pictures.files
-    files[0].write_bytes(b"")
-    before = children()
-    with pytest.raises(DataError) as caught:
-        list(in_batches(files, SMALL, 10))
-    assert children() <= before  # while the error is still held
-    assert "\n" not in str(caught.value)
+    assert not [each for each in threading.enumerate() if each.name.startswith("decode")]
+    assert set(Path(tempfile.gettempdir()).glob("decode-*")) <= temporary
 
 
 def test_a_worker_that_is_killed_is_an_error_and_no_hang(tmp_path: Path) -> None:
-    files = picture_tree(tmp_path, CHUNK).pictures.files * 200
-    before = children()
-    stream = in_batches(files, SMALL, CHUNK, workers=1)
-    next(stream)
-    for worker in children() - before:
+    files = picture_tree(tmp_path, 10).pictures.files
+    out = np.empty((10, *SMALL.shape), np.uint8)
+    with Decoders(SMALL, 1) as decoders:
+        before = children()
+        decoders.decode(files, out, len).result()
+        (worker,) = children() - before
         os.kill(worker, signal.SIGKILL)
-    with pytest.raises(DataError, match=r"a decoding process ended: .*fewer cores\.$"):
-        list(stream)
+        with pytest.raises(DataError, match=r"ended \(exit code -9\).*0000.png"):
+            decoders.decode(files, out, len).result()
 
 
-def test_workers_end_with_the_process_they_work_for(tmp_path: Path) -> None:
-    picture_tree(tmp_path, 4 * CHUNK)
+def test_the_callers_error_is_told_and_not_the_pipe_of_a_killed_worker(tmp_path: Path) -> None:
+    files = picture_tree(tmp_path, 10).pictures.files
+    out = np.empty((10, *SMALL.shape), np.uint8)
+    with pytest.raises(OSError, match="the disk is full"), Decoders(SMALL, 1) as decoders:
+        decoders.decode(files, out, len).result()
+        (process,) = decoders._processes
+        process.kill()
+        process.wait()
+        with pytest.raises(DataError, match="ended"):
+            decoders.decode(files, out, len).result()  # stays unread in the pipe's buffer
+        raise OSError("the disk is full")
+
+
+def test_a_worker_ends_with_the_process_it_works_for(tmp_path: Path) -> None:
+    picture_tree(tmp_path, 10)
     code = f"""
-import os, signal
+import os, signal, sys
+import numpy as np
 from pathlib import Path
-from harness.data.decoders import Transform, in_batches
+from harness.data.decoders import Decoders, Transform
 files = sorted(Path({str(tmp_path)!r}).rglob("*.png"))
-stream = in_batches(files, Transform(20, 16), 25, workers=2)
-next(stream)
-task = Path(f"/proc/{{os.getpid()}}/task")
-print(*(pid for each in task.glob("*/children") for pid in each.read_text().split()), flush=True)
+decoders = Decoders(Transform(20, 16), 1)
+decoders.decode(files, np.empty((10, 3, 16, 16), np.uint8), len).result()
+print(decoders._processes[0].pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL
-    workers = done.stdout.split()
-    assert len(workers) == 2
+    worker = int(done.stdout)
     deadline = time.monotonic() + 20
-    while any(map(runs, workers)):
-        assert time.monotonic() < deadline
+    while time.monotonic() < deadline and Path(f"/proc/{worker}/status").exists():
+        if "zombie" in Path(f"/proc/{worker}/status").read_text():
+            break
         time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{worker}").exists()
 
 
-def runs(pid: str) -> bool:
-    try:
-        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+def test_the_worker_imports_nothing_heavy() -> None:
+    heavy = ["torch", "torchvision", "timm"]
+    code = (
+        "import json, sys, harness.data.decode_worker;"
+        f"print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
