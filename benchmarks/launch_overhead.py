@@ -1,6 +1,6 @@
 """What a job costs beside its work: a queue of jobs that do nothing, on each executor.
 
-    python benchmarks/launch_overhead.py [inline|local ...] [--jobs 100,1000,10000]
+    python benchmarks/launch_overhead.py [inline|local ...] [--jobs 100,1000,10000] [--small]
 
 Prints milliseconds per job and the growth of this process's memory. A job goes through the queue,
 its journal on disk, a pipe to a worker process and back.
@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks import parsed
 from harness.launch import Job, Journal, Place, Queue, make_executor
 from harness.launch.executor import Report
 
@@ -51,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("executors", nargs="*", default=["inline", "local"])
     parser.add_argument("--jobs", default="100,1000,10000")
-    chosen = parser.parse_args()
+    chosen = parsed(parser, executors=["inline"], jobs="10")
     for name in chosen.executors:
         for count in map(int, chosen.jobs.split(",")):
             ms, mib = measure(name, count)

@@ -82,11 +82,12 @@ def nightly_check(
     policy: published.LinkPolicy,
     fresh: bool = False,
     on_result: Listener | None = None,
-    measured: Measuring = reproduce_together,
+    measured: Measuring | None = None,
 ) -> NightlyRun:
     """Check `entries` in shared passes; what stops one of them is its finding and stops no other.
 
-    measured: what measures them; workers of an executor do so side by side.
+    measured: what measures them, by default one after the other here; workers of an executor do
+    so side by side.
 
     Every measurement is saved as a result, of which `on_result` hears. An interrupted check goes on
     where it ended, unless `fresh`, or code or packages changed since.
@@ -101,7 +102,8 @@ def nightly_check(
         entry.id: _accepted_result(entry, registry) for entry in missing
     }  # before new results
     last = time.perf_counter()
-    for outcome in measured(missing, registry, options, resume=False, on_result=on_result):
+    measure = measured or reproduce_together
+    for outcome in measure(missing, registry, options, resume=False, on_result=on_result):
         found = _findings(outcome, standards[outcome.entry.id], policy, answers)
         now = time.perf_counter()
         journal.add(_check(outcome, standards[outcome.entry.id], found, now - last))

@@ -176,13 +176,11 @@ def test_a_torchvision_of_another_torch_is_one_line(
     assert "pip install -U torch torchvision" in line
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("pull", "dense-convnet-tiny-digits")])
-def test_a_home_that_cannot_be_written_is_one_line(
-    bench: Run, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_home_that_cannot_be_written_is_one_line(bench: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     home = tmp_path / "file" / "home"
-    done = bench(*arguments, BENCH_HOME=str(home))
+    assert bench("list", BENCH_HOME=str(home)).exit_code == 0  # it writes nothing
+    done = bench("pull", "dense-convnet-tiny-digits", BENCH_HOME=str(home))
     assert done.exit_code == 1
     [line] = done.stderr.splitlines()
     assert line.startswith(f"bench: the home folder {home} cannot be written: ")
