@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ipaddress
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ def _is_loopback(host: str | bytes | None) -> bool:
     except ValueError:
         return False
 
+
+# A suite started in the background inherits that Ctrl-C and hang-ups are ignored, and so would the
+# commands that it stops.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 if not os.environ.get("BENCH_NETWORK_TESTS"):
     os.environ.update(_NOWHERE)

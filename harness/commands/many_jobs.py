@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from harness.commands.output import console
+from harness.commands.output import console, progress_bars
 from harness.commands.visible_text import in_one_line, say_line
 
 if TYPE_CHECKING:
@@ -108,20 +108,5 @@ def _shown() -> Iterator[JobLines]:
     if not stderr.is_terminal:
         yield JobLines()
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}", markup=False),
-    )
-    with Progress(*columns, console=stderr, transient=True) as rich:
+    with progress_bars(stderr) as rich:
         yield JobScreen(rich)

@@ -129,6 +129,27 @@ class Lines:
         say_line(text, err=True)
 
 
+def progress_bars(screen: Console) -> RichProgress:
+    """Bars with a count, the time that is left, and facts; gone when they are done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}", markup=False),
+        console=screen,
+        transient=True,
+    )
+
+
 @contextmanager
 def progress() -> Iterator[Bars | Lines]:
     """Bars on a terminal, plain lines elsewhere; always on stderr."""
@@ -136,15 +157,5 @@ def progress() -> Iterator[Bars | Lines]:
     if not stderr.is_terminal:
         yield Lines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}", markup=False),
-    )
-    with RichProgress(*columns, console=stderr, transient=True) as rich:
+    with progress_bars(stderr) as rich:
         yield Bars(rich)

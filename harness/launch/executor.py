@@ -7,6 +7,7 @@ queue's decision (`harness.launch.queue`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -42,3 +43,11 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop everything at once and give every process back."""
+
+
+def withdrawn(waiting: deque[Job], key: str) -> bool:
+    """Take the job `key` out of what waits; whether it was there."""
+    job = next((job for job in waiting if job.key == key), None)
+    if job is not None:
+        waiting.remove(job)
+    return job is not None

@@ -6,7 +6,7 @@ from collections import deque
 
 from harness.errors import Preempted
 from harness.launch.attempt import attempt
-from harness.launch.executor import Report, Work
+from harness.launch.executor import Report, Work, withdrawn
 from harness.launch.jobs import Ending, Job
 
 
@@ -35,8 +35,7 @@ class Inline:
         return self._ended.pop(key)
 
     def cancel(self, key: str) -> None:
-        if any(job.key == key for job in self._waiting):
-            self._waiting = deque(job for job in self._waiting if job.key != key)
+        if withdrawn(self._waiting, key):
             self._ended[key] = Ending(key, "preempted")
 
     def close(self) -> None:

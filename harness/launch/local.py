@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import ProtocolError
 from harness.launch.capacity import Capacity
-from harness.launch.executor import Report
+from harness.launch.executor import Report, withdrawn
 from harness.launch.jobs import Ending, Job, State, Update
 from harness.launch.process import WorkerProcess
 
@@ -67,8 +67,7 @@ class Local:
                 self._cancelled.add(key)
                 worker.stop()
                 return
-        if any(job.key == key for job in self._waiting):
-            self._waiting = deque(job for job in self._waiting if job.key != key)
+        if withdrawn(self._waiting, key):
             self._ended[key] = Ending(key, "preempted")
 
     def close(self) -> None:

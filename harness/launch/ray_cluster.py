@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from harness.errors import ProtocolError
-from harness.launch.executor import Report
+from harness.launch.executor import Report, withdrawn
 from harness.launch.executors import Place
 from harness.launch.jobs import Ending, Job, Resources, State, Update
 from harness.launch.remote import remote_attempt, surroundings
@@ -104,8 +104,7 @@ class RayCluster:
                 self._cancelled.add(key)
                 ray.cancel(reference)  # Ctrl-C in its process: a training saves
                 return
-        if any(job.key == key for job in self._waiting):
-            self._waiting = deque(job for job in self._waiting if job.key != key)
+        if withdrawn(self._waiting, key):
             self._ended[key] = Ending(key, "preempted")
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import submitit
 
 from harness.errors import ProtocolError
-from harness.launch.executor import Report
+from harness.launch.executor import Report, withdrawn
 from harness.launch.executors import Place
 from harness.launch.jobs import Ending, Job, State, Update
 from harness.launch.remote import remote_attempt, surroundings
@@ -114,8 +114,7 @@ class Slurm:
             sent = self._sent[key]
             sent.cancelled = True
             _scancel(sent.handle.job_id, *([] if self._waits(sent) else ["--signal=TERM"]))
-        elif any(job.key == key for job in self._waiting):
-            self._waiting = deque(job for job in self._waiting if job.key != key)
+        elif withdrawn(self._waiting, key):
             self._ended[key] = Ending(key, "preempted")
 
     def close(self) -> None:
