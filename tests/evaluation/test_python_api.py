@@ -142,7 +142,7 @@ REAL = {  # id -> (status, a file it needs)
         "bhartiansh-cnn_pruning_cifar10/pruned_resnet20_SNIP_sparsity_0.9.npz",
     ),
     "dense-resnet20-cifar10-woodfisher": (
-        "mismatch",
+        "ambiguous preprocessing",
         "ist-daslab-woodfisher/resnet20_cifar10.pth.tar",
     ),
     "filter-pruning-resnet20-cifar10-90.21": (
