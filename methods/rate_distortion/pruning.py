@@ -33,6 +33,7 @@ from methods.rate_distortion.distortion import (
     measure,
     pruned_count,
 )
+from methods.rate_distortion.exact_count import kept_counts
 from methods.rate_distortion.flops import output_positions
 from methods.rate_distortion.keys import curve_key, network_hash, tensors_hash
 from methods.rate_distortion.redraw import redrawing
@@ -51,6 +52,7 @@ class RateDistortionSettings(LayerSettings):
     reduction: Reduction = "worst"  # the published program without a flag: "mean"
     solver: Literal["exact", "official"] = "exact"
     budget: Literal["weights", "macs"] = "weights"  # macs: ours, not in the published method
+    exact_count: bool = True  # exact solver: give back what a step of the grid removed too much
     calibration: Literal["train", "synthetic"] = "train"
     calibration_size: int = Field(1024, ge=1)
     calib_augment: bool = False  # as the original by mistake: other crops and flips in every pass
@@ -120,8 +122,9 @@ class RateDistortion(MaskedMethod):
         """Prune to `sparsity` of the chosen weights (budget "macs": of their dense MACs).
 
         images: calibration set (M, C, H, W), normalised: real ones picked by
-        `calibration_indices`, or `synthetic_images`. The exact solver leaves exactly
-        n - int(rate * n) weights in a layer; weights pruned before stay pruned.
+        `calibration_indices`, or `synthetic_images`. The exact solver removes exactly
+        round(sparsity * N) of the N weights; with `exact_count` off, or a budget of MACs,
+        n - int(rate * n) stay in a layer, at most the budget. Weights pruned before stay pruned.
         Raises ValueError for no images, logits that are not finite or a target out of reach, and
         OfficialIndexError where the published program fails; nothing is pruned then.
         """
@@ -138,7 +141,11 @@ class RateDistortion(MaskedMethod):
         measurement = self._measure(model, images, layers, key)
         choices = self._decide(model, images, measurement, sparsity, previous, key)
         rates = {n: measurement.rates[k] for n, k in zip(layers, choices, strict=True)}
-        self.set_masks({name: self._mask(name, rates[name], previous[name]) for name in layers})
+        if self.settings.solver == "official":
+            chosen = {n: self._official_mask(n, rate, previous[n]) for n, rate in rates.items()}
+        else:
+            chosen = self._exact_masks(measurement, choices, sparsity)
+        self.set_masks(chosen)
         self._chosen = rates
         kept = survivors(self.masks)
         self.allocation = Allocation(
@@ -178,11 +185,28 @@ class RateDistortion(MaskedMethod):
                 msg = f"layer {name!r} is never executed, so the published program has a curve less"
                 raise OfficialIndexError(f"{msg} than layers and fails; use the exact solver")
 
-    def _mask(self, name: str, rate: float, previous: float) -> Tensor:
-        weight, mask = self.chosen[name].stored, self.masks[name]
-        if self.settings.solver == "official":
-            return official_mask(weight, mask, rate, previous)
-        return exact_mask(weight, mask, rate)
+    def _official_mask(self, name: str, rate: float, previous: float) -> Tensor:
+        return official_mask(self.chosen[name].stored, self.masks[name], rate, previous)
+
+    def _exact_masks(
+        self, measurement: Measurement, choices: Sequence[int], target: float
+    ) -> dict[str, Tensor]:
+        """The largest |w| of each layer, never one masked before."""
+        names, sizes = measurement.names, measurement.sizes
+        kept = [[n - pruned_count(rate, n) for rate in measurement.rates] for n in sizes]
+        if self.settings.exact_count and self.settings.budget == "weights":
+            live = [int((self.weights[n] != 0).logical_and(self.masks[n]).sum()) for n in names]
+            left = sum(sizes) - round(target * sum(sizes))
+            counts = kept_counts(measurement.distortion, kept, choices, live, left)
+        else:
+            counts = [row[k] for row, k in zip(kept, choices, strict=True)]
+        return {
+            name: keep_largest(
+                magnitude(self.chosen[name].stored, self.masks[name]),
+                min(count, int(self.masks[name].sum())),
+            )
+            for name, count in zip(names, counts, strict=True)
+        }
 
     def _keys(self, model: nn.Module, images: Tensor) -> Callable[..., str]:
         """`curve_key` for this event; keywords make it an allocation's."""
@@ -276,12 +300,6 @@ class RateDistortion(MaskedMethod):
         ]
         budget = int((1 - target) * sum(row[0] for row in costs))
         return solve_exact(distortion, sizes, budget, reached, costs=costs)
-
-
-def exact_mask(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
-    """The mask that keeps the n - int(rate * n) largest |w|, never one masked before."""
-    keep = min(weight.numel() - pruned_count(rate, weight.numel()), int(mask.sum()))
-    return keep_largest(magnitude(weight, mask), keep)
 
 
 def official_mask(weight: Tensor, mask: Tensor, rate: float, previous: float) -> Tensor:

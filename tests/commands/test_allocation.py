@@ -33,12 +33,10 @@ def test_allocation_shows_five_rules_at_one_target(bench: Bench) -> None:
     for label, rule in result["rules"].items():
         kept = sum(row["kept"][label] for row in result["layers"])
         assert rule["sparsity_pct"] == pytest.approx(100 * (1 - kept / total), rel=1e-12)
-        if label == "RD":
-            assert kept <= total - 0.8 * total
-            steps = [5 * (1 - row["kept"]["RD"] / row["weights"]) for row in result["layers"]]
-            assert steps == pytest.approx([round(step) for step in steps], abs=5 / 144)
-        else:
-            assert kept == total - round(0.8 * total)
+        assert kept == total - round(0.8 * total)
+    steps = [5 * (1 - row["kept"]["RD"] / row["weights"]) for row in result["layers"]]
+    off_the_grid = [s for s in steps if s != pytest.approx(round(s), abs=5 / 144)]
+    assert len(off_the_grid) <= 1  # the layer that was given back what was too much
 
 
 def test_allocation_prints_a_table_draws_a_picture_and_measures_once(
@@ -130,7 +128,7 @@ def test_requests_that_cannot_be_met_are_one_line_and_code_2(
 
 
 def test_a_run_that_empties_layers_says_so(bench: Bench) -> None:
-    run = bench(*FROM_DENSE, *QUICK, "--target", "0.9999", "--name", "mine")
+    run = bench(*FROM_DENSE, *QUICK, "--target", "0.99999", "--name", "mine")
     assert run.exit_code == 0, run.stderr
     [stored] = load_all(entry="mine")
     assert stored.cost.collapsed == tuple(SIZES)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from methods import get
@@ -18,6 +20,7 @@ from methods.rate_distortion import (
     synthetic_images,
     tensors_hash,
 )
+from methods.rate_distortion.exact_count import kept_counts
 from tests.methods.rd_fixtures import TINY, Tiny, arrays, described
 
 ATOL_FLOPS = 1e-6  # stored in float32
@@ -84,7 +87,7 @@ def test_exact_pruning_matches_the_stored_allocation(name, reduction, target):
     if target not in targets:
         target = "0.92"
     expected, model = targets[target]["exact"], Tiny(name)
-    method = _method(reduction=reduction)
+    method = _method(reduction=reduction, exact_count=False)
     method.prune(model, float(target), torch.tensor(arrays(name)["calib_x"]))
     allocation = method.allocation
     assert list(allocation.choices) == expected["k"]
@@ -97,6 +100,46 @@ def test_exact_pruning_matches_the_stored_allocation(name, reduction, target):
     assert list(allocation.kept) == rule
 
 
+@pytest.mark.parametrize("target", [0.37, 0.5, 0.9, 0.963])
+def test_what_a_step_of_the_grid_removed_too_much_is_given_back(target):
+    model, on_grid = Tiny("tiny_a"), Tiny("tiny_a")
+    images = torch.tensor(arrays("tiny_a")["calib_x"])
+    total = sum(_survivors(model))
+    exact, coarse = _method(points=10), _method(points=10, exact_count=False)
+    exact.prune(model, target, images)
+    coarse.prune(on_grid, target, images)
+    assert sum(_survivors(model)) == total - round(target * total)
+    assert exact.allocation.choices == coarse.allocation.choices
+    assert all(bool((exact.masks[n] | ~mask).all()) for n, mask in coarse.masks.items())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_giving_back_fills_the_steepest_step_first_and_stops_at_the_target(data):
+    sizes = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+    points = data.draw(st.integers(2, 6))
+    kept = [[n - int(k / (points - 1) * n) for k in range(points)] for n in sizes]
+    numbers = st.lists(st.integers(0, 9), min_size=points, max_size=points).map(sorted)
+    curves = torch.tensor([data.draw(numbers) for _ in sizes]).double()
+    choices = [data.draw(st.integers(0, points - 1)) for _ in sizes]
+    live = [data.draw(st.integers(0, n)) for n in sizes]
+    start = [min(row[k], alive) for row, k, alive in zip(kept, choices, live, strict=True)]
+    target = data.draw(st.integers(sum(start), sum(sizes)))
+    counts = kept_counts(curves, kept, choices, live, target)
+    assert sum(counts) == min(target, sum(live))
+    assert all(a <= b <= alive for a, b, alive in zip(start, counts, live, strict=True))
+    slopes = {  # of the first step down, per weight that it gives back
+        layer: float(curves[layer, k] - curves[layer, k - 1])
+        / max(1, min(kept[layer][k - 1], live[layer]) - start[layer])
+        for layer, k in enumerate(choices)
+        if k and start[layer] < live[layer]
+    }
+    if slopes and target > sum(start):
+        steepest = max(slopes, key=lambda layer: (slopes[layer], -layer))
+        room = min(kept[steepest][choices[steepest] - 1], live[steepest]) - start[steepest]
+        assert counts[steepest] - start[steepest] >= min(room, target - sum(start))
+
+
 def test_rounds_never_revive_a_weight_and_reach_every_target():
     model, images = Tiny("tiny_a"), torch.tensor(arrays("tiny_a")["calib_x"])
     total = sum(_survivors(model))
@@ -105,7 +148,7 @@ def test_rounds_never_revive_a_weight_and_reach_every_target():
     before = {name: mask.clone() for name, mask in method.masks.items()}
     for target in (0.2, 0.5, 0.85):
         method.prune(model, target, images)
-        assert sum(_survivors(model)) <= int((1 - target) * total)
+        assert sum(_survivors(model)) == total - round(target * total)
         assert all(bool((before[n] | ~mask).all()) for n, mask in method.masks.items())
         before = {name: mask.clone() for name, mask in method.masks.items()}
 
