@@ -91,23 +91,10 @@ def chosen_settings(
     help="Share of conv and linear weights to remove (default: what --run removed).",
 )
 @budget_options
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another setting of method rd, e.g. points=20, reduction=mean (repeatable).",
-)
+@options.settings("Another setting of method rd, e.g. points=20, reduction=mean (repeatable).")
 @click.option("--run", "run_id", metavar="NAME", help="A finished run, as one more column.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw a picture (PNG), too."
-)
-@click.option(
-    "--from",
-    "from_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Checkpoint file downloaded by hand.",
-)
+@click.option("--plot", type=options.FILE, help="Draw a picture (PNG), too.")
+@options.from_file()
 @options.reading
 @measuring
 def command(

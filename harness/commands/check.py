@@ -18,8 +18,6 @@ from harness.commands.visible_text import say
 if TYPE_CHECKING:
     from harness.maintenance import NightlyRun
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command("check", epilog="Example:  bench check --suite nightly --junit nightly.xml")
 @click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
@@ -27,8 +25,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--accept", "accepted", metavar="ID", help="Make ID's newest result the standard.")
 @click.option("--reason", help="Why it is right, with --accept.")
 @click.option("--result", "result_id", help="Another result than the newest, with --accept.")
-@click.option("--junit", type=_FILE, help="Also write JUnit XML here.")
-@click.option("--summary", type=_FILE, help="Also append Markdown here, for a job's page.")
+@click.option("--junit", type=options.FILE, help="Also write JUnit XML here.")
+@click.option("--summary", type=options.FILE, help="Also append Markdown here, for a job's page.")
 @click.option("--offline", is_flag=True, help="Ask no host: links are not looked at.")
 @click.option("--refetch", is_flag=True, help="Fetch large published files again, too.")
 @click.option("--fresh", is_flag=True, help="Do not continue an interrupted check.")

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 @name_options.named("--paper", help="List every figure of one paper.")
 @click.option(
     "--errata",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     metavar="FILE",
     help="Write the errata page, such as reports/errata.md, from what is stored.",
 )
 @click.option(
     "--plot",
     "picture",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     metavar="FILE",
     help="Draw the published files that do not hold what was printed (.svg, .png).",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,8 @@ import click
 from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.number_types import RealNumber, WholeNumber
-from harness.commands.output import console, print_json, progress
+from harness.commands.output import console, print_json
+from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say
 from harness.reports import MISSING
 
@@ -73,9 +73,7 @@ def _layer_bits(
     help="Drop this share of the non-zero weights first, by one threshold for all layers.",
 )
 @click.option("--share", is_flag=True, help="Cluster the weights of each layer first.")
-@options.data_root
-@options.extra_registries
-@options.as_json
+@reading_weights
 def command(
     what: NetworkName,
     reading: Reading,
@@ -84,9 +82,7 @@ def command(
     index_bits: int,
     sparsity: float | None,
     share: bool,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Bytes of every layer after each stage of Deep Compression.
 
@@ -94,20 +90,17 @@ def command(
     entry, and a codebook per layer. huffman: codes and gaps as an optimal prefix code. Nothing is
     trained; weights that are not shared among 2^bits values have no shared size.
     """
-    registry = options.load_registry(registries)
+    registry = run.registry()
     from harness.export import find_weights
     from harness.profile import Widths, size_table
-    from harness.system import Options
 
     label = what.word or what.model
 
-    with progress() as bars:
-        given = find_weights(
-            what, registry, Options(data_root=data_root, reading=reading, progress=bars)
-        )
-        bars.stage(f"{label}: sizes")
+    with run.begun(reading=reading) as (chosen, _):
+        given = find_weights(what, registry, chosen)
+        chosen.progress.stage(f"{label}: sizes")
         sizes = size_table(given, Widths(bits, layer_bits, index_bits), sparsity, share)
-    if as_json:
+    if run.as_json:
         print_json({"what": label, "bits": bits, "index_bits": index_bits, **asdict(sizes)})
         return
     console().print(_layers(sizes))

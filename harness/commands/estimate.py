@@ -47,13 +47,7 @@ if TYPE_CHECKING:
     help="Evaluation images to look at, evenly spread; labels are not used.",
 )
 @name_options.named("--evaluation", help="Evaluation protocol (default: the network's own).")
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another setting of the method, e.g. ground_truth=uniform (repeatable).",
-)
+@options.settings("Another setting of the method, e.g. ground_truth=uniform (repeatable).")
 @measuring
 def command(
     method: str,

@@ -11,7 +11,8 @@ import click
 from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.number_types import WholeNumber
-from harness.commands.output import print_json, progress
+from harness.commands.output import print_json
+from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
     help="Our own training: last (default), or best on the test set, if the recipe keeps it.",
 )
 @click.option("--offline", is_flag=True, help="Use only files that are here already.")
-@options.data_root
-@options.extra_registries
-@options.as_json
+@reading_weights
 def command(
     words: tuple[str, ...],
     what: NetworkName,
@@ -53,9 +52,7 @@ def command(
     seed: int | None,
     epoch: str | None,
     offline: bool,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Hand out weights, published or trained here.
 
@@ -72,16 +69,14 @@ def command(
     if chosen is None:
         raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
     from harness.export import export, find_network
-    from harness.system import Options
 
-    registry = options.load_registry(registries)
-    with progress() as bars:
-        wanted = Options(data_root=data_root, offline=offline, reading=reading, progress=bars)
+    registry = run.registry()
+    with run.begun(offline=offline, reading=reading) as (wanted, _):
         weights = find_network(what, registry, wanted).weights
     target.parent.mkdir(parents=True, exist_ok=True)
     how = export(weights, target, chosen)
     facts = {"entry": weights.name, "weights": weights.where, "form": chosen, "read_by": how}
-    if as_json:
+    if run.as_json:
         print_json({**facts, "file": str(target), "size_bytes": target.stat().st_size})
     else:
         say_line(f"{target}: {target.stat().st_size:,} bytes, {chosen}, {weights.where}")

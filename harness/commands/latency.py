@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     help="With --model: time this file too, a checkpoint or a file of `bench shrink` (repeatable).",
 )
 @options.reading

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from harness.commands import dataset_options, name_options
+from harness.commands.shared_options import FILE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,7 +68,7 @@ def named(command: F) -> F:
     for option in (
         click.option(
             "--weights",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FILE,
             help="With --model: its weights, a state dict (.pt, .pth, .safetensors, ...).",
         ),
         dataset_options.dataset(help="With --model: sets classes and picture size."),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     help="Picture to write, .png or .svg.",
 )
 def command(

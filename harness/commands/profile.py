@@ -10,7 +10,8 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
-from harness.commands.output import console, print_json, progress
+from harness.commands.output import console, print_json
+from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
@@ -25,24 +26,15 @@ if TYPE_CHECKING:
 @click.argument("entry_id", metavar="[ID]", required=False, shell_complete=options.complete_ids)
 @network_options.named
 @click.option("--dense", is_flag=True, help="Profile the architecture without its checkpoint.")
-@click.option(
-    "--from",
-    "from_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Checkpoint file downloaded by hand.",
-)
+@options.from_file()
 @options.reading
-@options.data_root
-@options.extra_registries
-@options.as_json
+@reading_weights
 def command(
     what: NetworkName,
     dense: bool,
     from_file: Path | None,
     reading: Reading,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Parameters, zeros and MACs per layer.
 
@@ -53,15 +45,13 @@ def command(
     listed below with its share. One MAC is one multiply-accumulate; effective MACs are the dense
     ones times the layer's density.
     """
-    registry = options.load_registry(registries)
+    registry = run.registry()
     from harness.checkpoints import build_model
     from harness.export import find_network
     from harness.profile import measure_cost
     from harness.registry import input_shape
-    from harness.system import Options
 
-    with progress() as bars:
-        chosen = Options(data_root=data_root, from_file=from_file, reading=reading, progress=bars)
+    with run.begun(from_file=from_file, reading=reading) as (chosen, _):
         if dense and what.word is not None:
             entry = registry.get(what.word)
             model = build_model(entry)
@@ -74,7 +64,7 @@ def command(
             registry.convention_of(entry),
             entry.prunable_exclude,
         )
-    if as_json:
+    if run.as_json:
         print_json({"id": entry.id, **asdict(cost)})
         return
     screen = console()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--start", help="Entry or run to prune (then --model and --dataset may be left out).")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     help="File of the dense network to prune, instead of --start.",
 )
 @options.reading

@@ -9,7 +9,8 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
-from harness.commands.output import print_json, progress
+from harness.commands.output import print_json
+from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say_line, say_problem
 from harness.errors import CheckpointError
 
@@ -23,23 +24,14 @@ if TYPE_CHECKING:
 @click.argument(
     "entry_ids", metavar="ID...", nargs=-1, required=True, shell_complete=options.complete_ids
 )
-@click.option(
-    "--from",
-    "from_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Use this file, downloaded by hand, instead of the links.",
-)
+@options.from_file("Use this file, downloaded by hand, instead of the links.")
 @options.reading
-@options.data_root
-@options.extra_registries
-@options.as_json
+@reading_weights
 def command(
     entry_ids: tuple[str, ...],
     from_file: Path | None,
     reading: Reading,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Obtain, verify and convert published checkpoints.
 
@@ -47,22 +39,20 @@ def command(
     others.
     """
     from harness.checkpoints import obtain_together
-    from harness.system import Options
 
     if from_file is not None and len(entry_ids) > 1:
         raise click.UsageError("--from gives one file; name one ID")
-    registry = options.load_registry(registries)
+    registry = run.registry()
     entries = [registry.get(entry_id) for entry_id in dict.fromkeys(entry_ids)]
     pulled: list[dict[str, object]] = []
     failed: list[CheckpointError] = []
-    with progress() as bars:
-        chosen = Options(data_root=data_root, from_file=from_file, reading=reading, progress=bars)
+    with run.begun(from_file=from_file, reading=reading) as (chosen, _):
         for _, got in obtain_together(entries, chosen):
             if isinstance(got, CheckpointError):
                 failed.append(got)
             else:
                 pulled.append({**got.provenance(), "path": str(got.path)})
-    if as_json:
+    if run.as_json:
         print_json(pulled)
     else:
         for facts in pulled:

@@ -32,12 +32,7 @@ if TYPE_CHECKING:
 )
 @click.argument("entry_ids", metavar="[ID]...", nargs=-1, shell_complete=options.complete_ids)
 @options.suite
-@click.option(
-    "--from",
-    "from_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Checkpoint file downloaded by hand (one ID only).",
-)
+@options.from_file("Checkpoint file downloaded by hand (one ID only).")
 @options.reading
 @click.option(
     "--mode",

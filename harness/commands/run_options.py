@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class RunOptions:
     """What the user says about the surroundings of a run."""
 
-    device: str
     data_root: Path | None
     registries: tuple[Path, ...]
     as_json: bool
+    device: str = "cpu"
     tracking_uri: str | None = None
     no_tracking: bool = True
 
@@ -67,7 +67,9 @@ class RunOptions:
 
 _PLACE = (options.device, options.data_root)
 _REST = (options.extra_registries, options.as_json)
-# Verbs that store no result, and verbs whose results are mirrored into MLflow.
+# Verbs that only read weights, verbs that store no result, and verbs whose results are mirrored
+# into MLflow.
+reading_weights = options.gathered("run", RunOptions, options.data_root, *_REST)
 measuring = options.gathered("run", RunOptions, *_PLACE, *_REST)
 recording = options.gathered(
     "run",

@@ -12,7 +12,7 @@ from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, print_rich
 from harness.commands.printed_plans import print_planned
 from harness.commands.run_options import RunOptions
-from harness.commands.shared_options import gathered
+from harness.commands.shared_options import gathered, settings
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Overrides, Recipe, Registry
@@ -46,13 +46,9 @@ class TrainingChoices:
 training_options = gathered(
     "schedule",
     TrainingChoices,
-    click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Override a recipe value, e.g. epochs=3, length=500it, optimizer.lr=0.05, "
-        "settings.sparsity=0.9 (repeatable; recorded).",
+    settings(
+        "Override a recipe value, e.g. epochs=3, length=500it, optimizer.lr=0.05, "
+        "settings.sparsity=0.9 (repeatable; recorded)."
     ),
     click.option(
         "--seeds", type=WholeNumber(1), default=1, show_default=True, help="How many seeds."

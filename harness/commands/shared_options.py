@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.system import CachePolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def gathered(name: str, kind: type, *given: Callable[[F], F]) -> Callable[[F], F]:
@@ -46,13 +47,18 @@ def as_json(command: F) -> F:
 
 def extra_registries(command: F) -> F:
     """--registry FILE: more entries, next to those that come with the code."""
-    return click.option(
-        "--registry",
-        "registries",
-        type=click.Path(path_type=Path, dir_okay=False),
-        multiple=True,
-        help="Another registry file to add (repeatable).",
-    )(command)
+    text = "Another registry file to add (repeatable)."
+    return click.option("--registry", "registries", type=FILE, multiple=True, help=text)(command)
+
+
+def from_file(help: str = "Checkpoint file downloaded by hand.") -> Callable[[F], F]:
+    """--from FILE."""
+    return click.option("--from", "from_file", type=FILE, help=help)
+
+
+def settings(help: str) -> Callable[[F], F]:
+    """--set KEY=VALUE, as texts."""
+    return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=help)
 
 
 def data_root(command: F) -> F:
@@ -186,6 +192,8 @@ def load_registry(registries: tuple[Path, ...]) -> Registry:
 
 def pick_device(name: str) -> str:
     """The torch device to use. Raises ProtocolError if it is not there."""
+    if name == "cpu":
+        return name
     import torch
 
     from harness.errors import ProtocolError

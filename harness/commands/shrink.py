@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ import click
 from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.number_types import RealNumber
-from harness.commands.output import print_json, progress
+from harness.commands.output import print_json
 from harness.commands.printed_timings import show_timings
+from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
     from harness.export import NetworkName, Shrunk
-    from harness.registry import Registry
-    from harness.system import Options, Reading
+    from harness.system import Reading
 
 
 @click.command(
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 )
 @click.argument("entry_id", metavar="[RUN|ENTRY|RESULT]", required=False)
 @click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the smaller network (.safetensors).",
+    "--out", required=True, type=options.FILE, help="File for the smaller network (.safetensors)."
 )
 @click.option(
     "--channels",
@@ -38,17 +35,13 @@ if TYPE_CHECKING:
 )
 @network_options.named
 @options.reading
-@options.data_root
-@options.extra_registries
-@options.as_json
+@reading_weights
 def command(
     what: NetworkName,
     out: Path,
     channels: float | None,
     reading: Reading,
-    data_root: Path | None,
-    registries: tuple[Path, ...],
-    as_json: bool,
+    run: RunOptions,
 ) -> None:
     """Write a network without some channels, and time both.
 
@@ -59,38 +52,30 @@ def command(
     elsewhere: bench latency --model NAME --weights FILE. Load it with
     harness.checkpoints.narrowed.load_shrunk.
     """
-    from harness.system import Options
-
     if what.word is None and what.model is None:
         raise click.UsageError("give a run, an entry or a result, or --model NAME")
     if channels is None:
         if what.word is None or what.model is not None:
             raise click.UsageError("--model goes with --channels")
-        _search(what.word, out, as_json)
+        _search(what.word, out, run.as_json)
     else:
-        chosen = Options(data_root=data_root, reading=reading)
-        _cut(what, options.load_registry(registries), chosen, channels, out, as_json)
+        _cut(what, channels, out, reading, run)
 
 
-def _cut(
-    what: NetworkName,
-    registry: Registry,
-    given: Options,
-    channels: float,
-    out: Path,
-    as_json: bool,
-) -> None:
+def _cut(what: NetworkName, channels: float, out: Path, reading: Reading, run: RunOptions) -> None:
     from harness.export import narrowed_network
     from harness.profile import LatencyRequest, measure_latency
     from harness.results import save_timings
 
-    with progress() as bars:
-        chosen = replace(given, progress=bars)
+    registry = run.registry()
+    with run.begun(reading=reading) as (chosen, _):
         subjects = narrowed_network(what, registry, chosen, channels, out)
-        request = LatencyRequest(backends=("eager",), batches=(1,), memory=False, progress=bars)
+        request = LatencyRequest(
+            backends=("eager",), batches=(1,), memory=False, progress=chosen.progress
+        )
         record = measure_latency(subjects, request)
         save_timings(record)
-    if as_json:
+    if run.as_json:
         print_json({**asdict(record), "out": out.name})
     else:
         show_timings(record)

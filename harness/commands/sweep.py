@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands import dataset_options, launch_options, name_options, network_options
+from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.launch_options import LaunchChoices
 from harness.commands.many_jobs import watched
@@ -51,7 +52,7 @@ SEVERAL = "several separated by commas"
 @click.option("--name", help="Name of the sweep (default: from the grid).")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     help="Picture of accuracy against sparsity, a line per method, .png or .svg.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the grid and what it costs, and stop.")

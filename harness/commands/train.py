@@ -41,7 +41,7 @@ METHODS = ", ".join(methods.BUILT_IN)
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     help="File whose weights the run starts from, instead of --start.",
 )
 @options.reading

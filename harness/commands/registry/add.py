@@ -12,6 +12,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.output import print_json
+from harness.commands.shared_options import FILE
 from harness.commands.visible_text import say_line
 from harness.errors import RegistryError
 from harness.registry import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Check = Callable[[str], object]  # raises Fault, RegistryError or UsageError; the rest is ignored
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 # Option, what is asked (and what the option's help says). In the order of asking.
 _QUESTIONS = {
@@ -71,11 +71,11 @@ def _questions(command: F) -> F:
 @_questions
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Method setting.")
 @click.option("--link", "links", multiple=True, help="Where the checkpoint lies (repeatable).")
-@click.option("--file", "file", type=_FILE, help="The checkpoint here: hash and size come from it.")
+@click.option("--file", "file", type=FILE, help="The checkpoint here: hash and size come from it.")
 @click.option("--fetch/--no-fetch", default=None, help="Fetch the first link to compute its hash.")
 @click.option("--published", multiple=True, metavar="METRIC=NUMBER", help="Digits as printed.")
 @click.option("--note", default="", help="What a reader should know about the entry.")
-@click.option("--into", type=_FILE, help="File to write or to add to (default: ID.yaml here).")
+@click.option("--into", type=FILE, help="File to write or to add to (default: ID.yaml here).")
 @click.option("--no-input", is_flag=True, help="Ask nothing: options and defaults only.")
 @options.extra_registries
 @options.as_json
