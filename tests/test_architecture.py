@@ -29,6 +29,7 @@ LIGHT = (
     "harness.reports.table.terminal",
     "harness.results.schema",
     "harness.results.tolerances",
+    "harness.results.verdicts",
     "methods",
 )
 

@@ -16,10 +16,10 @@ from harness import paths
 from harness.checkpoints import converted_files, hashed_copies, pins, sources
 from harness.checkpoints.advice import advising
 from harness.checkpoints.converted_files import Obtained
+from harness.checkpoints.hash_check import check_file, expected_sha256
 from harness.errors import (
     CheckpointUnavailable,
     HashMismatch,
-    NotACheckpoint,
     RegistryError,
     StateWarning,
 )
@@ -120,11 +120,11 @@ class _Storing:
 
     def keep(self, file: sources.Delivered) -> Obtained:
         """Verify, convert, store, and pin at last. Raises CheckpointError; nothing is kept then."""
-        wanted_sha256, who = _expected(self.entry)
+        wanted_sha256, who = expected_sha256(self.entry)
         format_id = _format(self.entry)
         if file.by_hand and self.reading.weights_format is not None:
             format_id = self.reading.weights_format
-        self._accept(file, format_id, wanted_sha256, who)
+        check_file(self.entry.checkpoint, file, format_id, wanted_sha256, who)
         obtained = self._same(file, format_id)
         if obtained is None:
             obtained = self._converted(file, format_id, who)
@@ -143,20 +143,6 @@ class _Storing:
         if found is None or found.format != format_id or found.by_hand > file.by_hand:
             return None
         return found if self.reading.weights_key is None else None
-
-    def _accept(
-        self, file: sources.Delivered, format_id: str, wanted_sha256: str | None, who: str
-    ) -> None:
-        """The test every file passes before it is opened: container, size, hash."""
-        from harness.checkpoints.file_formats import check_container
-
-        check_container(file.path, format_id)
-        checkpoint = self.entry.checkpoint
-        whole = checkpoint.size_bytes if checkpoint is not None else None
-        if whole is not None and file.size_bytes < whole:
-            raise NotACheckpoint(f"file is truncated: {file.size_bytes} of {whole} bytes.")
-        if wanted_sha256 not in (None, file.sha256):
-            raise HashMismatch(f"{who} expects sha256 {wanted_sha256}, got {file.sha256}.")
 
     def _converted(self, file: sources.Delivered, format_id: str, proof: str) -> Obtained:
         """The file's tensors in the store. proof: who knows the hash of a file given by hand."""
@@ -214,23 +200,13 @@ def _format(entry: Entry) -> str:
     return entry.method if entry.method in FORMATS else "plain"
 
 
-def _expected(entry: Entry) -> tuple[str | None, str]:
-    """(sha256 the bytes must have or None, who says so)."""
-    if entry.checkpoint is None:
-        return None, ""
-    if entry.checkpoint.sha256 is not None:
-        return entry.checkpoint.sha256, "the registry"
-    pin = pins.pinned(entry.id)
-    return (pin.sha256, f"registry.lock (first seen at {pin.source})") if pin else (None, "")
-
-
 def stored_copy(entry: Entry) -> Obtained | None:
     """What the store says it has for the entry, not yet verified.
 
     Where no hash is known, that is the last file given by hand.
     """
     folder = paths.checkpoint_store() / entry.id
-    sha256, _ = _expected(entry)
+    sha256, _ = expected_sha256(entry)
     if sha256 is None:
         return converted_files.given(folder)
     found = converted_files.record(folder, sha256)

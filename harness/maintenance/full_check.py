@@ -17,7 +17,7 @@ from harness.reports import (
     save_derived,
     write_errata,
 )
-from harness.results import Comparison, tolerances
+from harness.results import INCONSISTENT, Comparison, judge_count, not_judged
 from harness.system import Progress, Silent
 from methods import budgets
 from methods.inventory import prunable_weights
@@ -120,10 +120,10 @@ def _of_budget(
     for name, value in values.items():
         published = entry.published.get(name)
         if published is not None:
-            judged = tolerances.judge_count(published, value)
-            status = judged.status if judged.status != "mismatch" else tolerances.INCONSISTENT
+            judged = judge_count(published, value)
+            status = judged.status if judged.status != "mismatch" else INCONSISTENT
             reason = f"by the budget file {value:.4g}: {judged.reason}"
-            yield name, tolerances.not_judged(published, value, status, reason)
+            yield name, not_judged(published, value, status, reason)
 
 
 def _kept(budget: Mapping[str, int | float], weights: Mapping[str, int]) -> dict[str, float]:

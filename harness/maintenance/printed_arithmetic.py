@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.registry import Entry, Published, Registry
 from harness.reports import RELEASED_CODE
-from harness.results import Comparison, tolerances
+from harness.results import INCONSISTENT, Comparison, not_judged
 
 SLACK = 1e-9  # decimal numbers carry binary rounding far below any printed digit
 _TOPS = ("top1_pct", "top3_pct", "top5_pct")
@@ -52,7 +52,7 @@ def impossible_figures(entry: Entry, registry: Registry, shape: Shape) -> list[I
             entry.id,
             figure,
             kind,
-            tolerances.not_judged(entry.published[figure], holds, tolerances.INCONSISTENT, reason),
+            not_judged(entry.published[figure], holds, INCONSISTENT, reason),
         )
         for rule in _RULES
         for figure, kind, holds, reason in rule(entry, registry, shape)

@@ -11,6 +11,8 @@ from harness.registry import Registry
 from harness.reports.papers.paper_tables import summary_of
 from harness.reports.papers.published_figures import published_figures
 from harness.results import (
+    AMBIGUOUS,
+    INCONSISTENT,
     OUTCOMES,
     FigureStatus,
     Kind,
@@ -19,8 +21,7 @@ from harness.results import (
     load_links,
 )
 
-CONTRADICTED, INCONSISTENT = "contradicted", "published figure inconsistent"
-AMBIGUOUS = "ambiguous preprocessing"
+CONTRADICTED = "contradicted"
 DISPUTED = (CONTRADICTED, INCONSISTENT, AMBIGUOUS)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from harness import paths
 from harness.registry import Entry, Registry
-from harness.reports.claims import AMBIGUOUS, CONTRADICTED, Claims
+from harness.reports.claims import CONTRADICTED, Claims
 from harness.reports.papers.derived_figures import RELEASED_CODE, DerivedFigure, all_derived
 from harness.reports.papers.paper_tables import heading, printed_text
-from harness.results import needs_images, tolerances
+from harness.results import AMBIGUOUS, INCONSISTENT, needs_images
 from harness.system import replace_text
 
 INTRODUCTION = (
@@ -60,7 +60,7 @@ def find_errata(
     """All of them, by section, in the order of the registry; one line per figure and section."""
     found: dict[tuple[str, str, str], Erratum] = {}
     for item in derived:
-        if item.comparison.status == tolerances.INCONSISTENT:
+        if item.comparison.status == INCONSISTENT:
             entry = registry.entries[item.entry]
             section = "program" if item.kind == RELEASED_CODE else "figure"
             command = f"bench registry check --full --entry {entry.id}"

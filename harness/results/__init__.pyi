@@ -1,4 +1,4 @@
-from . import current, schema, tolerances
+from . import current, schema, verdicts
 from .figure_outcomes import (
     OUTCOMES,
     Basis,
@@ -70,11 +70,21 @@ from .timings import (
     newest,
     save_timings,
 )
-from .tolerances import STATUSES, Comparison, as_printed, failed, overall, sample_std
+from .tolerances import as_printed, judge_count, sample_std
+from .verdicts import (
+    AMBIGUOUS,
+    INCONSISTENT,
+    STATUSES,
+    Comparison,
+    failed,
+    not_judged,
+    overall,
+)
 from .version_1 import latency_as_today
 
 __all__ = [
     "Variant",
+    "AMBIGUOUS",
     "BACKENDS",
     "Basis",
     "CheckpointFacts",
@@ -88,6 +98,7 @@ __all__ = [
     "FileMeans",
     "Figures",
     "Gain",
+    "INCONSISTENT",
     "Kind",
     "Latency",
     "LatencyRecord",
@@ -124,6 +135,7 @@ __all__ = [
     "gain",
     "is_file_name",
     "judge",
+    "judge_count",
     "latency_as_today",
     "load",
     "load_all",
@@ -133,6 +145,7 @@ __all__ = [
     "load_timings",
     "needs_images",
     "new_id",
+    "not_judged",
     "newest",
     "of_architecture",
     "of_baseline",
@@ -147,5 +160,5 @@ __all__ = [
     "save_timings",
     "schema",
     "stored_ids",
-    "tolerances",
+    "verdicts",
 ]

@@ -28,7 +28,7 @@ from harness.results.result_files import (
 from harness.system import read_json
 
 if TYPE_CHECKING:
-    from harness.results.tolerances import Comparison
+    from harness.results.verdicts import Comparison
 
 NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 

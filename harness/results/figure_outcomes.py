@@ -27,7 +27,7 @@ from typing import Literal, get_args
 
 from harness.registry import Entry, Published
 from harness.results import current
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison
 
 Outcome = Literal[
     "reproduced",

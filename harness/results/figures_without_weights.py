@@ -18,7 +18,8 @@ from harness.registry import Entry, Published
 from harness.results.figure_outcomes import needs_images, outcome_of
 from harness.results.judged_metrics import Measured, judge
 from harness.results.schema import Cost, LayerCost
-from harness.results.tolerances import Comparison, check_figures, judge_count, not_judged
+from harness.results.tolerances import check_figures, judge_count
+from harness.results.verdicts import INCONSISTENT, Comparison, not_judged
 
 _OF_ANY_DENSITY = ("weights_thousands", "flops_thousands")  # of layers, whatever is left of them
 _OF_DENSITIES = ("sparsity_pct", "density_pct", "flops_millions", "flops_remaining_pct")
@@ -161,5 +162,5 @@ def _orders(published: Mapping[str, Published]) -> dict[str, Comparison]:
     for (fewer, low), (more, high) in pairwise(pair for pair in printed if not pair[1].suspect):
         if low.value - low.half_unit > high.value + high.half_unit:
             reason = f"{fewer} is printed as {low.text}, {more} as {high.text}: it cannot be less"
-            found[more] = not_judged(high, None, "published figure inconsistent", reason)
+            found[more] = not_judged(high, None, INCONSISTENT, reason)
     return found

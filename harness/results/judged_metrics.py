@@ -13,7 +13,7 @@ from harness.registry import LOCAL, Entry, Published
 from harness.results import tolerances
 from harness.results.figure_outcomes import needs_images
 from harness.results.schema import Cost, Counts
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison, not_judged, reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ def judge(entry: Entry, measured: Measured) -> dict[str, Comparison]:
         found[name] = replace(contradiction, measured=found[name].measured, delta=found[name].delta)
     if "top1_pct" not in found and entry.top1 is not None:  # its error was printed, and is judged
         value = _value("top1_pct", measured)
-        found["top1_pct"] = tolerances.not_judged(entry.top1, value, "reported", entry.top1.note)
+        found["top1_pct"] = not_judged(entry.top1, value, "reported", entry.top1.note)
     reason = "own result" if entry.paper == LOCAL else "not published"
     for name, value in _always(entry, measured).items():
-        found.setdefault(name, tolerances.reported(value, reason))
+        found.setdefault(name, reported(value, reason))
     return found
 
 
@@ -68,21 +68,21 @@ def _mean(name: str, measured: Measured, first: float) -> float:
 def _one(name: str, published: Published, entry: Entry, measured: Measured) -> Comparison:
     if published.suspect:
         value = _value(name, measured)
-        return tolerances.not_judged(published, value, "suspect", published.note or "doubtful cell")
+        return not_judged(published, value, "suspect", published.note or "doubtful cell")
     if measured.counts is None and needs_images(entry, name):
         why = f"waits for the images of {entry.dataset}"
-        return tolerances.not_judged(published, None, "cannot check", why)
+        return not_judged(published, None, "cannot check", why)
     judged = _JUDGES.get(name.partition(".")[0])
     if judged is None:
         value = _value(name, measured)
-        return tolerances.not_judged(published, value, "reported", "shown, not judged")
+        return not_judged(published, value, "reported", "shown, not judged")
     return judged(name, published, measured)
 
 
 def _accuracy(name: str, published: Published, measured: Measured) -> Comparison:
     value = _value(name, measured)
     if measured.smoke:
-        return tolerances.not_judged(published, value, "smoke", measured.smoke)
+        return not_judged(published, value, "smoke", measured.smoke)
     if measured.per_seed_pct and name in measured.per_seed_pct:
         return _retrained(name, published, measured.per_seed_pct[name], measured)
     assert value is not None  # figures of images get here with counts only
@@ -133,10 +133,10 @@ def _figure(name: str, published: Published, measured: Measured) -> Comparison:
     value = _value(name, measured)
     if value is None:
         why = "depends on the input or on the method's state, which this run does not have"
-        return tolerances.not_judged(published, None, "cannot check", why)
+        return not_judged(published, None, "cannot check", why)
     seeds = (measured.per_seed_pct or {}).get(name)
     if measured.smoke and (seeds or measured.cost.spread):  # depends on images or on training
-        return tolerances.not_judged(published, value, "smoke", measured.smoke)
+        return not_judged(published, value, "smoke", measured.smoke)
     if seeds:
         return _retrained(name, published, seeds, measured)
     return tolerances.judge_count(published, value)

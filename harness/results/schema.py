@@ -15,7 +15,7 @@ from harness.data import ImageIdentity
 from harness.errors import MetricError
 from harness.registry import Fault, Overrides
 from harness.results.result_files import SCHEMA_VERSION
-from harness.results.tolerances import Comparison, Verdict
+from harness.results.verdicts import Comparison, Verdict
 
 Mode = Literal["evaluated", "counted", "trained", "pruned"]
 

@@ -1,52 +1,16 @@
-"""Published against measured: convention first, then tolerance, then a status with its reason.
+"""Published against measured: how close a number must come, and the status that follows.
 
-Statuses, from best to worst:
-  exact                          within half a unit of the last printed digit + 0.01 points
-  match                          within 0.10 points
-  near                           within 0.30 points
-  consistent                     retrained: the means agree within two standard errors
-  reached                        retrained by a protocol that is partly ours: likewise, or better
-  reported                       nothing was published to compare with
-  smoke                          subset or stand-in data: a number, never a judgement
-  cannot check                   something needed is missing
-  suspect                        the published cell is doubtful: shown, not judged
-  ambiguous preprocessing        the preprocessing is stated in several variants, none gives it
-  not reached                    retrained by a protocol that is partly ours: the means differ,
-                                 which contradicts nobody
-  published figure inconsistent  the paper's own numbers contradict each other
-  inconsistent                   retrained: the means differ
-  mismatch                       re-evaluated: further away than any tolerance
-  claim contradicted             the file does not hold what it claims (e.g. no zeros)
+Convention first, then tolerance, then a status of `verdicts` with its reason.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from harness.registry import Published
-
-STATUSES = (
-    "exact",
-    "match",
-    "near",
-    "consistent",
-    "reached",
-    "reported",
-    "smoke",
-    "cannot check",
-    "suspect",
-    "ambiguous preprocessing",
-    "not reached",
-    "published figure inconsistent",
-    "inconsistent",
-    "mismatch",
-    "claim contradicted",
-)
-AMBIGUOUS = "ambiguous preprocessing"
-INCONSISTENT = "published figure inconsistent"
-FAILURES = STATUSES[STATUSES.index(INCONSISTENT) :]
+from harness.results.verdicts import AMBIGUOUS, INCONSISTENT, STATUSES, Comparison, compared, failed
 
 ROUNDING_SLACK_PP = 0.01  # evaluation noise between library versions, on top of printed rounding
 MATCH_PP = 0.10
@@ -57,27 +21,6 @@ CLAIM_SHARE = 0.5  # fewer than this share of the claimed zeros contradicts the 
 # Of all other metrics (a density, say) neither side is the good one.
 HIGHER_IS_BETTER = ("top1_pct", "top3_pct", "top5_pct")
 LOWER_IS_BETTER = ("top1_error_pct", "loss")
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One metric: what was printed, what was measured, and what follows."""
-
-    status: str
-    published: str | None = None  # digits as printed
-    source: str | None = None
-    measured: float | None = None
-    delta: float | None = None  # measured - published, in the metric's own unit
-    tolerance: float | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The overall judgement of a result."""
-
-    status: str
-    reason: str
 
 
 def judge_accuracy(
@@ -91,7 +34,7 @@ def judge_accuracy(
     """
     if approximate_images is None:
         reason = "the data set is an unknown copy; its distance from the official one is unknown"
-        return _compared(published, measured_pct, None, "cannot check", reason)
+        return compared(published, measured_pct, None, "cannot check", reason)
     widen = 100.0 * approximate_images / n_total
     extra = f" + {widen:.2f} pp for {approximate_images} approximate images" if widen else ""
     exact = (0.0 if published.bound else published.half_unit) + ROUNDING_SLACK_PP
@@ -100,13 +43,13 @@ def judge_accuracy(
         reason = f"|Δ| <= {exact:.3g} pp, half a printed digit + {ROUNDING_SLACK_PP}"
         if published.bound:
             reason = f"printed as {published.text} ({published.bound}), which holds"
-        return _compared(published, measured_pct, exact, "exact", reason)
+        return compared(published, measured_pct, exact, "exact", reason)
     for status, limit in (("match", MATCH_PP), ("near", NEAR_PP)):
         if _within(delta, limit + widen):
             reason = f"|Δ| <= {limit:.2f} pp{extra}"
-            return _compared(published, measured_pct, limit + widen, status, reason)
+            return compared(published, measured_pct, limit + widen, status, reason)
     reason = f"|Δ| = {delta:.2f} pp > {NEAR_PP:.2f} pp{extra}"
-    return _compared(published, measured_pct, NEAR_PP + widen, "mismatch", reason)
+    return compared(published, measured_pct, NEAR_PP + widen, "mismatch", reason)
 
 
 def judge_variants(
@@ -159,7 +102,7 @@ def judge_retrained(published: Published, measured: Sequence[float]) -> Comparis
     sign = "<=" if agrees else ">"
     seeds = f"n={len(measured)} seeds; {_spread_said(published, STD_FLOOR_PP)}"
     reason = f"|Δ| = {delta:.2f} pp {sign} 2 standard errors = {limit:.2f} pp ({seeds})"
-    return _compared(published, mean, limit, status, reason)
+    return compared(published, mean, limit, status, reason)
 
 
 def judge_reached(
@@ -185,7 +128,7 @@ def judge_reached(
         f"{said}Δ = {delta:+.2f}, resolved from {limit:.2f} on (n={len(measured)} seeds; "
         f"{_spread_said(published, floor)}); assumed: {assumed}"
     )
-    return _compared(published, mean, limit, status, reason)
+    return compared(published, mean, limit, status, reason)
 
 
 def better_than_printed(metric: str, bound: str | None, delta: float) -> bool:
@@ -226,16 +169,16 @@ def judge_count(published: Published, measured: float) -> Comparison:
     """Compare exact arithmetic: round `measured` to the printed digits, then compare."""
     rounded = as_printed(published.text, measured)
     if float(rounded) == published.value:
-        return _compared(
+        return compared(
             published, measured, published.half_unit, "exact", f"rounds to {rounded} as printed"
         )
     one_unit = 2 * published.half_unit
     delta = abs(measured - published.value)
     if _within(delta, one_unit):
         reason = f"rounds to {rounded}, one unit of the last digit away"
-        return _compared(published, measured, one_unit, "near", reason)
+        return compared(published, measured, one_unit, "near", reason)
     reason = f"rounds to {rounded}, printed {published.text}"
-    return _compared(published, measured, one_unit, "mismatch", reason)
+    return compared(published, measured, one_unit, "mismatch", reason)
 
 
 def as_printed(text: str, value: float) -> str:
@@ -253,7 +196,7 @@ def judge_sparsity(published: Published, nnz: int, total: int) -> Comparison:
         reason = (
             f"{published.text} % zeros claimed, {measured:.2f} % found ({nnz}/{total} non-zero)"
         )
-        return _compared(published, measured, None, "claim contradicted", reason)
+        return compared(published, measured, None, "claim contradicted", reason)
     return judge_count(published, measured)
 
 
@@ -277,59 +220,9 @@ def check_figures(published: Mapping[str, Published], prunable_total: int) -> di
         f"{claim.text} % sparsity of {prunable_total:,} weights leaves "
         f"{implied:.{digits}f} M, printed {params.text} M"
     )
-    status = "published figure inconsistent"
-    return {"params_millions": _compared(params, implied, params.half_unit, status, reason)}
-
-
-def overall(metrics: Mapping[str, Comparison], smoke: str = "") -> Verdict:
-    """The worst status of all metrics, with the reasons of the metrics that have it.
-
-    A smoke run judges no accuracy, but a figure of the weights that fails, fails there too.
-    """
-    judged = {k: c for k, c in metrics.items() if c.status not in ("reported", "suspect")}
-    if smoke and not judged:
-        return Verdict(status="smoke", reason=smoke)
-    if not judged:
-        suspect = [k for k, c in metrics.items() if c.status == "suspect"]
-        if suspect:
-            return Verdict(status="suspect", reason=f"doubtful in the source: {', '.join(suspect)}")
-        return Verdict(status="reported", reason="nothing published to compare with")
-    worst = max((c.status for c in judged.values()), key=STATUSES.index)
-    if smoke and not failed(worst):
-        return Verdict(status="smoke", reason=smoke)
-    reasons = [f"{k}: {c.reason}" for k, c in judged.items() if c.status == worst]
-    return Verdict(status=worst, reason="; ".join(reasons))
-
-
-def failed(status: str) -> bool:
-    """True for statuses that make `bench reproduce` exit with 3."""
-    return status in FAILURES
-
-
-def reported(measured: float, reason: str = "not published") -> Comparison:
-    """A measured number without a published one."""
-    return Comparison(measured=measured, status="reported", reason=reason)
-
-
-def not_judged(published: Published, measured: float | None, status: str, why: str) -> Comparison:
-    """A published number that is shown but not judged (suspect, smoke, cannot check)."""
-    return _compared(published, measured, None, status, why)
+    return {"params_millions": compared(params, implied, params.half_unit, INCONSISTENT, reason)}
 
 
 def _within(delta: float, limit: float) -> bool:
     # Decimal inputs such as 91.73 - 91.68 carry binary rounding far below any tolerance.
     return delta <= limit + 1e-9
-
-
-def _compared(
-    published: Published, measured: float | None, limit: float | None, status: str, reason: str
-) -> Comparison:
-    return Comparison(
-        published=published.text,
-        source=published.source,
-        measured=measured,
-        delta=None if measured is None else measured - published.value,
-        tolerance=limit,
-        status=status,
-        reason=reason,
-    )

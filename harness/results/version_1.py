@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.results.tolerances import Comparison, better_than_printed, overall
+from harness.results.tolerances import better_than_printed
+from harness.results.verdicts import Comparison, overall
 
 _CHANGE = re.compile(r"(?P<value>.*) \(was (?P<was>.*), (?P<source>[^,]*)\)", re.DOTALL)
 

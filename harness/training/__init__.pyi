@@ -7,7 +7,7 @@ from .queue import TrainingCost, queued_result, training_cost, training_images
 from .request import TrainingRequest
 from .retrain import recipe_for, reproduce_by_training, retrain_together, train_seed
 from .run_folder import RunFolder, RunOrigin, finished_run
-from .run_signs import lock_of, read_progress
+from .run_status import lock_of, read_progress
 from .savings_preview import estimate
 from .signals import StopRequest, deferred, obeyed, signal_name, time_limit
 from .start_by_name import NamedStart, named_start

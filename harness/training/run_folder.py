@@ -41,7 +41,7 @@ from harness.system import (
     sha256_file,
     wait_for_all,
 )
-from harness.training.run_signs import lock_of
+from harness.training.run_status import lock_of
 
 # What restoring a saved state raises when the file is whole and says something else.
 _NONSENSE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OSError)

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import mnist_rows, snip_gap
 from harness.registry import load
 from harness.results import Protocol, Run, save
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison
 from tests.support.results import counts, made
 
 ROW = "snip-lenet300-mnist-95"

@@ -42,6 +42,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/results/test_judged_metrics.py",
         "tests/results/test_figure_outcomes.py",
     ),
+    "harness/results/verdicts.py": (
+        "tests/results/test_tolerances.py",
+        "tests/results/test_figure_outcomes.py",
+    ),
     "harness/results/judged_metrics.py": (
         "tests/results/test_judged_figures.py",
         "tests/results/test_judged_metrics.py",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.maintenance import drift
 from harness.maintenance.drift import Severity
 from harness.results.schema import Counts, Result
-from harness.results.tolerances import Verdict
+from harness.results.verdicts import Verdict
 from tests.support.results import a_cost, made
 
 N = 10_000  # 0.02 % of them: two images may flip

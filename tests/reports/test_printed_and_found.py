@@ -16,7 +16,7 @@ from harness.reports.plots.printed_and_found import (
     files_in_dispute,
 )
 from harness.results.store import load as load_result
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison
 from tests.support.results import made
 
 ROOT = Path(__file__).resolve().parents[2]

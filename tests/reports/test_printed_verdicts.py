@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.reports import printed_verdicts as tables
 from harness.reports.table.cells import folded, status_style
 from harness.results.schema import Result
-from harness.results.tolerances import STATUSES, Comparison, failed
+from harness.results.verdicts import STATUSES, Comparison, failed
 from tests.support.results import made, trained
 
 

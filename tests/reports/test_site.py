@@ -40,7 +40,7 @@ from harness.results import link_answers
 from harness.results.link_answers import Link
 from harness.results.schema import Latency, Protocol, Times
 from harness.results.timings import LatencyRecord
-from harness.results.tolerances import STATUSES
+from harness.results.verdicts import STATUSES
 from tests.support.results import a_cost, changes, made, trained
 
 REGISTRY = registry.load()

@@ -16,7 +16,7 @@ from harness.reports.table import columns as layout
 from harness.reports.table.formats import latex_text, render_leaderboard
 from harness.reports.table.leaderboard import leaderboard
 from harness.reports.table.rows import Row, row
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison
 from tests.support.results import a_cost, made, trained
 
 REGISTRY = load()

@@ -9,7 +9,7 @@ import pytest
 from harness import registry
 from harness.registry import Published
 from harness.results import STATUSES, FigureStatus, Means, figure_statuses, outcome_of
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison
 from tests.support.results import made
 
 HERE = Means(file="here", data=False)

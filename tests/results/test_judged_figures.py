@@ -11,7 +11,7 @@ from harness import registry
 from harness.registry import LOCAL, Entry, Published
 from harness.results.judged_metrics import Measured, judge
 from harness.results.schema import Cost, Counts, Spread
-from harness.results.tolerances import Comparison
+from harness.results.verdicts import Comparison
 from tests.support.results import LAYERS, a_cost
 
 ROW = registry.get("str-resnet50-90")

@@ -18,7 +18,8 @@ from harness.profile.zeros import sparsity
 from harness.registry import Entry, Published
 from harness.results.judged_metrics import Measured, judge
 from harness.results.schema import Cost, Counts, LayerCost
-from harness.results.tolerances import as_printed, judge_count, overall
+from harness.results.tolerances import as_printed, judge_count
+from harness.results.verdicts import overall
 from tests.support.results import a_cost, counts
 
 BUDGETS = Path(__file__).parent.parent / "fixtures" / "str" / "budgets_resnet50.csv"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.registry import Published
-from harness.results import tolerances
-from harness.results.tolerances import Comparison
+from harness.results import tolerances, verdicts
+from harness.results.verdicts import Comparison
 
 
 def published(text: str, **facts: object) -> Published:
@@ -60,7 +60,7 @@ def test_no_stated_variant_gives_it_and_nobody_is_contradicted() -> None:
     assert (
         judged.reason == "stated in 2 variants, none gives 91.96: one gives 53.55, two gives 74.54"
     )
-    assert not tolerances.failed(judged.status)
+    assert not verdicts.failed(judged.status)
 
 
 def test_the_variant_that_gives_the_printed_number_is_named() -> None:
@@ -241,14 +241,14 @@ def test_overall_is_the_worst_judged_metric() -> None:
         "sparsity_pct": Comparison(status="claim contradicted", reason="no zeros"),
         "loss": Comparison(status="reported"),
     }
-    found = tolerances.overall(metrics)
+    found = verdicts.overall(metrics)
     assert found.status == "claim contradicted"
     assert found.reason == "sparsity_pct: no zeros"
 
 
 def test_smoke_overrides_every_metric() -> None:
     metrics = {"top1_pct": Comparison(status="exact")}
-    assert tolerances.overall(metrics, smoke="100 of 10000 images").status == "smoke"
+    assert verdicts.overall(metrics, smoke="100 of 10000 images").status == "smoke"
 
 
 @pytest.mark.parametrize(
@@ -271,18 +271,18 @@ def test_the_whole_is_judged_by_what_was_judged(
         name: Comparison(status=status, reason="told")
         for name, status in zip("ab", statuses, strict=True)
     }
-    found = tolerances.overall(metrics, smoke)
+    found = verdicts.overall(metrics, smoke)
     assert (found.status, found.reason) == expected
 
 
 def test_failures_are_the_statuses_that_exit_with_three() -> None:
-    assert set(tolerances.FAILURES) == {
+    assert set(verdicts.FAILURES) == {
         "published figure inconsistent",
         "inconsistent",
         "mismatch",
         "claim contradicted",
     }
-    assert tolerances.failed("mismatch") is True and tolerances.failed("near") is False
+    assert verdicts.failed("mismatch") is True and verdicts.failed("near") is False
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.integers(0, 200))
@@ -290,7 +290,7 @@ def test_failures_are_the_statuses_that_exit_with_three() -> None:
 def test_a_larger_distance_never_gets_a_better_status(a: float, b: float, images: int) -> None:
     row = published("50.00")
     near, far = sorted((a, b), key=lambda value: abs(value - 50))
-    order = tolerances.STATUSES.index
+    order = verdicts.STATUSES.index
     first = tolerances.judge_accuracy(row, near, 10_000, images).status
     second = tolerances.judge_accuracy(row, far, 10_000, images).status
     assert order(first) <= order(second)
@@ -306,7 +306,7 @@ def test_a_protocol_that_is_partly_ours_is_reached_or_not_and_contradicts_nobody
     near, far = [1.89, 1.89, 1.89, 1.89], [1.9, 1.9, 1.9, 1.9]
     assert reached(row, near).status == "reached"
     assert reached(row, far).status == "not reached"
-    assert not tolerances.failed("not reached") and not tolerances.failed("reached")
+    assert not verdicts.failed("not reached") and not verdicts.failed("reached")
     assert reached(row, far).tolerance == pytest.approx(0.29597, abs=1e-5)
 
 

@@ -15,7 +15,7 @@ from harness.results.schema import (
     Result,
     Run,
 )
-from harness.results.tolerances import Comparison, Verdict
+from harness.results.verdicts import Comparison, Verdict
 
 LAYERS = (
     LayerCost(
