@@ -20,6 +20,7 @@ from .mlflow import (
     sync_mlflow,
     without_password,
 )
+from .mlflow_server import serve_mlflow
 from .papers.derived_figures import RELEASED_CODE, DerivedFigure, all_derived, save_derived
 from .papers.paper_formats import render_paper
 from .papers.paper_tables import (
@@ -114,6 +115,7 @@ __all__ = [
     "without_password",
     "status_style",
     "stored_rows",
+    "serve_mlflow",
     "sync_mlflow",
     "timing_sentences",
     "update_readme",

@@ -15,27 +15,24 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from harness import paths
 from harness.reports import mlflow_fields as tracked
 from harness.reports.mlflow_database import writing
-from harness.results import Result, Run, as_json, file_of
+from harness.reports.mlflow_runs import ID_TAG, sweep_run, write_result
+from harness.results import Result
 
 EXPERIMENT = "reprune"
-ID_TAG = "reprune.result_id"
-SEED_TAG = "reprune.seed"
-SWEEP_TAG = "reprune.sweep"
-PARENT_TAG = "mlflow.parentRunId"
 VIEW_TAG = "mlflow.sharedViewState."
 # Of the experiment: what its page explains, and that it is no collection of chats.
 ABOUT = {
     "mlflow.note.content": tracked.NOTE,
     "mlflow.experimentKind": "custom_model_development",
 }
-POINTS_PER_CALL = 1000  # MLflow's limit
+LONGEST_MESSAGE = 2000  # letters; a server's page about its trouble may be a megabyte
 
 _SERVERS = ("http:", "https:", "databricks", "uc:")
 
@@ -69,8 +66,10 @@ def mlflow_problem(error: Exception, uri: str) -> str:
     told = paths.complaint(error) if isinstance(error, OSError) else None
     if told is not None:
         return f"MLflow's database cannot be used: {told}."
-    reason = " ".join(str(error).split()).replace(uri, without_password(uri))[:300].rstrip(".")
+    reason = " ".join(str(error).split()).replace(uri, without_password(uri)).rstrip(".")
     reason = reason or type(error).__name__
+    if len(reason) > LONGEST_MESSAGE:
+        reason = f"{reason[:LONGEST_MESSAGE]}... ({len(reason) - LONGEST_MESSAGE} more letters)"
     if isinstance(error, ImportError):
         if "mlflow" not in reason.lower():
             way = "Its driver is missing; for PostgreSQL: pip install 'psycopg[binary]'"
@@ -101,8 +100,8 @@ def sync_mlflow(
             if result.counts is None:  # weights alone: no run that others could be held against
                 continue
             if result.result_id not in finished:
-                parent = _sweep_run(client, experiment, sweep, result) if sweep else None
-                _log(client, experiment, result, begun.get(result.result_id), parent)
+                parent = sweep_run(client, experiment, sweep, result) if sweep else None
+                write_result(client, experiment, result, begun.get(result.result_id), parent)
                 logged += 1
     return logged
 
@@ -110,7 +109,8 @@ def sync_mlflow(
 def mlflow_run_table(uri: str | None = None) -> str:
     """Path and query of our run table on MLflow's page, made on first use: `#/experiments/...`.
 
-    The link carries our choice of columns: published, measured and their difference side by side.
+    The link opens MLflow's pages for trained models, not those for chats, and carries our choice
+    of columns (published, measured and their difference side by side) and of rows: results alone.
     """
     state = json.dumps(tracked.view(), separators=(",", ":"))
     key = hashlib.sha256(state.encode()).hexdigest()
@@ -120,7 +120,7 @@ def mlflow_run_table(uri: str | None = None) -> str:
         for name, value in {VIEW_TAG + key: packed, **ABOUT}.items():
             if tags.get(name) != value:
                 client.set_experiment_tag(experiment, name, value)
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={key}"
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={key}&workflowType=machine_learning"
 
 
 def artifact_location(uri: str) -> str | None:
@@ -162,7 +162,7 @@ def _experiment(client: Any) -> str:
         return str(found.experiment_id)
     return str(
         client.create_experiment(
-            EXPERIMENT, artifact_location=artifact_location(client.tracking_uri)
+            EXPERIMENT, artifact_location=artifact_location(client.tracking_uri), tags=ABOUT
         )
     )
 
@@ -183,91 +183,3 @@ def _known(client: Any, experiment: str) -> tuple[set[str], dict[str, str]]:
         token = page.token
         if not token:
             return finished, begun
-
-
-def _sweep_run(client: Any, experiment: str, sweep: str, result: Result) -> str:
-    """The run that is the parent of a sweep's results, made with its first one."""
-    wanted = f"tags.`{SWEEP_TAG}` = '{sweep}'"
-    found = client.search_runs([experiment], filter_string=wanted, max_results=1)
-    if found:
-        return str(found[0].info.run_id)
-    stamp = tracked.created_ms(result)
-    run_id = _create(client, experiment, sweep, stamp, {SWEEP_TAG: sweep})
-    client.set_terminated(run_id, end_time=stamp)
-    return run_id
-
-
-def _log(
-    client: Any, experiment: str, result: Result, begun: str | None, parent: str | None
-) -> None:
-    """Write one result into a new run, or once more into one that was only begun."""
-    stamp = tracked.created_ms(result)
-    tags = {ID_TAG: result.result_id, **({PARENT_TAG: parent} if parent else {})}
-    run_id = begun or _create(client, experiment, result.entry, stamp, tags)
-    points = [(name, value, 0) for name, value in tracked.metrics(result).items()]
-    _write(client, run_id, stamp, points, tracked.parameters(result), tracked.tags(result))
-    client.log_inputs(run_id, [_dataset(result)])
-    client.log_text(run_id, as_json(result), "result.json")
-    client.log_text(run_id, tracked.layer_csv(result), "layers.csv")
-    beside = file_of(result.entry, result.result_id).parent
-    for picture in sorted(beside.glob(f"{result.result_id}*.png")):
-        client.log_artifact(run_id, str(picture))
-    children = _children(client, experiment, run_id) if begun else {}
-    for seed in result.runs:
-        _log_seed(client, experiment, run_id, result, seed, children.get(str(seed.seed)))
-    client.set_terminated(run_id, end_time=stamp + int(1000 * result.wall_s))
-
-
-def _log_seed(
-    client: Any, experiment: str, parent: str, result: Result, seed: Run, begun: str | None
-) -> None:
-    stamp = tracked.created_ms(result)
-    tags = {PARENT_TAG: parent, SEED_TAG: str(seed.seed), "reprune.entry": result.entry}
-    name = f"{result.entry} seed {seed.seed}"
-    run_id = begun or _create(client, experiment, name, stamp, tags)
-    parameters = tracked.seed_parameters(result, seed)
-    _write(client, run_id, stamp, tracked.seed_metrics(seed), parameters, {})
-    client.set_terminated(run_id, end_time=stamp + int(1000 * seed.wall_s))
-
-
-def _create(client: Any, experiment: str, name: str, stamp: int, tags: dict[str, str]) -> str:
-    run = client.create_run(experiment, run_name=name, start_time=stamp, tags=tags)
-    return str(run.info.run_id)
-
-
-def _children(client: Any, experiment: str, parent: str) -> dict[str, str]:
-    """Seed -> run of the children that an interrupted mirror left."""
-    wanted = f"tags.`{PARENT_TAG}` = '{parent}'"
-    page = client.search_runs([experiment], filter_string=wanted, max_results=1000)
-    return {run.data.tags[SEED_TAG]: run.info.run_id for run in page if SEED_TAG in run.data.tags}
-
-
-def _write(
-    client: Any,
-    run_id: str,
-    stamp: int,
-    points: list[tuple[str, float, int]],
-    parameters: Mapping[str, str],
-    tags: Mapping[str, str],
-) -> None:
-    from mlflow.entities import Metric, Param, RunTag
-
-    for start in range(0, len(points), POINTS_PER_CALL):
-        batch = points[start : start + POINTS_PER_CALL]
-        client.log_batch(run_id, metrics=[Metric(name, v, stamp, step) for name, v, step in batch])
-    client.log_batch(
-        run_id,
-        params=[Param(name, value) for name, value in parameters.items()],
-        tags=[RunTag(name, value) for name, value in tags.items()],
-    )
-
-
-def _dataset(result: Result) -> Any:
-    """The evaluated images, by name and content."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    data, _ = result.seen
-    digest = data.fingerprint[:12]
-    source = json.dumps({"split": data.split, "copy": data.copy_name})
-    images = Dataset(data.dataset, digest, source_type="reprune", source=source)
-    return DatasetInput(images, tags=[InputTag("mlflow.data.context", data.split)])

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import datetime
 from typing import Any
 
 from harness.results import Result, Run, sample_std
 
+ID_TAG = "reprune.result_id"
 # What the run table shows before anybody chooses columns; MLflow sorts them within each group.
 COLUMNS = (
     "attributes.`Created`",
     "metrics.`delta/top1_pct`",
+    "metrics.`measured/sparsity_pct`",
     "metrics.`measured/top1_pct`",
     "metrics.`published/top1_pct`",
     "params.`dataset`",
@@ -26,7 +29,7 @@ COLUMNS = (
     "tags.`reprune.verdict`",
 )
 SOUGHT = ("top1_pct", "top3_pct", "top5_pct", "sparsity_pct")  # measured/..., published or not
-DELTA_DECIMALS = 6
+DECIMALS = 4  # of every share and time: what has more fills its column; the record keeps it
 NOTE = (
     "One run per result of `bench`; the JSON file in its artifacts is the record, this page a "
     "mirror.\n\n"
@@ -34,7 +37,9 @@ NOTE = (
     "difference in the same unit; `reported/...` is what nobody published.\n"
     "- `work/...` counts: multiply-accumulates and weights, zeros left out.\n"
     "- `timed/...` is the median of one batch in milliseconds.\n"
-    "- Results of training have one child run per seed with its learning curve."
+    "- Parameters are what was chosen; what a protocol fixes stands among the tags.\n"
+    "- Results of training have one child run per seed with its learning curve. The link of "
+    "`bench ui` leaves them out of the table: clear its filter to see them."
 )
 
 
@@ -46,9 +51,7 @@ def metrics(result: Result) -> dict[str, float]:
         group = "measured" if published is not None or name in SOUGHT else "reported"
         values[f"{group}/{name}"] = comparison.measured
         values[f"published/{name}"] = None if published is None else float(published)
-        # 91.74 - 91.73 has a tail of binary digits that fills the column; the record keeps it.
-        delta = comparison.delta
-        values[f"delta/{name}"] = None if delta is None else round(delta, DELTA_DECIMALS)
+        values[f"delta/{name}"] = comparison.delta
     cost = result.cost
     values |= {
         "work/nnz": cost.nnz,
@@ -61,28 +64,42 @@ def metrics(result: Result) -> dict[str, float]:
     if result.latency is not None:
         for way, times in result.latency.ms.items():
             values[f"timed/{_plain(way)}_ms_p50"] = times.p50
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: round(value, DECIMALS) for name, value in values.items() if value is not None}
+
+
+def run_name(result: Result) -> str:
+    """What the run is called: the entry; of a result of one's own first what was set for it.
+
+    Names are cut off in tables, legends and axes, and those of a sweep differ at their end alone:
+    `local-gmp-resnet20-cifar10-0.9` becomes `0.9 gmp-resnet20-cifar10`.
+    """
+    if result.paper is not None:
+        return result.entry
+    own = result.entry.removeprefix("local-")
+    common = re.sub("[^a-z0-9.]+", "-", f"{result.method}-{result.model}-{result.dataset}".lower())
+    what = own.removeprefix(f"{common}-")
+    return own if what == own else f"{what} {common}"
 
 
 def parameters(result: Result) -> dict[str, str]:
-    """Everything that was chosen."""
+    """What was chosen, and so may differ between runs that are compared."""
     chosen = {
         "method": result.method,
         "model": result.model,
         "dataset": result.dataset,
         "mode": result.mode,
-        "protocol": f"{result.protocol.name} v{result.protocol.version}",
-        "recipe": f"{result.recipe.name} v{result.recipe.version}" if result.recipe else None,
-        "n_images": result.n_images,
-        "seeds": len(result.runs) or None,
+        **{f"settings.{name}": value for name, value in result.settings.items()},
+        **{name: change.value for name, change in result.overrides.items()},
     }
-    flat = {f"settings.{name}": value for name, value in result.settings.items()}
-    return {name: str(v)[:500] for name, v in {**chosen, **flat}.items() if v is not None}
+    return {name: str(v)[:500] for name, v in chosen.items() if v is not None}
 
 
 def tags(result: Result) -> dict[str, str]:
-    """Everything to search for and to read; the id of the result is not among them."""
-    verdict, data = result.verdict, result.data
+    """Everything to search for and to read, and what a protocol fixes.
+
+    The id of the result is not among them.
+    """
+    verdict, data, recipe = result.verdict, result.data, result.recipe
     values = {
         "reprune.entry": result.entry,
         "reprune.paper": result.paper,
@@ -90,6 +107,10 @@ def tags(result: Result) -> dict[str, str]:
         "reprune.model": result.model,
         "reprune.dataset": result.dataset,
         "reprune.mode": result.mode,
+        "reprune.protocol": f"{result.protocol.name} v{result.protocol.version}",
+        "reprune.recipe": f"{recipe.name} v{recipe.version}" if recipe else "",
+        "reprune.n_images": result.n_images,
+        "reprune.seeds": len(result.runs) or "",
         "reprune.verdict": verdict.status,
         "reprune.reason": verdict.reason,
         "reprune.granularity": result.granularity,
@@ -138,8 +159,12 @@ def created_ms(result: Result) -> int:
 
 
 def view() -> dict[str, Any]:
-    """The state of the run table that a shared link restores: our columns, newest first."""
+    """The state of the run table that a shared link restores: our columns, newest first.
+
+    Results alone: the seeds below them would stand in every comparison as if they were results.
+    """
     return {
+        "searchFilter": f"tags.`{ID_TAG}` LIKE '%'",
         "selectedColumns": list(COLUMNS),
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,

@@ -1,9 +1,14 @@
-"""`bench ui`: the right server on the right page; nothing is started here."""
+"""`bench ui`: the right server on the right page, and gone when it is stopped."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +25,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, 
     """What would have been started: command and environment."""
     calls: list[tuple[list[str], dict[str, str]]] = []
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    def serve(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         calls.append((command, options["env"]))
-        return subprocess.CompletedProcess(command, 0)
+        return real([sys.executable, "-c", ""], start_new_session=True)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", serve)
     monkeypatch.setattr(reports, "mlflow_run_table", lambda uri=None: TABLE)
     return calls
 
@@ -66,14 +72,90 @@ def test_a_tracking_server_is_pointed_at_and_not_served_again(
     assert started == []
 
 
-def test_ctrl_c_ends_it_orderly(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, started: list[Any]
-) -> None:
-    def interrupted(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
+SERVER = """
+import os, pathlib, subprocess, sys, time
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path("pids").write_text(f"{os.getpid()} {worker.pid}")
+time.sleep(600)
+"""
 
-    monkeypatch.setattr(subprocess, "run", interrupted)
-    assert bench("ui").exit_code == 0
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_command_leaves_no_server_behind(tmp_path: Path, number: int) -> None:
+    """In a process of its own, with a server that has a worker, as MLflow's has."""
+    (tmp_path / "mlflow.py").write_text(SERVER)
+    code = "from harness.reports.mlflow_server import serve_mlflow; print(serve_mlflow('x', 1))"
+    path = os.pathsep.join([str(tmp_path), str(Path(reports.__file__).parents[2])])
+    asked = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    _wait(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text())
+    asked.send_signal(number)
+    out, _ = asked.communicate(timeout=30)
+    assert (asked.returncode, out) == (0, "0\n")
+    for pid in map(int, (tmp_path / "pids").read_text().split()):
+        _wait(lambda pid=pid: not _runs(pid))
+
+
+@pytest.mark.slow
+def test_mlflows_own_server_answers_and_goes_with_the_command(home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["ui", "--port", str(port)]
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "cli", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    address = f"http://127.0.0.1:{port}"
+    _wait(lambda: _answers(f"{address}/health"), 90)
+    group = _group_of(asked.pid)
+    assert len(group) >= 2  # MLflow, and what it started
+    asked.terminate()
+    out, _ = asked.communicate(timeout=30)
+    assert asked.returncode == 0
+    assert out.decode().startswith(f"{address}/#/experiments/")
+    for pid in group:
+        _wait(lambda pid=pid: not _runs(pid))
+
+
+def _wait(done: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and no zombie that nobody asked about."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _group_of(parent: int) -> list[int]:
+    """The server that `parent` started and all of its process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, above, group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        found.append((int(stat.parent.name), int(above), int(group)))
+    [server] = [pid for pid, above, _ in found if above == parent]
+    return [pid for pid, _, group in found if group == server]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def test_without_mlflow_one_line_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from harness.registry import plain
 from harness.reports import mlflow as tracking
-from tests.support.results import made, trained
+from harness.reports import mlflow_fields, mlflow_runs
+from tests.support.results import changes, made, trained
 
 EVALUATED = made(entry="str-a-90", approximate_images=20)
 TRAINED = trained(entry="local-gmp", when="20261102T120000Z-00000002")
@@ -95,11 +97,10 @@ def test_entry_facts_are_parameters_and_tags(store: Store) -> None:
         "model": "resnet20",
         "dataset": "cifar10",
         "mode": "evaluated",
-        "protocol": "cifar10 v1",
-        "n_images": "10000",
         "settings.sparsity": "0.75",
     }
     tags = run.data.tags
+    assert (tags["reprune.protocol"], tags["reprune.n_images"]) == ("cifar10 v1", "10000")
     assert tags["reprune.result_id"] == EVALUATED.result_id
     assert tags["reprune.verdict"] == "exact"
     assert tags["reprune.paper"] == "str"
@@ -147,8 +148,8 @@ def test_every_seed_is_a_child_run_with_its_curve(store: Store) -> None:
     }
     assert parent.data.metrics["measured/top1_pct"] == 91.0
     assert parent.data.metrics["measured/top1_pct_std"] == 1.0  # of 90, 91 and 92
-    assert parent.data.params["recipe"] == "cifar10-short v2"
-    assert parent.data.params["seeds"] == "3"
+    assert parent.data.tags["reprune.recipe"] == "cifar10-short v2"
+    assert parent.data.tags["reprune.seeds"] == "3"
 
 
 def test_the_evaluated_images_are_the_runs_data_set(store: Store) -> None:
@@ -158,14 +159,64 @@ def test_the_evaluated_images_are_the_runs_data_set(store: Store) -> None:
 
 
 def test_the_link_to_the_run_table_carries_its_columns(store: Store) -> None:
-    page, _, key = tracking.mlflow_run_table(store.uri).partition("?viewStateShareKey=")
+    link = tracking.mlflow_run_table(store.uri)
+    page, _, query = link.partition("?")
+    asked = parse_qs(query)
     assert page == f"#/experiments/{store.experiment.experiment_id}/runs"
+    assert asked["workflowType"] == ["machine_learning"]  # else the pages for chats open
+    [key] = asked["viewStateShareKey"]
     tags = store.client.get_experiment(store.experiment.experiment_id).tags
     packed = tags[f"mlflow.sharedViewState.{key}"].removeprefix("deflate;")
-    columns = json.loads(zlib.decompress(base64.b64decode(packed)))["selectedColumns"]
+    view = json.loads(zlib.decompress(base64.b64decode(packed)))
     for group in ("delta", "measured", "published"):
-        assert f"metrics.`{group}/top1_pct`" in columns
-    assert tracking.mlflow_run_table(store.uri).endswith(key)  # made once
+        assert f"metrics.`{group}/top1_pct`" in view["selectedColumns"]
+    assert tracking.mlflow_run_table(store.uri) == link  # made once
+    shown = store.client.search_runs([store.experiment.experiment_id], view["searchFilter"])
+    assert {"str-a-90", "local-gmp"} <= {run.data.tags["reprune.entry"] for run in shown}
+    assert not any(mlflow_runs.PARENT_TAG in run.data.tags for run in shown)  # no seed among them
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+@pytest.mark.parametrize(
+    ("entry", "paper", "name"),
+    [
+        ("local-str-resnet20-cifar10-0.9", None, "0.9 str-resnet20-cifar10"),
+        ("local-str-resnet20-cifar10-0.5-lr0.1", None, "0.5-lr0.1 str-resnet20-cifar10"),
+        ("local-str-resnet20-cifar10", None, "str-resnet20-cifar10"),
+        ("local-mine", None, "mine"),
+        ("str-resnet20-cifar10-90", "str", "str-resnet20-cifar10-90"),
+    ],
+)
+def test_a_runs_name_begins_with_what_differs(entry: str, paper: str | None, name: str) -> None:
+    assert mlflow_fields.run_name(made(entry=entry, paper=paper)) == name
+
+
+def test_what_was_changed_of_a_recipe_is_a_parameter() -> None:
+    result = made(overrides=changes(("optimizer.lr", 0.05, 0.1)))
+    assert mlflow_fields.parameters(result)["optimizer.lr"] == "0.05"
+
+
+class Counting:
+    """A client that counts the calls that a server would answer."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.calls = client, []
+
+    def __getattr__(self, name: str) -> Any:
+        if callable(got := getattr(self._client, name)):
+            self.calls.append(name)
+        return got
+
+
+def test_a_result_is_written_in_four_calls_and_a_seed_in_three(store: Store) -> None:
+    experiment = store.experiment.experiment_id
+    for result, most in (
+        (made(entry="counted-one", when="20261104T120000Z-00000001"), 4),
+        (trained(entry="counted-seeds", when="20261104T120000Z-00000002"), 4 + 3 * 3),
+    ):
+        counting = Counting(store.client)
+        mlflow_runs.write_result(counting, experiment, result, None, None)
+        assert len(counting.calls) == most, counting.calls
 
 
 class PulledPlug(BaseException):
@@ -175,8 +226,7 @@ class PulledPlug(BaseException):
 CUTS = [
     ("log_batch", 1),
     ("log_inputs", 1),
-    ("log_text", 2),
-    ("log_batch", 4),
+    ("log_batch", 3),
     ("set_terminated", 4),
 ]
 
@@ -282,6 +332,13 @@ def test_artifacts_of_a_database_lie_in_the_home_and_those_of_a_server_with_it(
     assert tracking.artifact_location(uri) == place
 
 
+def test_what_a_server_says_of_its_trouble_is_whole_unless_it_is_a_book() -> None:
+    words = "Response body: " + "the disk of the server is full; " * 30
+    assert words.strip() in tracking.mlflow_problem(ValueError(words), "http://host.example")
+    told = tracking.mlflow_problem(ValueError("x" * 5000), "http://host.example")
+    assert "x" * 2000 + "... (3000 more letters)" in told and "x" * 2001 not in told
+
+
 def test_a_missing_database_driver_is_not_taken_for_a_missing_mlflow() -> None:
     told = tracking.mlflow_problem(
         ImportError("No module named 'psycopg'"), "postgresql://me@db/runs"
@@ -311,9 +368,9 @@ def test_results_of_a_sweep_have_one_parent(
         result = trained(entry=f"local-cell-{when[-1]}", when=when)
         assert tracking.mirror(result, sweep="sweep-abc") == ""
     runs = Store(tracking.default_tracking_uri(), 0, 0).runs
-    [sweep] = [run for run in runs if run.data.tags.get(tracking.SWEEP_TAG) == "sweep-abc"]
-    cells = [run for run in runs if run.data.tags.get(tracking.PARENT_TAG) == sweep.info.run_id]
+    [sweep] = [run for run in runs if run.data.tags.get(mlflow_runs.SWEEP_TAG) == "sweep-abc"]
+    cells = [run for run in runs if run.data.tags.get(mlflow_runs.PARENT_TAG) == sweep.info.run_id]
     names = {run.data.tags["reprune.entry"] for run in cells}
     assert names == {"local-cell-3", "local-cell-4"} and len(cells) == 2
-    below = {run.data.tags.get(tracking.PARENT_TAG) for run in runs}
+    below = {run.data.tags.get(mlflow_runs.PARENT_TAG) for run in runs}
     assert {cell.info.run_id for cell in cells} <= below
