@@ -80,7 +80,15 @@ BOUNDS = ("at least", "at most", "cut off")
 GRANULARITIES = ("unstructured", "structured", "dynamic", "dense")
 INTERPOLATIONS = ("bilinear", "bicubic")
 CHANNELS = ("rgb", "bgr", "gray")
-SOURCE_FORMS = ("https://...", "http://...", "gdrive:ID", "data:PATH", "shipped:NAME")
+SOURCE_FORMS = (
+    "https://...",
+    "http://...",
+    "hf:ORG/NAME/FILE@REVISION",
+    "doi:10.5281/zenodo.RECORD/FILE",
+    "gdrive:ID",
+    "data:PATH",
+    "shipped:NAME",
+)
 
 ID = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*\Z")
 NUMBER = re.compile(  # as long as a double can tell apart
@@ -89,6 +97,9 @@ NUMBER = re.compile(  # as long as a double can tell apart
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SOURCE = re.compile(
     r"https?://[^\s/]+/\S+\Z|gdrive:[A-Za-z0-9_-]{20,}\Z|(?:data|shipped):(?!/)\S+\Z"
+    r"|hf:[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*/[^\s/@][^\s@]*@[A-Za-z0-9][\w.-]*\Z"
+    r"|doi:10\.5281/zenodo\.[0-9]{1,12}/[^\s/][^\s]*\Z",
+    re.ASCII,
 )
 
 
@@ -186,8 +197,9 @@ class Evaluation:
 class Checkpoint:
     """A published file. Sources are tried in order.
 
-    source forms: http(s)://..., gdrive:ID, data:PATH (below the data root), shipped:NAME (comes
-    with the code).
+    source forms: http(s)://..., hf:ORG/NAME/FILE@REVISION (Hugging Face hub; a commit, tag or
+    branch), doi:10.5281/zenodo.RECORD/FILE (Zenodo), gdrive:ID, data:PATH (below the data root),
+    shipped:NAME (comes with the code).
     """
 
     sources: tuple[str, ...]

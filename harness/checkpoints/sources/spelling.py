@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from harness.checkpoints.sources.drive import Drive
+from harness.checkpoints.sources.hub import Hub
 from harness.checkpoints.sources.local import DataFile, ShippedFile
 from harness.checkpoints.sources.source import Source
 from harness.checkpoints.sources.web import RemoteFile, Web
+from harness.checkpoints.sources.zenodo import Zenodo
 from harness.errors import RegistryError
 from harness.registry import Registry
 from harness.results import Kind
 
-SCHEMES: tuple[type[Source], ...] = (Web, Drive, DataFile, ShippedFile)
+SCHEMES: tuple[type[Source], ...] = (Web, Hub, Zenodo, Drive, DataFile, ShippedFile)
 
 
 def parse_source(text: str) -> Source:

@@ -97,7 +97,7 @@ class Web(RemoteFile):
     ) -> str | None:
         from harness.checkpoints.downloading import download
 
-        return download(self.text, path, policy, max_bytes, report)
+        return download(self.address, path, policy, max_bytes, report)
 
 
 def _reporter(progress: Progress | None, text: str) -> Report | None:
