@@ -61,20 +61,23 @@ def command(
     An entry with a published checkpoint means that one, unless --seed or --epoch ask for our own
     training. torchvision and timm: a state dict that loads strictly into that library's network,
     checked on random pictures. onnx: any number of images, zeros in place. paper: a torch file that
-    the paper's code reads.
+    the paper's code reads. safetensors and ONNX files say in their metadata (`reprune.mean`, ...)
+    how a picture is prepared and what the outputs are called.
     """
     target = _target(words, what)
     what = replace(what, word=words[0] if len(words) > 1 else None, seed=seed, epoch=epoch)
     chosen = form or {".safetensors": "safetensors", ".onnx": "onnx"}.get(target.suffix)
     if chosen is None:
         raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
-    from harness.export import export, find_network
+    from harness.export import about_network, export, find_network
 
     registry = run.registry()
     with run.begun(offline=offline, reading=reading) as (wanted, _):
-        weights = find_network(what, registry, wanted).weights
+        found = find_network(what, registry, wanted)
+    weights = found.weights
     target.parent.mkdir(parents=True, exist_ok=True)
-    how = export(weights, target, chosen)
+    about = about_network(found, registry.evaluations[found.entry.evaluation])
+    how = export(weights, target, chosen, about)
     facts = {"entry": weights.name, "weights": weights.where, "form": chosen, "read_by": how}
     if run.as_json:
         print_json({**facts, "file": str(target), "size_bytes": target.stat().st_size})

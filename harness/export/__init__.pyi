@@ -1,6 +1,7 @@
 from .channel_removal import OUTPUTS, Removal, remove_channels_
 from .finding import FoundNetwork, NetworkName, find_network, find_weights
 from .measuring import evaluate_network, timed_network
+from .metadata import about_network
 from .narrowing import narrowed_model, narrowed_network
 from .shrunk_filter_search import (
     Shrunk,
@@ -17,6 +18,7 @@ __all__ = [
     "Removal",
     "Shrunk",
     "Weights",
+    "about_network",
     "evaluate_network",
     "export",
     "filter_state_file",

@@ -22,7 +22,8 @@ def write_onnx(
 ) -> None:
     """Write `network` (eval mode, CPU) to `target`: input `images`, output `logits`, both (N, ...).
 
-    about: facts kept inside the file. Zeros stay in place: the file is as large as a dense one.
+    about: facts kept inside the file, see `about_network`. Zeros stay in place: the file is as
+    large as a dense one.
     Raises ProtocolError if the exporter is missing or cannot follow the network.
     """
     try:
@@ -47,8 +48,8 @@ def write_onnx(
             )
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
-        msg = f"{about.get('entry', model)}: the exporter cannot follow {model}: {reason}"
+        msg = f"{about.get('reprune.entry', model)}: the exporter cannot follow {model}: {reason}"
         raise ProtocolError(f"{msg}. Try: --to safetensors") from error
     assert program is not None, "dynamo exports return a program"
-    program.model.metadata_props.update({f"reprune.{k}": v for k, v in about.items()})
+    program.model.metadata_props.update(about)
     program.save(target, external_data=False)

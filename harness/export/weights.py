@@ -121,20 +121,26 @@ def last_trained(entry_id: str, aliases: Mapping[str, str]) -> Result:
     return found[-1]
 
 
-def export(weights: Weights, target: Path, form: str) -> str:
+def export(weights: Weights, target: Path, form: str, about: Mapping[str, str]) -> str:
     """Write `weights` to `target`; how the file is read. form: one of FORMS.
 
-    Raises ProtocolError, with nothing written, if the weights do not have that form.
+    about: facts for the metadata of safetensors and ONNX files, see `about_network`. Raises
+    ProtocolError, with nothing written, if the weights do not have that form.
     """
-    return FORMS[form](weights, target)
+    return FORMS[form](weights, target, about)
 
 
-def _safetensors(weights: Weights, target: Path) -> str:
-    save_file({name: value.contiguous() for name, value in weights.tensors.items()}, target)
+def _safetensors(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
+    _save(weights.tensors, target, about)
     return "safetensors.torch.load_file(FILE)"
 
 
-def _paper(weights: Weights, target: Path) -> str:
+def _save(tensors: Mapping[str, Tensor], target: Path, about: Mapping[str, str]) -> None:
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(whole, target, metadata={"format": "pt", **about})  # the hub's tools look for format
+
+
+def _paper(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
     if weights.maker is None:
         msg = f"{weights.name}: its published file is in the paper's layout already"
         raise ProtocolError(f"{msg}. Other forms: {', '.join(FORMS)}")
@@ -146,8 +152,8 @@ def _paper(weights: Weights, target: Path) -> str:
     return "as the paper's code reads it"
 
 
-def _for_library(library: str) -> Callable[[Weights, Path], str]:
-    def write(weights: Weights, target: Path) -> str:
+def _for_library(library: str) -> Form:
+    def write(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
         if weights.dynamic:
             msg = f"{weights.name}: its gates choose filters image by image"
             raise ProtocolError(f"{msg}; {library} has no such network. Try: --to safetensors")
@@ -155,7 +161,7 @@ def _for_library(library: str) -> Callable[[Weights, Path], str]:
             weights.network, library, weights.model, weights.classes, weights.channels
         )
         if target.suffix == ".safetensors":
-            save_file(state, target)
+            _save(state, target, about)
             return f"{made_by}.load_state_dict(safetensors.torch.load_file(FILE))"
         torch.save(state, target)
         return f"{made_by}.load_state_dict(torch.load(FILE, weights_only=True))"
@@ -163,16 +169,16 @@ def _for_library(library: str) -> Callable[[Weights, Path], str]:
     return write
 
 
-def _onnx(weights: Weights, target: Path) -> str:
+def _onnx(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
     network = weights.network
     if weights.maker is not None and weights.dynamic:
         network = weights.maker.finalize(network)
-    about = {"entry": weights.name, "model": weights.model, "dataset": weights.dataset}
     write_onnx(network, weights.model, weights.dataset, target, about)
     return "onnxruntime.InferenceSession(FILE), input `images` (N, C, H, W), normalised"
 
 
-FORMS: dict[str, Callable[[Weights, Path], str]] = {
+Form = Callable[[Weights, Path, "Mapping[str, str]"], str]
+FORMS: dict[str, Form] = {
     "safetensors": _safetensors,
     "torchvision": _for_library("torchvision"),
     "timm": _for_library("timm"),

@@ -60,7 +60,8 @@ class DataSet:
 
     side: pixels, as stored; pictures that differ in size: what they are usually cropped to.
     layout: makes what finds and reads the files, a harness.data.Layout; called when they are
-    wanted, so that nothing heavy is imported before.
+    wanted, so that nothing heavy is imported before. class_names: called likewise; in the order of
+    the labels, none where nobody wrote them down.
     """
 
     name: str
@@ -70,6 +71,7 @@ class DataSet:
     side: int
     images: Mapping[str, int]  # split -> number of images
     layout: Callable[[], Any]
+    class_names: Callable[[], tuple[str, ...]] = tuple
     own: bool = False  # a folder of the user's, which nobody published
     streamed: bool = False  # picture files, too large to hold in memory as one tensor
     stand_in: str = ""  # why a number on it is never a reproduction

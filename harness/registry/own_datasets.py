@@ -90,6 +90,7 @@ def own_data_set(name: str) -> DataSet | None:
         side=about.side,
         images=about.images,
         layout=partial(_layout, about.folder, about.train_frac),
+        class_names=lambda: about.classes,
         streamed=True,
         own=True,
         folder=about.folder,
@@ -106,6 +107,7 @@ def _without_images(name: str, about: OwnDataSet) -> DataSet:
         side=about.side,
         images=about.images,
         layout=lambda: import_module(_ABSENT).InMemory(None),
+        class_names=lambda: about.classes,
         own=True,
     )
 

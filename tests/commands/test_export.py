@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 import torchvision
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import harness
+from harness import paths
 from harness.commands.export import _FORMS
 from harness.errors import ProtocolError
+from harness.export import NetworkName, about_network, find_network
 from harness.export.libraries import library_state
 from harness.export.weights import FORMS
 from harness.models import build
+from harness.registry import data_set, data_set_names, load, plain
+from harness.system import Options
 from tests.commands.conftest import Bench, document
 
 ENTRY = "acdc-convnet-tiny-digits-90"
@@ -158,3 +166,67 @@ def test_a_run_leaves_in_every_form_it_has(bench: Bench, tmp_path: Path) -> None
         assert told["weights"].startswith(f"seed {seed}, last epoch of ")
     first, second = (load_file(tmp_path / f"{seed}.safetensors") for seed in (0, 1))
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def says(metadata: dict[str, str]) -> dict[str, str]:
+    return {name.removeprefix("reprune."): text for name, text in metadata.items()}
+
+
+def test_a_file_says_how_pictures_are_prepared_and_what_the_outputs_are_called(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Read back by the libraries of the two formats, not by us."""
+    onnx = pytest.importorskip("onnx")
+    files = [tmp_path / "net.safetensors", tmp_path / "net.onnx"]
+    for file in files:
+        assert bench("export", ENTRY, file).exit_code == 0
+    with safe_open(files[0], "pt") as opened:
+        header = opened.metadata()
+    model = onnx.load(files[1])
+    props = {each.key: each.value for each in model.metadata_props}
+    assert header["format"] == "pt"
+    entry = load().get(ENTRY)
+    protocol = load().evaluations[entry.evaluation]
+    shipped = paths.shipped_checkpoints() / f"{ENTRY}.safetensors"
+    for found in (says(header), says(props)):
+        assert (found["entry"], found["model"]) == (ENTRY, "convnet_tiny")
+        assert found["sha256"] == hashlib.sha256(shipped.read_bytes()).hexdigest()
+        assert entry.checkpoint is not None and found["license"] == entry.checkpoint.license
+        assert json.loads(found["class_names"]) == [str(digit) for digit in range(10)]
+        assert json.loads(found["input_size"]) == [1, 8, 8]
+        assert json.loads(found["mean"]) == list(protocol.mean)
+        assert json.loads(found["std"]) == list(protocol.std)
+
+
+def test_what_is_not_known_is_left_out(home: Path) -> None:
+    entry = load().get(ENTRY)
+    found = find_network(NetworkName(word=ENTRY), load(), Options(offline=True))
+    nameless = replace(found, weights=replace(found.weights, dataset="flowers102", facts=None))
+    about = says(about_network(nameless, load().evaluations[entry.evaluation]))
+    assert not {"class_names", "sha256", "license", "resize"} & about.keys()
+
+
+def test_what_a_folder_of_ones_own_is_called_goes_along(home: Path) -> None:
+    protocol = load().evaluations["digits"]
+    kept = {
+        "evaluation": {**plain(protocol), "name": "mine", "dataset": "mine"},
+        "recipe": "digits-short",
+        "finetune": "digits-short",
+        "title": "mine",
+        "images": {"train": 3},
+        "fingerprints": {},
+        "classes": ["cat", "Straße", "dog"],
+        "folder": "somewhere",
+        "side": 8,
+    }
+    paths.own_datasets_folder().mkdir(parents=True)
+    (paths.own_datasets_folder() / "mine.json").write_text(json.dumps(kept))
+    assert data_set("mine").class_names() == ("cat", "Straße", "dog")
+
+
+@pytest.mark.parametrize("name", [n for n in data_set_names() if n != "flowers102"])
+def test_every_data_set_has_as_many_names_as_classes(name: str) -> None:
+    names = data_set(name).class_names()
+    assert len(names) == data_set(name).classes
+    twice = {each for each in names if names.count(each) > 1}
+    assert twice <= {"crane", "maillot"}  # of ImageNet: a bird and a machine, two garments

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from harness.checkpoints.sources.source import Delivered, Request, Source
@@ -86,7 +86,7 @@ class RemoteFile(Source):
 class Web(RemoteFile):
     """http(s)://..."""
 
-    prefixes = ("https:", "http:")
+    prefixes: ClassVar[tuple[str, ...]] = ("https:", "http:")
 
     @property
     def address(self) -> str:

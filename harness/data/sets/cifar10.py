@@ -24,6 +24,8 @@ UNKNOWN_TEST = (
 )
 # fmt: on
 
+CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+
 
 @registered(
     name="cifar10",
@@ -32,6 +34,7 @@ UNKNOWN_TEST = (
     channels=3,
     side=32,
     images={"train": 50_000, "test": 10_000},
+    class_names=lambda: tuple(CLASSES.split()),
     page="https://www.cs.toronto.edu/~kriz/cifar.html",
     folder="cifar-10-batches-py",
     downloads=(

@@ -9,6 +9,17 @@ from harness.registry import Download, registered
 if TYPE_CHECKING:
     from harness.data.layouts.layout import Layout
 
+CLASSES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
+    "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch "
+    "crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo "
+    "keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain "
+    "mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain "
+    "plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone "
+    "television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+
 
 @registered(
     name="cifar100",
@@ -17,6 +28,7 @@ if TYPE_CHECKING:
     channels=3,
     side=32,
     images={"train": 50_000, "test": 10_000},
+    class_names=lambda: tuple(CLASSES.split()),
     page="https://www.cs.toronto.edu/~kriz/cifar.html",
     folder="cifar-100-python",
     downloads=(

@@ -19,6 +19,7 @@ COPY = KnownCopy("the digits that ship with scikit-learn", 0)
     channels=1,
     side=8,
     images={"train": 1_433, "test": 364},
+    class_names=lambda: tuple("0123456789"),
     page="https://scikit-learn.org/stable/datasets/toy_dataset.html",
     copies={
         "1ed41270facaeb3ae8e295cfd14ee969631c98c4206e9708fe8fcd761433d92d": COPY,

@@ -18,6 +18,19 @@ PACKED = {
 }
 COPY = KnownCopy("official content as Debian packages it", 0)
 
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
 
 @registered(
     name="fashion-mnist",
@@ -26,6 +39,7 @@ COPY = KnownCopy("official content as Debian packages it", 0)
     channels=1,
     side=28,
     images={"train": 60_000, "test": 10_000},
+    class_names=lambda: CLASSES,
     page="https://github.com/zalandoresearch/fashion-mnist",
     folder="FashionMNIST/raw",
     downloads=tuple(Download(MIRROR + name, md5) for name, md5 in PACKED.items()),

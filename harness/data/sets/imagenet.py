@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from harness.data.layouts.class_folders import ClassFolders
 
 
+def class_names() -> tuple[str, ...]:
+    """The thousand classes as torchvision names them, in the order of the class folders."""
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
 @registered(
     name="imagenet",
     title="ImageNet (ILSVRC 2012)",
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     side=224,
     images={"train": 1_281_167, "val": 50_000},
     streamed=True,
+    class_names=class_names,
     page="https://image-net.org/download-images.php",
     folder="imagenet",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.data.sets.imagenet import class_names
 from harness.registry import KnownCopy, registered
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     images={"val": 1_000},
     streamed=True,
     stand_in="1,000 sample pictures, not the validation set",
+    class_names=class_names,
     page="https://github.com/EliSchwartz/imagenet-sample-images",
     folder="imagenet-sample",
     copies={

@@ -25,6 +25,7 @@ PACKED = {
     channels=1,
     side=28,
     images={"train": 60_000, "test": 10_000},
+    class_names=lambda: ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
     page="https://codh.rois.ac.jp/kmnist/",
     folder="KMNIST/raw",
     downloads=tuple(Download(MIRROR + name, md5) for name, md5 in PACKED.items()),

@@ -31,6 +31,7 @@ UNPACKED = {
     channels=1,
     side=28,
     images={"train": 60_000, "test": 10_000},
+    class_names=lambda: tuple("0123456789"),
     page="https://yann.lecun.com/exdb/mnist/",
     folder="MNIST/raw",
     downloads=tuple(Download(MIRROR + name, md5) for name, md5 in PACKED.items()),
