@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,25 +130,34 @@ class Registry:
 def load(path: Path | None = None, extra: Iterable[Path] = ()) -> Registry:
     """The registry in `path` (default: the one that comes with the code) and the `extra` files.
 
-    With the protocols of the user's own data sets.
+    With the protocols of the user's own data sets. A process reads the file that comes with the
+    code once, and again when it was changed.
 
     Raises RegistryError with file, line and column: unknown or repeated key, repeated id, dangling
     reference, wrong type, anything that is not plain YAML.
     """
+    more, shipped = tuple(extra), paths.registry_file()
+    if path is None and not more and shipped.is_file():
+        facts = shipped.stat()
+        return with_own_datasets(_shipped(shipped, facts.st_mtime_ns, facts.st_size))
+    return with_own_datasets(_read(path or shipped, *more))
+
+
+@lru_cache(maxsize=1)
+def _shipped(file: Path, mtime_ns: int, size: int) -> Registry:
+    return _read(file)
+
+
+def _read(*files: Path) -> Registry:
     draft = _Registered()
-    for file in (path or paths.registry_file(), *extra):
+    for file in files:
         draft.add(plain_yaml.read(Path(file)))
-    return with_own_datasets(draft.finish())
-
-
-@cache
-def _default() -> Registry:
-    return load()
+    return draft.finish()
 
 
 def get(id: str) -> Entry:
     """The entry called `id` in the registry that comes with the code. Raises RegistryError."""
-    return _default().get(id)
+    return load().get(id)
 
 
 class _Registered:
