@@ -136,23 +136,29 @@ def load(path: Path | None = None, extra: Iterable[Path] = ()) -> Registry:
     Raises RegistryError with file, line and column: unknown or repeated key, repeated id, dangling
     reference, wrong type, anything that is not plain YAML.
     """
-    more, shipped = tuple(extra), paths.registry_file()
-    if path is None and not more and shipped.is_file():
-        facts = shipped.stat()
-        return with_own_datasets(_shipped(shipped, facts.st_mtime_ns, facts.st_size))
-    return with_own_datasets(_read(path or shipped, *more))
+    draft = _begun(Path(path or paths.registry_file()))
+    for file in extra:
+        draft.add(plain_yaml.read(Path(file)))
+    return with_own_datasets(draft.finish())
+
+
+def _begun(file: Path) -> _Registered:
+    """What `file` says, still to be joined by others and checked."""
+    if file != paths.registry_file() or not file.is_file():
+        return _read(file)
+    facts = file.stat()
+    return _shipped(file, facts.st_mtime_ns, facts.st_size).copy()
 
 
 @lru_cache(maxsize=1)
-def _shipped(file: Path, mtime_ns: int, size: int) -> Registry:
+def _shipped(file: Path, mtime_ns: int, size: int) -> _Registered:
     return _read(file)
 
 
-def _read(*files: Path) -> Registry:
+def _read(file: Path) -> _Registered:
     draft = _Registered()
-    for file in files:
-        draft.add(plain_yaml.read(Path(file)))
-    return draft.finish()
+    draft.add(plain_yaml.read(file))
+    return draft
 
 
 def get(id: str) -> Entry:
@@ -177,6 +183,12 @@ class _Registered:
         self.starts: list[tuple[Document, str, str]] = []  # recipes that start from an entry
         self.queues: set[str] = set()
         self.members: list[tuple[Document, str, str, tuple[str, ...]]] = []
+
+    def copy(self) -> _Registered:
+        """One that more files can be added to."""
+        made = _Registered()
+        vars(made).update({name: value.copy() for name, value in vars(self).items()})
+        return made
 
     def add(self, document: Document) -> None:
         _check_top(document)

@@ -10,8 +10,13 @@ from tests.campaigns.campaign import CAMPAIGNS, carry_out
 from tests.campaigns.every import NAMES
 from tests.campaigns.table import written
 
+# Each try is a process or several; the tests beside what they try have a quick one.
+SLOW = {"kills", "one-home", "small-disks"}
 
-@pytest.mark.parametrize("name", NAMES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NAMES]
+)
 def test_a_sample_of_the_campaign_holds(name: str, tmp_path: Path, home: Path) -> None:
     outcome = carry_out(name, 1, CAMPAIGNS[name].sample, tmp_path)
     assert outcome.failures == []

@@ -408,6 +408,10 @@ def test_the_file_that_comes_with_the_code_is_read_once_and_again_when_it_change
     file.write_text(paths.registry_file().read_text())
     monkeypatch.setattr(paths, "registry_file", lambda: file)
     first = registry.load()
-    assert registry.load().entries is first.entries
+    assert registry.load().papers["acdc"] is first.papers["acdc"]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("version: 1\nsuites: {mine: [acdc-resnet50-90]}\n")
+    assert registry.load(extra=[mine]).suites["mine"] == ("acdc-resnet50-90",)
+    assert "mine" not in registry.load().suites
     file.write_text(file.read_text() + "#\n")
-    assert registry.load().entries is not first.entries
+    assert registry.load().papers["acdc"] is not first.papers["acdc"]
