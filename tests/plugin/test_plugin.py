@@ -35,7 +35,6 @@ def test_an_installed_method_and_registry_train_like_our_own(packages, tmp_path)
     assert {row["name"]: row["nnz"] for row in result["cost"]["layers"]} == kept
 
 
-@pytest.mark.slow
 def test_method_network_and_data_set_of_a_package_work_together(packages, tmp_path):
     done = run(
         *(packages, tmp_path, "bench", "train", "--method", "checkerboard"),
