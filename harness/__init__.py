@@ -276,7 +276,7 @@ def leaderboard(
     """The rows of `bench table`: the newest result per entry and way of measuring.
 
     Filters take one value or several. published: also the rows that nobody has measured. sort:
-    entry, dataset, top1, delta, sparsity, macs or date.
+    as in `bench table --sort`.
     """
     from harness import registry
     from harness.reports import Wanted, frame, stored_rows, with_unmeasured

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def named(flag: str, *rest: Any, **attributes: Any) -> Callable[[F], F]:
     """`click.option` for --method, --model, --dataset, --recipe, --paper or --evaluation."""
-    return click.option(flag, *rest, shell_complete=_completer(_NAMES[flag]), **attributes)
+    return click.option(flag, *rest, shell_complete=_completer(COMPLETED[flag]), **attributes)
 
 
 def _completer(names: Callable[[], Iterable[str]]) -> Callable[..., list[str]]:
@@ -43,7 +43,7 @@ def _datasets() -> Iterable[str]:
     return data_set_names()
 
 
-_NAMES: dict[str, Callable[[], Iterable[str]]] = {
+COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
     "--method": _methods,
     "--model": _models,
     "--dataset": _datasets,

@@ -7,27 +7,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.commands import name_options
 from harness.commands import shared_options as options
-from harness.commands.dataset_options import named
+from harness.commands.row_options import RowChoice, row_options
 from harness.commands.visible_text import say_line
-from harness.reports import AXES, plot_points
+from harness.reports import AXES, LABELS
 
 if TYPE_CHECKING:
-    from harness.reports import Axis
+    from harness.reports import Labels, Row
     from harness.results import LatencyRecord
 
 
 @click.command(
-    "plot", epilog="Example:  bench plot --dataset cifar10 --x macs --out cifar10-macs.svg"
+    "plot", epilog="Example:  bench plot --dataset cifar10 --x macs --out cifar10-macs.pdf"
 )
-@name_options.named("--dataset", help="Only this data set; accuracies of two do not compare.")
-@name_options.named("--method", help="Only this method.")
-@name_options.named("--model", help="Only this model.")
+@row_options
 @click.option(
     "--x",
     "axis",
-    type=click.Choice(AXES),
+    type=click.Choice(tuple(AXES)),
     default="macs",
     show_default=True,
     help="What accuracy is drawn against.",
@@ -36,46 +33,69 @@ if TYPE_CHECKING:
     "--machine", help="With --x latency: hash of the machine (default: the newest one's)."
 )
 @click.option(
+    "--partial", is_flag=True, help="Also short schedules and subsets, hollow and off the front."
+)
+@click.option(
+    "--labels",
+    type=click.Choice(LABELS),
+    default="own",
+    show_default=True,
+    help="Which entries are named in the picture.",
+)
+@click.option("--title", help="Title of the picture (default: the filters).")
+@click.option(
     "--out",
     required=True,
     type=options.FILE,
-    help="Picture to write, .png or .svg.",
+    help="Picture to write: .pdf, .png or .svg; .json is a Vega-Lite specification.",
 )
 def command(
-    dataset: str | None,
-    method: str | None,
-    model: str | None,
-    axis: Axis,
+    choice: RowChoice,
+    axis: str,
     machine: str | None,
+    partial: bool,
+    labels: Labels,
+    title: str | None,
     out: Path,
 ) -> None:
-    """Draw accuracy against MACs, parameters or latency.
+    """Draw accuracy against MACs, parameters, sparsity, size or latency.
 
-    From stored results only: the newest of each entry and way of measuring. The Pareto front runs
-    through full numbers measured here. Latencies are those of one machine.
+    The rows of `bench table` with the same options: a line per method with three levels or more,
+    error bars over seeds, one's own rows in front. The Pareto front runs through full numbers
+    measured here, by today's protocol. Latencies are those of one machine.
     """
-    from harness.reports import draw_tradeoff
-    from harness.results import current, load_all
+    from harness.reports import Picture, draw_tradeoff, plot_points
 
-    wanted = {"dataset": dataset and named(dataset), "method": method, "model": model}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    chosen = [
-        result
-        for result in current.per_mode(load_all(), options.load_registry(()).aliases).values()
-        if all(getattr(result, name) == value for name, value in given.items())
-    ]
-    sets = sorted({result.dataset for result in chosen})
+    rows = choice.rows(choice.registry())
+    _require_one_data_set(rows)
+    records, note = _latencies(axis, machine)
+    marks = plot_points(rows, AXES[axis], records, published=choice.published, partial=partial)
+    hidden = len({row.entry for row in rows if row.partial}) if not partial else 0
+    if not marks and hidden:
+        only = f"only short schedules or subsets match ({hidden} entries)"
+        raise click.UsageError(f"{only}; draw them with --partial")
+    heading = title if title is not None else _heading(choice, rows)
+    picture = Picture(heading, note, labels)
+    target = draw_tradeoff(marks, AXES[axis], picture, out)
+    left_out = f"; {hidden} short or partial ones left out (--partial)" if hidden else ""
+    entries = len({mark.entry for mark in marks})
+    say_line(f"{target}: {entries} entries, {target.stat().st_size:,} bytes{left_out}")
+
+
+def _require_one_data_set(rows: list[Row]) -> None:
+    sets = sorted({row.dataset for row in rows})
     if len(sets) > 1:
         msg = f"results of {len(sets)} data sets do not compare ({', '.join(sets)})"
         raise click.UsageError(f"{msg}; choose one with --dataset")
-    records, note = _latencies(axis, machine)
-    found = plot_points(sorted(chosen, key=lambda result: result.entry), axis, records)
-    about = ", ".join(str(value) for value in given.values()) or "all stored results"
-    target = draw_tradeoff(found, axis, f"Accuracy and cost: {about}", note, out)
-    say_line(f"{target}: {len({p.entry for p in found})} entries, {target.stat().st_size:,} bytes")
 
 
-def _latencies(axis: Axis, machine: str | None) -> tuple[dict[str, LatencyRecord], str]:
+def _heading(choice: RowChoice, rows: list[Row]) -> str:
+    given = [", ".join(values) for values in choice.wanted().filters.values()]
+    about = ", ".join(given) or next((row.dataset for row in rows), "")
+    return f"Accuracy and cost: {about}"
+
+
+def _latencies(axis: str, machine: str | None) -> tuple[dict[str, LatencyRecord], str]:
     """Records of one place, and what must be said about them."""
     if axis != "latency":
         return {}, ""

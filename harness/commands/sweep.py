@@ -165,11 +165,12 @@ def _draw(sweep: Sweep, rows: Sequence[SweepRow], target: Path | None) -> None:
     results = [row.result for row in rows if row.result is not None]
     if target is None or not results:
         return
-    from harness.reports import draw_tradeoff, plot_points
+    from harness.reports import AXES, Picture, draw_tradeoff, plot_points, row
 
-    found = plot_points(results, "sparsity")
-    title = f"Accuracy and sparsity: {sweep.name}"
-    written = draw_tradeoff(found, "sparsity", title, "", target, joined=True)
+    axis = AXES["sparsity"]
+    found = plot_points([row(result) for result in results], axis, partial=True)
+    picture = Picture(f"Accuracy and sparsity: {sweep.name}", labels="none", joined=True)
+    written = draw_tradeoff(found, axis, picture, target)
     say_line(f"{written}: {len(results)} cells", err=True)
 
 

@@ -33,25 +33,26 @@ from .papers.paper_tables import (
 )
 from .papers.paper_terminal import paper_screen
 from .papers.published_figures import published_figures
+from .plots.axes import AXES, Axis
 from .plots.layer_shares import allocation_plot
-from .plots.points import AXES, Axis, plot_points
+from .plots.points import plot_points
 from .plots.printed_and_found import (
     PrintedAndFound,
     draw_printed_and_found,
     files_in_dispute,
 )
-from .plots.tradeoff import draw_tradeoff
+from .plots.tradeoff import LABELS, Labels, Picture, draw_tradeoff
 from .printed_verdicts import verdict_blocks, verdict_lines
 from .publishing import publisher
 from .readme import update_readme
 from .site import build_site
 from .table.cells import MISSING, folded, status_style
-from .table.columns import BY_KEY, Column, chosen_columns
+from .table.columns import BY_KEY, PRESETS, Column, chosen_columns, shown_columns
 from .table.formats import STYLES, render_leaderboard
-from .table.leaderboard import SORTS, Wanted, leaderboard
+from .table.leaderboard import FIGURES, SORTS, Wanted, leaderboard
 from .table.published_rows import with_unmeasured
 from .table.row_cache import stored_rows
-from .table.rows import Row
+from .table.rows import Row, row
 from .table.terminal import leaderboard_screen
 
 __all__ = [
@@ -68,6 +69,11 @@ __all__ = [
     "MISSING",
     "DerivedFigure",
     "Erratum",
+    "FIGURES",
+    "LABELS",
+    "Labels",
+    "PRESETS",
+    "Picture",
     "by_section",
     "errata_file",
     "find_errata",
@@ -82,6 +88,7 @@ __all__ = [
     "paper_tables",
     "published_figures",
     "render_paper",
+    "row",
     "row_summary",
     "save_derived",
     "summary_of",
@@ -113,6 +120,7 @@ __all__ = [
     "leaderboard_screen",
     "with_unmeasured",
     "without_password",
+    "shown_columns",
     "status_style",
     "stored_rows",
     "serve_mlflow",

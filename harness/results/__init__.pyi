@@ -1,4 +1,4 @@
-from . import current, schema, verdicts
+from . import current, full_numbers, schema, verdicts
 from .figure_outcomes import (
     OUTCOMES,
     Basis,
@@ -17,6 +17,7 @@ from .figures_without_weights import (
     of_baseline,
     of_printed,
 )
+from .full_numbers import packed_bytes, partial_because
 from .judged_metrics import Measured, judge
 from .link_answers import (
     Kind,
@@ -132,6 +133,7 @@ __all__ = [
     "figure_statuses",
     "file_of",
     "files",
+    "full_numbers",
     "gain",
     "is_file_name",
     "judge",
@@ -153,6 +155,8 @@ __all__ = [
     "on_record",
     "outcome_of",
     "overall",
+    "packed_bytes",
+    "partial_because",
     "predictions_sha256",
     "sample_std",
     "save",

@@ -16,7 +16,7 @@ from harness.registry import plain
 from harness.results import timings as latencies
 from tests.commands.conftest import Bench, document
 from tests.results.test_timings import record
-from tests.support.results import made
+from tests.support.results import changes, made, trained
 
 QUICK = ("--batch", 1, "--backend", "eager", "--no-memory", "--device", "cpu")
 SHIPPED = "str-convnet-tiny-digits-90"
@@ -127,13 +127,33 @@ def test_plot_draws_stored_results(bench: Bench, tmp_path: Path) -> None:
     results.save(made("str-a-90"))
     results.save(made("str-b-90", when="20261101T120000Z-00000002", dataset="cifar100"))
     target = tmp_path / "p.svg"
-    done = bench("plot", "--dataset", "cifar10", "--x", "params", "--out", target)
+    done = bench(
+        "plot", "--dataset", "cifar10", "--x", "params", "--labels", "all", "--out", target
+    )
     assert done.exit_code == 0 and "1 entries" in done.stdout
     assert "str-a-90" in target.read_text() and "str-b-90" not in target.read_text()
     mixed = bench("plot", "--out", tmp_path / "all.svg")
     assert mixed.exit_code == 2 and "choose one with --dataset" in mixed.stderr
     empty = bench("plot", "--dataset", "cifar10", "--x", "latency", "--out", tmp_path / "l.png")
     assert empty.exit_code == 1 and "bench latency ID" in empty.stderr
+
+
+def test_plot_takes_the_filters_of_table_and_says_what_it_left_out(
+    bench: Bench, tmp_path: Path
+) -> None:
+    results.save(made("str-a-90", measured=91.0))
+    results.save(made("str-b-90", when="20261101T120000Z-00000002", measured=80.0))
+    short = changes(("length", "4ep", "160ep"))
+    results.save(trained(entry="mine", when="20261103T120000Z-00000003", overrides=short))
+    words = ("plot", "--dataset", "cifar10", "--labels", "all", "--out", tmp_path / "p.svg")
+    done = bench(*words, "--min", "top1=85")
+    text = (tmp_path / "p.svg").read_text()
+    assert "str-a-90" in text and "str-b-90" not in text and "mine" not in text
+    assert "1 short or partial ones left out (--partial)" in done.stdout
+    assert bench(*words, "--partial").exit_code == 0
+    assert "mine" in (tmp_path / "p.svg").read_text()
+    only = bench(*words, "--method", "gmp")
+    assert only.exit_code == 2 and "draw them with --partial" in only.stderr
 
 
 def test_plot_shows_latencies_of_one_machine(bench: Bench, tmp_path: Path) -> None:
@@ -143,7 +163,7 @@ def test_plot_shows_latencies_of_one_machine(bench: Bench, tmp_path: Path) -> No
         latencies.save_timings(record(name, when=when, machine=machine))
     for machine, shown, hidden in (("m1", "str-a", "str-b"), ("m2", "str-b", "str-a")):
         target = tmp_path / f"{machine}.svg"
-        words = ("--x", "latency", "--machine", machine, "--out", target)
+        words = ("--x", "latency", "--machine", machine, "--labels", "all", "--out", target)
         assert bench("plot", "--dataset", "cifar10", *words).exit_code == 0
         text = target.read_text()
         assert shown in text and hidden not in text and f"machine {machine}" in text

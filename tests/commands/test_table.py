@@ -9,7 +9,7 @@ import pytest
 
 from harness import results
 from tests.commands.conftest import Bench, document
-from tests.support.results import made, trained
+from tests.support.results import a_cost, made, trained
 
 
 @pytest.fixture
@@ -178,3 +178,48 @@ def test_an_empty_table_says_what_shows_the_published_rows(bench: Bench) -> None
     assert "not measured" in done.stdout
     nothing = bench("table", "--dataset", "kmnist", "--method", "acdc", "--published")
     assert "none of" in nothing.stderr and nothing.exit_code == 0
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--min", "top1=91.5"), ["a", "b"]),  # c was trained to 91.0
+        (("--max", "macs=110k"), ["d"]),
+        (("--max", "macs=0.5M", "--min", "sparsity=80%"), ["d"]),
+        (("--max", "size=0.5kB"), ["d"]),
+        (("--min", "top1=95"), []),
+    ],
+)
+def test_bounds_keep_what_was_measured_within_them(
+    bench: Bench, words: tuple[str, ...], expected: list[str]
+) -> None:
+    small = a_cost(nnz=60, macs_effective=44_000)
+    results.save(made(entry="d", when="20260105T120000Z-1", measured=70.0, cost=small))
+    rows = document(bench("table", *words, "--json"))
+    assert [row["entry"] for row in rows] == expected
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("sort", ["size", "params", "macs"])
+def test_the_smallest_network_comes_first_with_its_figure(bench: Bench, sort: str) -> None:
+    small = a_cost(nnz=60, macs_effective=44_000)
+    results.save(made(entry="z", when="20260105T120000Z-1", cost=small))
+    assert document(bench("table", "--sort", sort, "--json"))[0]["entry"] == "z"
+    head = bench("table", "--sort", sort, "--format", "markdown").stdout.splitlines()[0]
+    assert {"size": "size (kB)", "params": "params (M)", "macs": "MACs (M)"}[sort] in head
+
+
+@pytest.mark.parametrize("word", ["top1", "top1=", "speed=3", "top1=x", "macs=1X", "top1=1e400"])
+def test_a_bound_that_is_none_is_refused_with_the_figures(bench: Bench, word: str) -> None:
+    done = bench("table", "--min", word)
+    assert done.exit_code == 2
+    assert "top1, delta, sparsity, macs" in done.stderr or "number" in done.stderr
+
+
+@pytest.mark.usefixtures("stored")
+def test_presets_name_columns(bench: Bench) -> None:
+    heads = bench("table", "--columns", "accuracy,verdict", "--format", "csv").stdout.split("\n")[0]
+    assert heads.split(",")[:3] == ["entry", "sparsity_pct", "published_top1_pct"]
+    assert heads.endswith("delta_pp,verdict,about")
+    assert "presets: accuracy, cost, claims" in bench("table", "--columns", "nothing").stderr

@@ -6,7 +6,11 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -142,6 +146,27 @@ def test_latex_is_a_balanced_booktabs_table(rows: list[Row]) -> None:
     assert unescaped.count("{") == unescaped.count("}")
     assert re.findall(r"(?<!\\)[%#_]", text.partition("\n")[2]) == []
     assert r"\quad dense-resnet20-cifar10-keras" in text
+
+
+def test_latex_prints_own_rows_bold_and_spreads_with_pm(rows: list[Row]) -> None:
+    text = render_leaderboard(rows, "latex", layout.chosen_columns(["accuracy"]))
+    [own] = [line for line in text.splitlines() if "local-gmp" in line]
+    assert own.count(r"\textbf{") == 6 and r"\textbf{91.00 $\pm$ 1.00}" in own
+    assert sum(r"\textbf" in line for line in text.splitlines()) == 1
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX: pdflatex")
+def test_latex_is_accepted_by_a_tex(rows: list[Row], tmp_path: Path) -> None:
+    odd = '50%_of {all}^2 [x] ~ <a> | "b" é'
+    strange = replace(rows[0], entry=odd, outdated=True, note="–Δ±→")
+    body = render_leaderboard([*rows, strange], "latex")
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs,xcolor}"
+    text = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "table.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_latex_prints_every_special_character() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,22 @@ from typing import Any
 from harness.errors import ProtocolError
 from harness.system import replacing
 
-FORMATS = (".png", ".svg")
+# Dates and versions that would differ from run to run.
+_UNNAMED: dict[str, dict[str, None]] = {
+    "svg": {"Date": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+FORMATS = (".png", ".svg", ".pdf")
 
 
-def require_picture_format(target: Path) -> None:
-    """Raises ProtocolError for another ending than FORMATS."""
-    if target.suffix.lower() not in FORMATS:
-        raise ProtocolError(f"{target.name}: pictures are .png or .svg; name the file so")
+def require_picture_format(target: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Raises ProtocolError for another ending than `formats`."""
+    if target.suffix.lower() not in formats:
+        kinds = ", ".join(formats[:-1])
+        raise ProtocolError(
+            f"{target.name}: pictures are {kinds} or {formats[-1]}; name the file so"
+        )
 
 
 @contextmanager
@@ -27,19 +36,18 @@ def drawn_into(target: Path, dpi: int, font_size: float = 10) -> Iterator[Any]:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    # Text stays text in SVG, and its ids are no random numbers.
+    # Text stays text in SVG and PDF, and its ids are no random numbers.
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "reprune",
+        "pdf.fonttype": 42,
         "font.size": font_size,
     }
     with plt.rc_context(style):
         try:
             yield plt
-            # No date or version inside.
             form = target.suffix.lower().removeprefix(".")
-            unnamed = {"Date": None} if form == "svg" else {"Software": None}
             with replacing(target) as part:
-                plt.gcf().savefig(part, format=form, dpi=dpi, metadata=unnamed)
+                plt.gcf().savefig(part, format=form, dpi=dpi, metadata=_UNNAMED[form])
         finally:
             plt.close(plt.gcf())

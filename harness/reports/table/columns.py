@@ -182,17 +182,41 @@ EXTRA = (  # on request only; the data set also where there are several
         True,
         legend="weights = non-zero conv+linear weights",
     ),
+    Column(
+        "params",
+        "params (M)",
+        lambda r: MISSING if r.params_nnz is None else f"{r.params_nnz / 1e6:.3f}",
+        ("params_nnz",),
+        True,
+        legend="params = non-zero parameters, biases and norms included",
+    ),
+    Column(
+        "size",
+        "size (kB)",
+        lambda r: MISSING if r.size_bytes is None else f"{r.size_bytes / 1e3:,.0f}",
+        ("size_bytes",),
+        True,
+        legend="size = float32, one bit per weight and the non-zero ones",
+    ),
+    Column("partial", "partial", lambda r: r.partial or MISSING, ("partial",)),
     Column("protocol", "protocol", lambda r: r.protocol, ("protocol",)),
     Column("reason", "reason", lambda r: r.reason, ("reason",)),
     Column("note", "note", lambda r: r.note or MISSING, ("note",)),
     Column("result", "result", lambda r: r.result_id or MISSING, ("result_id",)),
 )
 BY_KEY = {column.key: column for column in (*DEFAULT, *EXTRA)}
+PRESETS = {  # a question -> the columns that answer it
+    "accuracy": ("sparsity", "published", "evaluated", "retrained", "delta"),
+    "cost": ("sparsity", "params", "size", "macs", "ms", "evaluated", "retrained"),
+    "claims": ("published", "evaluated", "retrained", "delta", "verdict", "reason"),
+}
 
 
 def chosen_columns(keys: Iterable[str]) -> tuple[Column, ...]:
-    """The columns called `keys` in that order, the entry always first. Raises KeyError."""
-    names = dict.fromkeys(keys)
+    """The columns called `keys`, or of the presets called so, in that order, the entry always
+    first. Raises KeyError.
+    """
+    names = dict.fromkeys(name for key in keys for name in PRESETS.get(key, (key,)))
     return (ENTRY, *(BY_KEY[name] for name in names if name != ENTRY.key))
 
 

@@ -77,7 +77,7 @@ def latex_text(text: str) -> str:
 
 
 def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
-    """A booktabs tabular, its legend and its notes below."""
+    """A booktabs tabular, one's own rows bold, its legend and its notes below."""
     columns = columns or shown_columns(rows)
     numbered = marks(rows)
     head = " & ".join(latex_text(c.head) for c in columns) + r" \\"
@@ -89,6 +89,8 @@ def _latex(rows: Sequence[Row], columns: Sequence[Column] | None) -> str:
         cells = [name + mark, *(latex_text(c.text(r)) for c in columns[1:])]
         if r.outdated:
             cells = [rf"\textcolor{{gray}}{{{cell}}}" for cell in cells]
+        elif r.own:
+            cells = [rf"\textbf{{{cell}}}" for cell in cells]
         body.append(" & ".join(cells) + r" \\")
     notes = [
         rf"\textsuperscript{{{mark.strip('[]')}}}~{latex_text(note)}\par"

@@ -22,7 +22,7 @@ from harness import paths
 from harness.errors import StateWarning
 from harness.reports.table import rows
 from harness.reports.table.rows import Row, row
-from harness.results import each_readable, load_stored, schema, verdicts
+from harness.results import each_readable, full_numbers, load_stored, schema, verdicts
 from harness.system import read_sealed, write_sealed
 
 WORTH_KEEPING = 200  # files; fewer are read about as fast as the cache would be
@@ -88,7 +88,7 @@ def _within(entry: os.DirEntry[str]) -> Iterator[tuple[str, str, str]]:
 def _code() -> str:
     """Hash of the sources that decide what a row says."""
     digest = hashlib.sha256()
-    for module in (rows, schema, verdicts):
+    for module in (rows, schema, verdicts, full_numbers):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.registry import LOCAL
-from harness.results import Comparison, Result, failed, sample_std
+from harness.results import (
+    Comparison,
+    Result,
+    failed,
+    packed_bytes,
+    partial_because,
+    sample_std,
+)
 
 NOTHING = Comparison("reported")  # of a network whose weights alone were counted
 
@@ -15,7 +22,8 @@ class Row:
     """One line of the leaderboard: a result, or a published row that nobody has measured.
 
     The last three fields depend on the registry and on what else is shown; `row` leaves them empty
-    and `harness.reports.table.leaderboard` fills them in.
+    and `harness.reports.table.leaderboard` fills them in. What a network costs counts zeros out:
+    params and size_bytes are of what is left.
     """
 
     entry: str
@@ -51,6 +59,9 @@ class Row:
     date: str
     result_id: str
     published_sparsity_pct: str | None = None  # digits as printed, by the paper's denominator
+    partial: str = ""  # why it is no full number: subset, stand-in data, short schedule; "" = full
+    params_nnz: int | None = None  # non-zero weights, and all biases and norms
+    size_bytes: int | None = None  # float32, one bit per weight and the non-zero ones
     outdated: bool = False  # the registry has a newer version of the protocol
     baseline: str | None = None  # id of the dense entry it is compared with
     is_baseline: bool = False  # shown because another row's baseline
@@ -60,6 +71,20 @@ class Row:
         """Whichever of the two was measured, for one row or one point at a time."""
         found = self.evaluated_top1_pct
         return self.retrained_top1_pct if found is None else found
+
+    @property
+    def own(self) -> bool:
+        """Whether nobody published it: a network or a run of one's own."""
+        return self.paper in (None, LOCAL)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it may stand on a Pareto front: measured here, in full, by today's protocol.
+
+        The one rule for every board and picture. What is only published, a short schedule, a subset
+        and a protocol that was replaced stay off it.
+        """
+        return self.measured_top1_pct is not None and not self.partial and not self.outdated
 
 
 def row(result: Result) -> Row:
@@ -104,6 +129,9 @@ def row(result: Result) -> Row:
         date=result.created[:10],
         result_id=result.result_id,
         published_sparsity_pct=sparsity.published,
+        partial=partial_because(result),
+        params_nnz=result.cost.params - result.cost.total + result.cost.nnz,
+        size_bytes=packed_bytes(result.cost),
     )
 
 
