@@ -19,19 +19,26 @@ from harness.commands.visible_text import say_line
     show_default=True,
     help="Folder of the site; replaced as a whole if an earlier report wrote it.",
 )
+@click.option(
+    "--repository",
+    metavar="URL",
+    help="Where numbers are disputed, such as https://HOST/OWNER/NAME (default: where the clone or "
+    "the build that runs comes from).",
+)
 @options.extra_registries
 @options.as_json
-def command(out: Path, registries: tuple[Path, ...], as_json: bool) -> None:
+def command(out: Path, repository: str | None, registries: tuple[Path, ...], as_json: bool) -> None:
     """Write the leaderboards as a static web site.
 
     One folder that opens from a disk or any web server and loads nothing from elsewhere: boards per
-    data set with chart, filters and sorting; a page per entry, paper and method. From stored
-    results and link checks only.
+    data set with chart, filters and sorting, and as CSV; a page per entry, paper and method. Of
+    one's own runs the newest 200 have a page each, the others share one. From stored results and
+    link checks only.
     """
-    from harness.reports import build_site
+    from harness.reports import build_site, known_repository
 
     registry = options.load_registry(registries)
-    built = build_site(registry, out.resolve())
+    built = build_site(registry, out.resolve(), repository or known_repository())
     counts = built.claims.counts()
     if as_json:
         print_json({"folder": str(out), "pages": built.pages, "counts": counts})

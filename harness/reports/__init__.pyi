@@ -46,6 +46,7 @@ from .printed_verdicts import verdict_blocks, verdict_lines
 from .publishing import publisher
 from .readme import update_readme
 from .site import build_site
+from .site.dispute import known_repository
 from .table.cells import MISSING, folded, status_style
 from .table.columns import BY_KEY, PRESETS, Column, chosen_columns, shown_columns
 from .table.formats import STYLES, render_leaderboard
@@ -106,6 +107,7 @@ __all__ = [
     "draw_tradeoff",
     "files_in_dispute",
     "folded",
+    "known_repository",
     "leaderboard",
     "timing_legend",
     "timing_markdown",

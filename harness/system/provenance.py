@@ -77,6 +77,13 @@ def code_version() -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(changed) if commit else None}
 
 
+def origin() -> str | None:
+    """Address that the clone came from; None where there is none to name."""
+    if not paths.in_clone():
+        return None
+    return _git(paths.registry_file().parent, "remote", "get-url", "origin")
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(

@@ -136,11 +136,13 @@ class Visit:
 
     def open(self, path: str = "index.html") -> Page:
         self.page.goto(self.root + path)
+        if path.startswith("index.html"):
+            self.page.wait_for_selector("section.board[data-ready]")
         return self.page
 
     def drawn(self, board: str = "cifar10") -> Page:
         """Wait until the chart of a board is there."""
-        self.page.wait_for_selector(f"#{board}[data-drawn] .chart svg [role=link]")
+        self.page.wait_for_selector(f"#{board}[data-ready][data-drawn] .chart svg [role=link]")
         return self.page
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,18 +26,20 @@ from harness import registry, reports, results
 from harness.checkpoints import addresses
 from harness.errors import ProtocolError
 from harness.registry import from_mapping
-from harness.reports.site import Built, build_site
-from harness.reports.site.chart_points import AXES, chart_points
+from harness.reports.plots.axes import AXES
+from harness.reports.site import Built, build, build_site, vega
+from harness.reports.site.board_data import board_script
 from harness.reports.site.commands import of_entry, of_result
+from harness.reports.site.dispute import known_repository
 from harness.reports.site.layer_bars import HEIGHT, WIDTH, layer_plot
-from harness.reports.site.lines import board
+from harness.reports.site.lines import board, measured_line
 from harness.reports.site.pages import file_name
 from harness.reports.site.publish import MARKER, replacing
 from harness.reports.site.words import NOT_MEASURED, method_text, tone
 from harness.reports.table.columns import DEFAULT
 from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import Wanted, leaderboard
-from harness.reports.table.rows import row
+from harness.reports.table.rows import Row, row
 from harness.results import link_answers
 from harness.results.link_answers import Link
 from harness.results.schema import Latency, Protocol, Times
@@ -79,7 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             results.save(result)
         address = next(a for a, kind in addresses(REGISTRY).items() if kind == "file")
         link_answers.save_links({address: Link("2026-11-20T10:00:00Z", True, 200, "a file")})
-        yield build_site(REGISTRY, home / "site")
+        yield build_site(REGISTRY, home / "site", "https://host.example/owner/name")
 
 
 class Page(HTMLParser):
@@ -267,39 +271,49 @@ def test_claims_stand_in_front(site: Built) -> None:
     assert "1 reproduced" in page(site, "papers/akamaster.html").text
 
 
-def test_chart_points_are_on_the_page_and_the_front_is_right(site: Built) -> None:
-    raw = (site.folder / "index.html").read_text()
-    [data] = re.findall(r'id="points-cifar10">(.*?)</script>', raw, re.DOTALL)
-    held = json.loads(data)
-    front = {p["id"]: p["front"] for p in held if p["front"]}
-    # All three cost the same; the retrained 91.0 and the mismatch are below 91.74.
-    assert front == {"dense-resnet20-cifar10": ["macs", "weights", "sparsity"]}
-    assert {p["how"] for p in held} == {"evaluated", "retrained", "published"}
+def data_of(site: Built, board: str) -> dict[str, Any]:
+    """What a board's script reads."""
+    text = (site.folder / "data" / f"{board}.js").read_text()
+    held: dict[str, Any] = json.loads(text.removeprefix(f'board("{board}",').removesuffix(");\n"))
+    return held
+
+
+def test_the_data_of_a_board_are_its_rows_and_the_front_is_right(site: Built) -> None:
+    held = data_of(site, "cifar10")
+    front = {row[0]: row[13] for row in held["rows"] if row[13]}
+    places = "".join(str(list(AXES).index(key)) for key in ("macs", "params", "sparsity", "size"))
+    # All cost the same; the retrained 91.0 and the mismatch are below 91.74.
+    assert front == {"dense-resnet20-cifar10": places}
+    shown = board("cifar10", REGISTRY, list(map(row, RESULTS)))
+    assert [r[0] for r in held["rows"]] == [line.entry for line in shown.lines]
+    assert [r[6] for r in held["rows"]] == [[c.text for c in line.cells] for line in shown.lines]
+    table = (site.folder / "data" / "cifar10.csv").read_text().splitlines()
+    assert len(table) == 1 + len(held["rows"])
+
+
+def fronts(rows: Sequence[Row], timed: Mapping[str, LatencyRecord] | None = None) -> dict[str, Any]:
+    """Entry -> (costs, axes of the front) in the data file of a board of `rows`."""
+    text, _ = board_script("b", rows, [measured_line(r) for r in rows], timed or {}, str)
+    held = json.loads(text.removeprefix('board("b",').removesuffix(");\n"))
+    keys = list(AXES)
+    return {
+        r[0]: (dict(zip(keys, r[8], strict=True)), {keys[int(i)] for i in r[13]})
+        for r in held["rows"]
+    }
 
 
 def test_only_full_measurements_make_the_front() -> None:
+    short = changes(("length", "1ep", "160ep"))
     rows = [
         row(made("a", cost=a_cost(200, 200), measured=90.0)),
         row(made("b", cost=a_cost(100, 100), measured=80.0)),
         row(made("c", cost=a_cost(50, 300), measured=99.0, smoke="few", status="smoke")),
         row(made("d", cost=a_cost(300, 400), measured=85.0)),
+        row(made("e", cost=a_cost(50, 50), measured=99.0, mode="trained", overrides=short)),
+        replace(row(made("f", cost=a_cost(50, 50), measured=99.0)), outdated=True),
     ]
-    found = chart_points(rows, [REGISTRY.get("acdc-resnet50-90")])
-    assert [p["front"] for p in found] == [
-        ["macs", "weights", "sparsity"],
-        ["macs", "weights", "sparsity"],
-        [],
-        [],
-        [],
-    ]
-    assert [p["how"] for p in found] == [
-        "evaluated",
-        "evaluated",
-        "smoke",
-        "evaluated",
-        "published",
-    ]
-    assert {axis.key for axis in AXES} <= set(found[0])
+    led = {name: front for name, (_, front) in fronts(rows).items() if front}
+    assert led == dict.fromkeys("ab", {"macs", "params", "sparsity", "size"})
 
 
 def test_times_of_different_conditions_never_share_an_axis() -> None:
@@ -315,10 +329,51 @@ def test_times_of_different_conditions_never_share_an_axis() -> None:
         threads=1,
     )
     rows = [row(made("a", latency=own)), row(made("b"))]
-    assert [p["ms"] for p in chart_points(rows, [])] == [7.0, None]
+
+    def shown(timed: Mapping[str, LatencyRecord]) -> list[float | None]:
+        return [costs["latency"] for costs, _ in fronts(rows, timed).values()]
+
+    assert shown({}) == [7.0, None]
     record = latency_record("b", {"dense": 5.0, "pruned": 3.0})
-    assert [p["ms"] for p in chart_points(rows, [], {"b": record})] == [None, 3.0]
-    assert [p["ms"] for p in chart_points(rows, [], {"elsewhere": record})] == [7.0, None]
+    assert shown({"b": record}) == [None, 3.0]
+    assert shown({"elsewhere": record}) == [7.0, None]
+
+
+def test_a_number_is_disputed_on_the_form_filled_in(
+    site: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = page(site, "entries/filter-pruning-resnet20-cifar10-90.21.html")
+    [address] = [a for a in found.values("href") if "issues/new" in a]
+    asked = parse_qs(urlsplit(address).query)
+    forms = Path(__file__).resolve().parents[2] / ".github" / "ISSUE_TEMPLATE"
+    form = yaml.safe_load((forms / asked["template"][0]).read_text())
+    assert {"entry", "result", "claim"} <= {field.get("id") for field in form["body"]}
+    assert asked["result"] == ["20260102T120000Z-00000002"]
+    assert "published 90.21, measured 80.00, verdict mismatch" in asked["claim"][0]
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://host.example")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    assert known_repository() == "https://host.example/owner/name"
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name?x=1")
+    assert known_repository() is None
+
+
+def test_runs_beyond_the_newest_share_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "OWN_PAGES", 2)
+    monkeypatch.setattr(build, "ROWS_IN_MARKUP", 3)
+    monkeypatch.setattr(vega, "bundle", lambda: "")
+    for i in range(5):
+        results.save(trained(entry=f"own {i}", when=f"2026010{i + 1}T120000Z-0000000{i}"))
+    found = build_site(replace(REGISTRY, entries={}, papers={}), tmp_path / "site")
+    pages = {r[0]: r[12] for r in data_of(found, "cifar10")["rows"] if r[0].startswith("own")}
+    assert pages["own 0"] == "run.html#board=cifar10&entry=own%200"
+    assert pages["own 4"] == "entries/own_4.html"
+    index = page(found, "index.html")
+    in_markup = [a for _, a in index.tags if str(a.get("data-entry")).startswith("own")]
+    assert len(in_markup) == 3
+    assert (found.folder / "run.html").is_file()
 
 
 def latency_record(entry: str, medians: dict[str, float]) -> LatencyRecord:

@@ -83,14 +83,19 @@ def curves(found: Sequence[Point], levels: int = LEVELS) -> list[list[Point]]:
     """What is joined by a line, by cost: full or partial numbers of one kind, method and network,
     whose names differ in nothing but levels, at `levels` different costs or more.
     """
-    groups: dict[tuple[str, ...], list[Point]] = {}
+    groups: dict[str, list[Point]] = {}
     for point in found:
         if point.kind != "published":
-            names = (point.method, point.model, _LEVEL.sub("", point.entry))
-            key = (*names, point.kind, "partial" if point.partial else "")
+            key = curve_of(point.entry, point.method, point.model, point.kind, point.partial)
             groups.setdefault(key, []).append(point)
     joined = [group for group in groups.values() if len({p.cost for p in group}) >= levels]
     return [sorted(group, key=lambda p: (p.cost, p.top1_pct)) for group in joined]
+
+
+def curve_of(entry: str, method: str, model: str, kind: str, partial: str) -> str:
+    """What numbers share that may be joined: everything in their names but levels."""
+    short = "partial" if partial else ""
+    return "|".join((method, model, _LEVEL.sub("", entry), kind, short))
 
 
 def _point(row: Row, cost: float, kind: Kind, top1: float) -> Point:

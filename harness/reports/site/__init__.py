@@ -2,8 +2,9 @@
 
 words.py       titles, verdict badges, methods in a sentence
 lines.py       leaderboard lines: measured rows, then published rows that nobody measured here
-points.py      the chart's points and their Pareto fronts
-layers.py      one bar per layer
+board_data.py  a board's rows as a data file, with their Pareto fronts
+thumbnails.py  a small chart for a card
+layer_bars.py  one bar per layer
 commands.py    what to type to get a result again
 pages.py       what each template is given
 vega.py        the chart library, bundled once

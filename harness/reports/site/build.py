@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -15,21 +16,40 @@ from harness.reports.errata import DISPUTE, INTRODUCTION, by_section, find_errat
 from harness.reports.papers.derived_figures import all_derived
 from harness.reports.papers.paper_tables import heading, here_text, printed_text
 from harness.reports.papers.published_figures import published_figures
+from harness.reports.plots.axes import AXES
+from harness.reports.plots.styles import styles
 from harness.reports.site import pages, vega
-from harness.reports.site.chart_points import AXES, chart_points, first_axis
+from harness.reports.site.board_data import board_script
+from harness.reports.site.dispute import dispute_address
 from harness.reports.site.layer_bars import HEIGHT, WIDTH
 from harness.reports.site.lines import COLUMNS, Board, boards
 from harness.reports.site.publish import replacing
+from harness.reports.site.thumbnails import thumbnail
 from harness.reports.site.words import figure_tone
+from harness.reports.table.columns import BY_KEY, ENTRY, PRESETS
+from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import leaderboard
-from harness.reports.table.rows import Row, row
-from harness.results import FigureStatus, Link, Result, file_of, load, load_all, load_links, newest
+from harness.reports.table.row_cache import stored_rows
+from harness.reports.table.rows import Row
+from harness.results import (
+    FigureStatus,
+    Link,
+    Result,
+    file_of,
+    load,
+    load_entry,
+    load_links,
+    newest,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
-ASSETS = ("style.css", "theme.js", "board.js", "chart.js", "vega-licences.txt")
+ASSETS = ("style.css", "theme.js", "sort.js", "board.js", "chart.js", "run.js", "vega-licences.txt")
+ROWS_IN_MARKUP = 100  # of a table; scripts page through the others, and the CSV file has all
+OWN_PAGES = 200  # own runs with a page each, newest first; the others share one
+IN_CSV = ("method", "model", *PRESETS["claims"], *PRESETS["cost"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +67,7 @@ class _Material:
 
     registry: Registry
     history: Mapping[str, Sequence[Result]]  # entry -> results without layers, oldest first
-    files: Mapping[tuple[str, str], Path]  # (entry, result id) -> its record
+    paged: Sequence[str]  # entries and runs with a page of their own
     every: Sequence[Row]  # of all results
     rows: Mapping[str, Sequence[Row]]  # entry -> newest rows, evaluated first
     shown: Sequence[Row]  # all of these
@@ -56,45 +76,49 @@ class _Material:
     figures: Mapping[str, Sequence[FigureStatus]]  # entry -> its printed figures
 
 
-def build_site(registry: Registry, out: Path) -> Built:
+def build_site(registry: Registry, out: Path, repository: str | None = None) -> Built:
     """Write the site into `out`, whole or not at all.
 
+    repository: address of the project's pages, where numbers are disputed; None: there is none.
     Raises ProtocolError if `out` holds anything that this program did not write.
     """
     material = _gather(registry)
     with replacing(out) as part:
-        site = _Site(_environment(), part, material)
+        site = _Site(_environment(), part, material, repository)
         site.assets()
         site.front()
-        for id in dict.fromkeys([*registry.entries, *material.history]):
+        for id in material.paged:
             site.entry(id)
-        for key in registry.papers:
-            site.listing("paper", site.paper(key))
-        for name in site.methods():
-            page = pages.method_page(name, registry, material.shown, material.claims)
+        for page in site.papers.values():
+            site.listing("paper", page)
+        for page in site.methods.values():
             site.listing("method", page)
     return Built(out, site.written, material.claims)
 
 
 def _gather(registry: Registry) -> _Material:
-    history: dict[str, list[Result]] = {}
-    files: dict[tuple[str, str], Path] = {}
-    for result in load_all(layers=False):
-        if result.counts is None:  # figures of the weights alone have no line on a board
-            continue
-        id = registry.aliases.get(result.entry, result.entry)
-        history.setdefault(id, []).append(result)
-        files[id, result.result_id] = file_of(result.entry, result.result_id)
-    every = [replace(row(r), entry=id) for id, found in history.items() for r in found]
-    links = load_links()
+    every = [
+        row if row.paper is None else replace(row, entry=registry.aliases.get(row.entry, row.entry))
+        for row in stored_rows()
+    ]
     shown = leaderboard(every, registry)
     rows: dict[str, list[Row]] = {}
     for line in sorted(shown, key=lambda r: (bool(r.smoke), r.mode != "evaluated")):
         rows.setdefault(line.entry, []).append(line)
+    own = [(found[0].result_id, id) for id, found in rows.items() if id not in registry.entries]
+    newest_own = [id for _, id in sorted(own)[-OWN_PAGES:]]
+    paged = list(dict.fromkeys([*registry.entries, *reversed(newest_own)]))
+    history: dict[str, list[Result]] = {}
+    for id in paged:
+        if id in rows:
+            stored = load_entry(id, registry.aliases, layers=False)
+            # Figures of the weights alone have no line on a board.
+            history[id] = [result for result in stored if result.counts is not None]
     results = [result for found in history.values() for result in found]
+    links = load_links()
     claims = count_claims(registry, results, links)
     figures = published_figures(registry, None, results, links)
-    return _Material(registry, history, files, every, rows, shown, links, claims, figures)
+    return _Material(registry, history, paged, every, rows, shown, links, claims, figures)
 
 
 def _environment() -> Environment:
@@ -113,24 +137,44 @@ def _environment() -> Environment:
     environment.filters["heading"] = heading
     environment.filters["printed"] = printed_text
     environment.filters["here"] = here_text
+    environment.filters["thumbnail"] = thumbnail
     environment.tests["web"] = lambda text: str(text).startswith(("https://", "http://"))
     return environment
+
+
+def _page_of(paged: frozenset[str], board: str, id: str) -> str:
+    """Where the front page finds an entry or run."""
+    if id in paged:
+        return f"entries/{quote(pages.file_name(id))}.html"
+    return f"run.html#board={quote(board, safe='')}&entry={quote(id, safe='')}"
 
 
 class _Site:
     """Writes pages into one folder and counts them."""
 
-    def __init__(self, environment: Environment, folder: Path, material: _Material) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        folder: Path,
+        material: _Material,
+        repository: str | None,
+    ) -> None:
         self.environment = environment
         self.folder = folder
         self.material = material
+        self.repository = repository
         self.written = 0
         self.boards: list[Board] = boards(material.registry, material.every)
-
-    def methods(self) -> list[str]:
-        """Every method of an entry or a result, those of the registry first."""
-        registered = (entry.method for entry in self.material.registry.entries.values())
-        return list(dict.fromkeys([*registered, *(r.method for r in self.material.shown)]))
+        m = material
+        self.papers = {
+            key: pages.paper_page(key, m.registry, m.shown, m.claims, m.links, m.figures)
+            for key in m.registry.papers
+        }
+        registered = (entry.method for entry in m.registry.entries.values())
+        names = dict.fromkeys([*registered, *(row.method for row in m.shown)])
+        self.methods = {
+            name: pages.method_page(name, m.registry, m.shown, m.claims) for name in names
+        }
 
     def assets(self) -> None:
         """Style, scripts and the chart library, each once."""
@@ -143,33 +187,39 @@ class _Site:
         (self.folder / ".nojekyll").touch()
 
     def front(self) -> None:
-        """The leaderboards, and the lists of papers and methods."""
+        """The leaderboards with their data, and the lists of papers and methods."""
         material, registry = self.material, self.material.registry
-        entries = registry.entries
         timed = newest()
-        charts = {
-            board.key: chart_points(
-                board.rows, [entries[line.entry] for line in board.unmeasured], timed
+        paged = frozenset(material.paged)
+        (self.folder / "data").mkdir()
+        first_axis = {}
+        for board in self.boards:
+            script, first_axis[board.key] = board_script(
+                board.key, board.rows, board.lines, timed, partial(_page_of, paged, board.key)
             )
-            for board in self.boards
-        }
-        for point in (point for chart in charts.values() for point in chart):
-            point["page"] = f"{quote(pages.file_name(point['id']))}.html"
+            place = self.folder / "data" / pages.file_name(board.key)
+            place.with_name(f"{place.name}.js").write_text(script, encoding="utf-8")
+            table = render_leaderboard(
+                board.rows, "csv", [ENTRY, *(BY_KEY[name] for name in IN_CSV)]
+            )
+            place.with_name(f"{place.name}.csv").write_text(table + "\n", encoding="utf-8")
+        looks = styles(self.methods)
         self._page(
             "index.html",
             boards=self.boards,
-            charts=charts,
-            first_axis={key: first_axis(chart) for key, chart in charts.items()},
-            methods=self.methods(),
-            axes_json=[asdict(axis) for axis in AXES],
+            first_axis=first_axis,
+            papers=registry.papers,
+            most=ROWS_IN_MARKUP,
+            looks={name: [s.colour, s.on_dark, s.shape] for name, s in looks.items()},
+            axes_json=[
+                {"key": a.key, "title": a.title, "rising": a.rising, "at_most": a.at_most}
+                for a in AXES.values()
+            ],
         )
-        papers = [self.paper(key) for key in registry.papers]
-        methods = [
-            pages.method_page(name, registry, material.shown, material.claims)
-            for name in self.methods()
-        ]
-        self._page("papers.html", "listing.html", kind="paper", listed=papers)
-        self._page("methods.html", "listing.html", kind="method", listed=methods)
+        if len(paged) < len(material.rows.keys() | registry.entries.keys()):
+            self._page("run.html")
+        for kind, listed in (("paper", self.papers), ("method", self.methods)):
+            self._page(f"{kind}s.html", "listing.html", kind=kind, listed=listed.values())
         items = find_errata(registry, material.claims, all_derived(registry))
         self._page(
             "errata.html", sections=by_section(items), introduction=INTRODUCTION, dispute=DISPUTE
@@ -178,7 +228,9 @@ class _Site:
     def entry(self, id: str) -> None:
         """The page of one entry, and the records it links to."""
         material = self.material
-        files = [material.files[id, row.result_id] for row in material.rows.get(id, ())]
+        stored = {result.result_id: result.entry for result in material.history.get(id, ())}
+        wanted = [row.result_id for row in material.rows.get(id, ())]
+        files = [file_of(stored[result_id], result_id) for result_id in wanted]
         newest = [load(file) for file in files]
         page = pages.entry_page(
             id,
@@ -196,19 +248,19 @@ class _Site:
             f"entries/{pages.file_name(id)}.html",
             "entry.html",
             page=page,
+            dispute=dispute_address(self.repository, page),
             plot_width=WIDTH,
             plot_height=HEIGHT,
         )
 
-    def paper(self, key: str) -> pages.ListPage:
-        """What the page of one paper is given."""
-        m = self.material
-        return pages.paper_page(key, m.registry, m.shown, m.claims, m.links, m.figures)
-
     def listing(self, kind: str, page: pages.ListPage) -> None:
         """The page of one paper or method."""
         self._page(
-            f"{kind}s/{pages.file_name(page.key)}.html", "one_list.html", kind=kind, page=page
+            f"{kind}s/{pages.file_name(page.key)}.html",
+            "one_list.html",
+            kind=kind,
+            page=page,
+            most=ROWS_IN_MARKUP,
         )
 
     def _page(self, name: str, template: str | None = None, **context: object) -> None:
@@ -219,7 +271,7 @@ class _Site:
             name=name,
             claims=self.material.claims,
             columns=COLUMNS,
-            axes=AXES,
+            axes=AXES.values(),
             disputed=DISPUTED,
             **context,
         )

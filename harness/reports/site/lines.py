@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.registry import Entry, Registry
 from harness.reports.site.words import NOT_MEASURED, dataset_title, tone
 from harness.reports.table.cells import MISSING
 from harness.reports.table.columns import BY_KEY, Column
 from harness.reports.table.leaderboard import Wanted, leaderboard
+from harness.reports.table.published_rows import with_unmeasured
 from harness.reports.table.rows import Row
 
 COLUMNS = tuple(
@@ -43,6 +44,7 @@ class Line:
     """One line of a leaderboard, measured or not."""
 
     entry: str
+    dataset: str
     method: str
     model: str
     paper: str | None
@@ -55,6 +57,7 @@ class Line:
     measured: bool
     is_baseline: bool = False
     outdated: bool = False
+    partial: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +66,34 @@ class Board:
 
     key: str
     title: str
-    rows: tuple[Row, ...]  # what `bench table --dataset KEY` shows
+    rows: tuple[Row, ...]  # what `bench table --dataset KEY` shows, then what nobody measured
     measured: tuple[Line, ...]
     unmeasured: tuple[Line, ...]
 
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """One line per row."""
+        return (*self.measured, *self.unmeasured)
+
+    @property
+    def by_paper(self) -> dict[str, list[Line]]:
+        """Paper -> its lines that nobody measured."""
+        found: dict[str, list[Line]] = {}
+        for line in self.unmeasured:
+            found.setdefault(line.paper or "", []).append(line)
+        return found
+
     def choices(self, name: str) -> list[str]:
         """Values of a line's field, sorted, for a filter."""
-        lines = (*self.measured, *self.unmeasured)
-        return sorted({value for line in lines if (value := getattr(line, name))})
+        return sorted({value for line in self.lines if (value := getattr(line, name))})
 
 
 def boards(registry: Registry, rows: Sequence[Row]) -> list[Board]:
     """One board per data set with results or entries; those with most measured rows first."""
-    measured = {row.dataset for row in rows}
-    names = dict.fromkeys([*measured, *(e.dataset for e in registry.entries.values())])
-    found = [board(name, registry, rows) for name in names]
+    of_set: dict[str, list[Row]] = {e.dataset: [] for e in registry.entries.values()}
+    for row in rows:
+        of_set.setdefault(row.dataset, []).append(row)
+    found = [board(name, registry, mine) for name, mine in of_set.items()]
     return sorted(found, key=lambda b: (-len(b.measured), -len(b.unmeasured), b.key))
 
 
@@ -85,13 +101,14 @@ def board(dataset: str, registry: Registry, rows: Sequence[Row]) -> Board:
     """The board of one data set."""
     shown = leaderboard(rows, registry, Wanted(dataset=(dataset,)))
     there = {row.entry for row in shown}
-    missing = [e for e in registry.select(dataset=dataset) if e.id not in there]
+    missing = {e.id: e for e in registry.select(dataset=dataset) if e.id not in there}
+    waiting = with_unmeasured([], replace(registry, entries=missing))
     return Board(
         key=dataset,
         title=dataset_title(dataset),
-        rows=tuple(shown),
+        rows=(*shown, *waiting),
         measured=tuple(map(measured_line, shown)),
-        unmeasured=unmeasured_lines(missing),
+        unmeasured=unmeasured_lines(missing.values()),
     )
 
 
@@ -99,6 +116,7 @@ def measured_line(row: Row) -> Line:
     """A row of the table as a line."""
     return Line(
         entry=row.entry,
+        dataset=row.dataset,
         method=row.method,
         model=row.model,
         paper=row.paper,
@@ -111,6 +129,7 @@ def measured_line(row: Row) -> Line:
         measured=True,
         is_baseline=row.is_baseline,
         outdated=row.outdated,
+        partial=row.partial,
     )
 
 
@@ -140,6 +159,7 @@ def _unmeasured(entry: Entry) -> Line:
             )
     return Line(
         entry=entry.id,
+        dataset=entry.dataset,
         method=entry.method,
         model=entry.model,
         paper=entry.paper,

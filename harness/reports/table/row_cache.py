@@ -65,13 +65,13 @@ def _listing(bases: Iterable[Path]) -> Iterator[tuple[Path, str, str]]:
 
     A file that lies in several folders is taken from the first.
     """
-    files: dict[str, tuple[Path, str, str]] = {}
+    files: dict[tuple[str, str], tuple[Path, str, str]] = {}
     for base in bases:
         with suppress(FileNotFoundError), os.scandir(base) as entries:
             for entry in entries:
                 if entry.is_dir():
                     for file, name, stamp in _within(entry):
-                        files.setdefault(file, (base, name, stamp))
+                        files.setdefault((file, name), (base, name, stamp))
     for file in sorted(files):
         yield files[file]
 

@@ -2,241 +2,253 @@
 (function () {
   "use strict";
 
-  var SHAPES = { evaluated: "circle", retrained: "square", published: "diamond", smoke: "cross" };
-  var HOW = ["evaluated", "retrained", "published", "smoke"];
+  var LEVELS = 3; // of one method and network; from so many on they are joined
+  var MOST = 500; // marks; of more, those that lie on one another are drawn once
+  var CELLS = [120, 60]; // the grid on which marks count as lying on one another
 
   function style(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  function palette() {
-    return style("--series").split(/\s+/);
+  function dark() {
+    return getComputedStyle(document.documentElement).colorScheme === "dark";
   }
 
-  function told(point, axis) {
-    var on = point.front.indexOf(axis.key) >= 0 ? ", on the Pareto front" : "";
-    return point.id + ", " + point.how + ", top-1 " + point.top1.toFixed(2) + " %" + on;
+  function json(id) {
+    return JSON.parse(document.getElementById(id).textContent);
   }
 
-  function spec(points, axis, methods, label, width) {
-    var columns = Math.max(2, Math.floor(width / 130));
-    var colours = palette();
-    var held = points.filter(function (point) {
-      return point[axis.key] !== null;
+  function leads(point, axis) {
+    return point.front.indexOf(axis.key) >= 0;
+  }
+
+  function kind(point) {
+    return point.how === "published" ? "only published" : point.how + (point.partial ? ", short run or subset" : "");
+  }
+
+  function label(point, axis) {
+    var on = leads(point, axis) ? ", on the Pareto front" : "";
+    return point.id + ", " + kind(point) + ", top-1 " + point.top1.toFixed(2) + " %" + on;
+  }
+
+  function cost(point, axis) {
+    var value = point[axis.key];
+    if (axis.key === "latency" || axis.key === "sparsity") return value.toFixed(2);
+    return value.toLocaleString("en");
+  }
+
+  /* Limits as the pictures of `bench plot` have them: Tukey's far fences, nothing impossible. */
+  function quantile(ordered, share) {
+    var place = share * (ordered.length - 1);
+    var below = Math.floor(place);
+    var above = Math.min(below + 1, ordered.length - 1);
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below]);
+  }
+
+  function limits(values, lowest, highest, log) {
+    var ordered = values.map(function (v) { return log ? Math.log10(v) : v; }).sort(function (a, b) { return a - b; });
+    var first = quantile(ordered, 0.25), third = quantile(ordered, 0.75), reach = 3 * (third - first);
+    if (ordered.length >= 8 && reach > 0) {
+      ordered = ordered.filter(function (v) { return v >= first - reach && v <= third + reach; });
+    }
+    var low = ordered[0], high = ordered[ordered.length - 1];
+    var room = 0.06 * (high - low) || (log ? 0.1 : 0.5);
+    low -= room; high += room;
+    if (log) { low = Math.pow(10, low); high = Math.pow(10, high); }
+    return [lowest === null ? low : Math.max(low, lowest), highest === null ? high : Math.min(high, highest)];
+  }
+
+  function curves(points, axis) {
+    var groups = {};
+    points.forEach(function (point) {
+      if (point.how !== "published") (groups[point.curve] = groups[point.curve] || []).push(point);
     });
-    var used = methods.filter(function (method) {
-      return held.some(function (point) {
-        return point.method === method;
+    return [].concat.apply([], Object.keys(groups).map(function (key) {
+      var levels = {};
+      groups[key].forEach(function (point) { levels[point[axis.key]] = true; });
+      return Object.keys(levels).length >= LEVELS ? groups[key] : [];
+    }));
+  }
+
+  /* What lies on one another to the eye is drawn once; the front always. */
+  function thinned(points, axis, x, y, log) {
+    if (points.length <= MOST) return points;
+    var seen = {};
+    function cell(value, ends, cells, log) {
+      var f = log ? Math.log : Number;
+      return Math.round((cells * (f(value) - f(ends[0]))) / (f(ends[1]) - f(ends[0])));
+    }
+    return points.filter(function (point) {
+      var key = cell(point[axis.key], x, CELLS[0], log) + " " + cell(point.top1, y, CELLS[1]);
+      var fresh = leads(point, axis) || !seen[key];
+      seen[key] = true;
+      return fresh;
+    });
+  }
+
+  function spec(points, axis, looks, text, width) {
+    var values = points.map(function (point) { return point[axis.key]; });
+    var log = axis.at_most === null && Math.min.apply(null, values) > 0;
+    var ends = [Math.min.apply(null, values), Math.max.apply(null, values)];
+    var across = limits(ends, log ? null : 0, axis.at_most, log);
+    var up = limits(points.map(function (point) { return point.top1; }), 0, 100, false);
+    var shown = thinned(points, axis, across, up, log).map(function (point) {
+      return Object.assign({}, point, {
+        label: label(point, axis),
+        look: point.how === "published" || point.partial ? "hollow" : point.how,
+        dash: !!point.partial,
+        low: point.top1 - (point.std || 0),
+        high: point.top1 + (point.std || 0),
+        leads: leads(point, axis),
       });
     });
-    var ways = HOW.filter(function (how) {
-      return held.some(function (point) {
-        return point.how === how;
-      });
+    var used = Object.keys(looks).filter(function (method) {
+      return shown.some(function (point) { return point.method === method; });
     });
+    var colours = used.map(function (method) { return looks[method][dark() ? 1 : 0]; });
+    var key = { title: null, orient: "bottom", columns: Math.max(2, Math.floor(width / 150)) };
+    var colour = { field: "method", type: "nominal", scale: { domain: used, range: colours }, legend: key };
     var x = {
-      field: axis.key,
-      type: "quantitative",
-      title: axis.title,
-      scale:
-        axis.scale === "log"
-          ? { type: "log", nice: false, padding: 24 }
-          : { type: "linear", zero: false, nice: true, padding: 24 },
-      axis: { grid: false, format: axis.key === "ms" || axis.key === "sparsity" ? "~r" : "~s", tickCount: 6 },
+      field: axis.key, type: "quantitative", title: axis.title,
+      scale: { type: log ? "log" : "linear", domain: across, nice: false, clamp: true },
+      axis: { grid: false, format: axis.key === "latency" || axis.key === "sparsity" ? "~r" : "~s", tickCount: 6 },
     };
-    var y = {
-      field: "top1",
-      type: "quantitative",
-      title: "top-1, %",
-      scale: { zero: false, nice: true },
-    };
-    var front = held.filter(function (point) {
-      return point.front.indexOf(axis.key) >= 0;
-    });
-    var line = {
-      data: { values: front },
-      mark: {
-        type: "line",
-        interpolate: axis.rising ? "step-before" : "step-after",
-        color: style("--accent"),
-        strokeWidth: 1.5,
-        strokeDash: [5, 4],
-        aria: false,
+    var y = { field: "top1", type: "quantitative", title: "top-1, %", scale: { domain: up, clamp: true, nice: false } };
+    var quiet = function (encoding) { return Object.assign({ x: x, y: y }, encoding); };
+    var layers = [
+      { data: { values: shown.filter(function (p) { return p.leads; }) },
+        mark: { type: "line", interpolate: axis.rising ? "step-before" : "step-after", color: style("--accent"), strokeWidth: 1.5, strokeDash: [5, 4], aria: false },
+        encoding: quiet({ order: { field: axis.key } }) },
+      { data: { values: curves(shown, axis) },
+        mark: { type: "line", strokeWidth: 1.6, aria: false },
+        encoding: quiet({ stroke: colour, detail: { field: "curve" }, order: { field: axis.key } }) },
+      { data: { values: shown.filter(function (p) { return p.std; }) },
+        mark: { type: "rule", strokeWidth: 1.4, aria: false },
+        encoding: { x: x, y: Object.assign({}, y, { field: "low" }), y2: { field: "high" }, stroke: colour } },
+    ].filter(function (layer) { return layer.data.values.length; });
+    layers.push({
+      data: { values: shown },
+      mark: { type: "point", size: 85, cursor: "pointer", strokeWidth: 1.6, opacity: 1 },
+      encoding: {
+        x: x, y: y,
+        fill: Object.assign({ condition: { test: "datum.look === 'hollow'", value: style("--background") } }, colour),
+        shape: { field: "method", type: "nominal", scale: { domain: used, range: used.map(function (method) { return looks[method][2]; }) }, legend: key },
+        stroke: Object.assign({ condition: { test: "datum.look === 'retrained'", value: style("--text") } }, colour),
+        strokeDash: { condition: { test: "datum.dash", value: [2, 2] }, value: [1, 0] },
+        description: { field: "label" },
+        tooltip: { field: "label" },
       },
-      encoding: { x: x, y: y, order: { field: axis.key } },
-    };
+    });
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-      description: label,
-      width: "container",
-      height: 380,
+      description: text, width: "container", height: 380,
       autosize: { type: "fit-x", contains: "padding" },
-      layer: (front.length ? [line] : []).concat([
-        {
-          data: {
-            values: held.map(function (point) {
-              return Object.assign({}, point, {
-                label: told(point, axis),
-                onFront: point.front.indexOf(axis.key) >= 0,
-                "on the front": point.front.indexOf(axis.key) >= 0 ? "yes" : "no",
-              });
-            }),
-          },
-          mark: { type: "point", size: 90, filled: true, cursor: "pointer" },
-          encoding: {
-            x: x,
-            y: y,
-            color: {
-              field: "method",
-              type: "nominal",
-              scale: {
-                domain: used,
-                range: used.map(function (method) {
-                  return colours[methods.indexOf(method) % colours.length];
-                }),
-              },
-              legend: { title: "method", orient: "bottom", columns: columns },
-            },
-            shape: {
-              field: "how",
-              type: "nominal",
-              scale: {
-                domain: ways,
-                range: ways.map(function (how) {
-                  return SHAPES[how];
-                }),
-              },
-              legend: {
-                title: "number",
-                orient: "bottom",
-                columns: columns,
-                symbolFillColor: style("--muted"),
-              },
-            },
-            stroke: {
-              condition: { test: "datum.onFront", value: style("--text") },
-              value: style("--background"),
-            },
-            strokeWidth: { condition: { test: "datum.onFront", value: 2 }, value: 0.75 },
-            fillOpacity: {
-              condition: { test: "datum.how === 'published' || datum.how === 'smoke'", value: 0.6 },
-              value: 0.95,
-            },
-            description: { field: "label" },
-            tooltip: [
-              { field: "id", title: "entry" },
-              { field: "how", title: "number" },
-              { field: "top1", title: "top-1 %", format: ".2f" },
-              { field: "published", title: "published %" },
-              { field: axis.key, title: axis.title, format: axis.key === "ms" || axis.key === "sparsity" ? ".2f" : ",.0f" },
-              { field: "verdict", title: "verdict" },
-              { field: "on the front", title: "on the front" },
-              { field: "note", title: "note" },
-            ],
-          },
-        },
-      ]),
+      layer: layers,
       config: {
-        background: null,
-        font: style("--sans"),
-        view: { stroke: null },
-        axis: {
-          labelColor: style("--muted"),
-          titleColor: style("--text"),
-          gridColor: style("--line"),
-          domainColor: style("--line"),
-          tickColor: style("--line"),
-          labelFontSize: 12,
-          titleFontSize: 12,
-          titleFontWeight: 500,
-          titlePadding: 10,
-        },
-        legend: {
-          labelColor: style("--text"),
-          titleColor: style("--muted"),
-          labelFontSize: 12,
-          titleFontSize: 12,
-          titleFontWeight: 500,
-          symbolStrokeWidth: 0,
-          columnPadding: 18,
-          layout: { bottom: { anchor: "start", direction: "vertical", margin: 14 } },
-          labelLimit: 220,
-        },
+        background: null, font: style("--sans"), view: { stroke: null },
+        axis: { labelColor: style("--muted"), titleColor: style("--text"), gridColor: style("--line"), domainColor: style("--line"), tickColor: style("--line"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500, titlePadding: 10 },
+        legend: { labelColor: style("--text"), labelFontSize: 12, columnPadding: 18, labelLimit: 220, offset: 14, symbolOpacity: 1 },
       },
     };
+  }
+
+  /* The words about one point stand inside the figure, never over what is below it. */
+  function tip(section) {
+    return section.querySelector(".tip");
+  }
+
+  function hide(section) {
+    tip(section).hidden = true;
+  }
+
+  function show(section, point, axis, mark) {
+    var box = tip(section);
+    box.textContent = "";
+    [
+      ["", point.id],
+      ["number", kind(point)],
+      ["top-1", point.top1.toFixed(2) + (point.std ? " ± " + point.std.toFixed(2) : "") + " %" + (point.published && point.how !== "published" ? ", published " + point.published : "")],
+      [axis.title, cost(point, axis)],
+      ["verdict", point.verdict],
+      ["short because", point.partial],
+      ["note", point.note >= 0 ? section.notes[point.note] : ""],
+      ["Pareto front", leads(point, axis) ? "on it" : ""],
+    ].forEach(function (fact) {
+      if (!fact[1]) return;
+      var line = document.createElement(fact[0] ? "p" : "b");
+      line.textContent = (fact[0] ? fact[0] + ": " : "") + fact[1];
+      box.appendChild(line);
+    });
+    box.hidden = false;
+    var frame = section.querySelector("figure.plot").getBoundingClientRect();
+    var at = mark.getBoundingClientRect();
+    var left = at.right - frame.left + 12;
+    if (left + box.offsetWidth > frame.width - 8) left = at.left - frame.left - 12 - box.offsetWidth;
+    var top = at.top - frame.top - box.offsetHeight / 2;
+    box.style.left = Math.max(8, left) + "px";
+    box.style.top = Math.max(8, Math.min(top, frame.height - box.offsetHeight - 8)) + "px";
   }
 
   function draw(section) {
     var place = section.querySelector(".chart");
-    if (!place || section.hidden) return;
-    var source = JSON.parse(document.getElementById("points-" + section.id).textContent);
-    var axes = JSON.parse(document.getElementById("axes").textContent);
-    var methods = JSON.parse(document.getElementById("methods").textContent);
+    if (!place || section.hidden || !section.points || !window.vegaEmbed) return;
+    hide(section);
     var select = section.querySelector("select.axis");
-    var axis = axes.find(function (one) {
-      return one.key === select.value;
+    var axis = json("axes").find(function (one) { return one.key === select.value; });
+    var points = section.points.filter(function (point) {
+      return !section.shows || section.shows(point);
     });
-    var points = source.filter(function (point) {
-      return !section.shownEntries || section.shownEntries[point.id];
-    });
-    var there = points.filter(function (point) {
-      return point[axis.key] !== null;
-    });
-    var front = there.filter(function (point) {
-      return point.front.indexOf(axis.key) >= 0;
-    });
-    section.querySelector(".chart-note").textContent =
+    var there = points.filter(function (point) { return point[axis.key] !== null; });
+    var front = there.filter(function (point) { return leads(point, axis); });
+    var note = section.querySelector(".chart-note");
+    place.hidden = there.length === 0;
+    if (there.length === 0) {
+      note.textContent = points.length
+        ? "None of these networks has this figure. Choose another cost" + (axis.key === "latency" ? ", or time them: bench latency ID." : ".")
+        : "No network passes these filters. Clear them, or show short runs as well.";
+      delete section.dataset.drawn;
+      return;
+    }
+    note.textContent =
       there.length + " of " + points.length + " shown networks have this figure; " +
       (front.length
-        ? front.length + " on the Pareto front of all measured ones (dashed)."
+        ? front.length + " on the Pareto front of all full numbers measured here (dashed)."
         : "no full measurement among them, so no Pareto front.");
-    place.hidden = there.length === 0;
-    if (there.length === 0) return;
-    var label = "Top-1 accuracy against " + axis.title + ": " + there.length + " networks. " +
+    var text = "Top-1 accuracy against " + axis.title + ": " + there.length + " networks. " +
       "Best on the front: " + (front.length ? best(front) : "none measured") + ".";
-    place.setAttribute("aria-label", label);
+    place.setAttribute("aria-label", text);
     window
-      .vegaEmbed(place, spec(points, axis, methods, label, place.clientWidth), {
-        actions: false,
-        renderer: "svg",
-        tooltip: { theme: "custom" },
-      })
+      .vegaEmbed(place, spec(there, axis, json("looks"), text, place.clientWidth), { actions: false, renderer: "svg", tooltip: function () {} })
       .then(function () {
-        reachable(place, there, axis);
+        reachable(section, place, there, axis);
         section.dataset.drawn = axis.key;
       });
   }
 
   /* Points are links: one stop for Tab, arrow keys from point to point, Enter opens the entry. */
-  function reachable(place, points, axis) {
-    var pages = {};
-    points.forEach(function (point) {
-      pages[told(point, axis)] = "entries/" + point.page;
-    });
+  function reachable(section, place, points, axis) {
+    var known = {};
+    points.forEach(function (point) { known[label(point, axis)] = point; });
     var marks = Array.prototype.filter.call(
       place.querySelectorAll('path[aria-roledescription="point"]'),
-      function (mark) {
-        return pages[mark.getAttribute("aria-label")];
-      }
+      function (mark) { return known[mark.getAttribute("aria-label")]; }
     );
-    marks.sort(function (a, b) {
-      return a.getBoundingClientRect().left - b.getBoundingClientRect().left;
-    });
+    marks.sort(function (a, b) { return a.getBoundingClientRect().left - b.getBoundingClientRect().left; });
     marks.forEach(function (mark, i) {
+      var point = known[mark.getAttribute("aria-label")];
       mark.setAttribute("role", "link");
       mark.removeAttribute("aria-roledescription");
       mark.setAttribute("tabindex", i ? "-1" : "0");
-      mark.addEventListener("click", function () {
-        location.href = pages[mark.getAttribute("aria-label")];
+      mark.addEventListener("click", function () { location.href = point.page; });
+      ["focus", "pointerenter"].forEach(function (event) {
+        mark.addEventListener(event, function () { show(section, point, axis, mark); });
       });
-      mark.addEventListener("focus", function () {
-        point(mark, "pointermove");
-      });
-      mark.addEventListener("blur", function () {
-        point(mark, "pointerout");
+      ["blur", "pointerleave"].forEach(function (event) {
+        mark.addEventListener(event, function () { hide(section); });
       });
       mark.addEventListener("keydown", function (event) {
         if (event.key === "Enter") mark.dispatchEvent(new MouseEvent("click"));
+        if (event.key === "Escape") hide(section);
         var step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
         if (!step) return;
         event.preventDefault();
@@ -248,22 +260,8 @@
     });
   }
 
-  /* The chart's own tooltip follows the focus as it follows the pointer. */
-  function point(mark, kind) {
-    var box = mark.getBoundingClientRect();
-    mark.dispatchEvent(
-      new PointerEvent(kind, {
-        bubbles: true,
-        clientX: box.left + box.width / 2,
-        clientY: box.top + box.height / 2,
-      })
-    );
-  }
-
   function best(points) {
-    var top = points.reduce(function (a, b) {
-      return b.top1 > a.top1 ? b : a;
-    });
+    var top = points.reduce(function (a, b) { return b.top1 > a.top1 ? b : a; });
     return top.id + " with " + top.top1.toFixed(2) + " %";
   }
 
@@ -271,27 +269,19 @@
 
   function later(section) {
     clearTimeout(waiting.get(section));
-    waiting.set(
-      section,
-      setTimeout(function () {
-        draw(section);
-      }, 120)
-    );
+    waiting.set(section, setTimeout(function () { draw(section); }, 120));
   }
 
-  document.addEventListener("shown", function (event) {
-    later(event.target);
-  });
-  document.addEventListener("filtered", function (event) {
-    later(event.target);
+  function all() {
+    document.querySelectorAll("section.board:not([hidden])").forEach(later);
+  }
+
+  ["shown", "filtered"].forEach(function (name) {
+    document.addEventListener(name, function (event) { later(event.target); });
   });
   document.addEventListener("change", function (event) {
     if (event.target.matches("select.axis")) draw(event.target.closest("section"));
   });
-  function all() {
-    document.querySelectorAll("section.board:not([hidden])").forEach(draw);
-  }
-
   document.addEventListener("themechange", all);
   all();
 })();

@@ -26,7 +26,20 @@
     button.querySelector("span").textContent = dark ? "Light theme" : "Dark theme";
   }
 
-  var chosen = stored();
+  /* The address wins: a link shows what its sender saw. */
+  function inAddress() {
+    var found = /[#&]theme=(dark|light)/.exec(location.hash);
+    return found ? found[1] : null;
+  }
+
+  function toAddress(theme) {
+    var rest = location.hash.slice(1).split("&").filter(function (part) {
+      return part && part.indexOf("theme=") !== 0;
+    });
+    history.replaceState(null, "", "#" + rest.concat("theme=" + theme).join("&"));
+  }
+
+  var chosen = inAddress() || stored();
   if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
 
   document.addEventListener("DOMContentLoaded", function () {
@@ -40,6 +53,7 @@
       } catch (error) {
         // storage is off; the choice lasts for this page
       }
+      toAddress(root.dataset.theme);
       label(button);
       document.dispatchEvent(new Event("themechange"));
     });
