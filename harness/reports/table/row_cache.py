@@ -72,8 +72,8 @@ def _listing(bases: Iterable[Path]) -> Iterator[tuple[Path, str, str]]:
                 if entry.is_dir():
                     for file, name, stamp in _within(entry):
                         files.setdefault((file, name), (base, name, stamp))
-    for file in sorted(files):
-        yield files[file]
+    for place in sorted(files):
+        yield files[place]
 
 
 def _within(entry: os.DirEntry[str]) -> Iterator[tuple[str, str, str]]:
