@@ -39,6 +39,11 @@ FLAGS = (  # no sandbox inside containers; nothing that talks to the net by itse
 BASELINE = "dense-resnet20-cifar10-keras"
 PRUNED = "l1norm-resnet20-cifar10-50-keras"
 PHONE = 390  # pixels
+QUICK = {  # the default run; every window takes seconds, and the others are slow
+    "test_the_front_page_shows_claims_board_and_chart",
+    "test_filters_narrow_table_chart_and_count",
+    "test_an_entry_opens_with_its_whole_story",
+}
 RETRAINED = "local-gmp-resnet20-cifar10-0.9"
 
 
@@ -47,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent not in item.path.parents:
             continue
         item.add_marker(pytest.mark.browser)
+        if item.name.partition("[")[0] not in QUICK:
+            item.add_marker(pytest.mark.slow)
         if not CHROMIUM:
             item.add_marker(pytest.mark.skip(reason="needs Chromium: none is on the path"))
         elif find_spec("playwright") is None:

@@ -31,6 +31,7 @@ from tests.commands.conftest import Bench, bench, document
 __all__ = ["bench"]  # a fixture
 
 State = dict[str, Tensor]
+LEGACY = pytest.param(True, marks=pytest.mark.slow)
 PREFIXES = (
     *("", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."),
     *("model.", "net.", "backbone.", "0.", "module.model.", "net.0._orig_mod."),
@@ -56,8 +57,11 @@ def same(found: State, wanted: State) -> None:
         assert torch.equal(found[name], value), name
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("wrapper", [*WRAPPERS, *AVERAGES, "anything", "model.state_dict", "0.1"])
+@pytest.mark.parametrize(
+    "legacy",
+    [pytest.param(False, id="zip"), pytest.param(True, id="legacy", marks=pytest.mark.slow)],
+)
 def test_every_wrapper_with_every_prefix(tmp_path: Path, wrapper: str, legacy: bool) -> None:
     for prefix in PREFIXES:
         content: Any = prefixed(weights(), prefix)
