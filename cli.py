@@ -80,6 +80,7 @@ _VERBS = {
     "report": "Write the leaderboards as a static web site.",
     "check": "Measure again, and compare with what was accepted.",
     "record": "Put a result measured here on the project's record, to be committed.",
+    "submit": "Bundle a result measured here for a pull request, or check a bundle.",
     "registry": "Look after the registry itself.",
     "doctor": "Packages, machine, data sets: what is wrong and what mends it.",
     "sync": "Mirror into MLflow the results it does not hold yet.",

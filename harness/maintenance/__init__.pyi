@@ -8,6 +8,8 @@ from .nightly import NightlyRun, nightly_check
 from .pinning import PinState, pin_checkpoints
 from .project_record import Recorded, put_on_record
 from .recomputed_facts import recompute_models
+from .submission import Submission, make_submission
+from .submission_checks import problems_of
 
 __all__ = [
     "EntryDraft",
@@ -16,6 +18,9 @@ __all__ = [
     "PinState",
     "RateLimits",
     "Recorded",
+    "Submission",
+    "make_submission",
+    "problems_of",
     "NightlyRun",
     "accepted",
     "evaluations_on",

@@ -35,7 +35,7 @@ def put_on_record(name: str, aliases: Mapping[str, str]) -> Recorded:
     if not paths.in_clone():
         msg = f"{name}: the project's record is in a clone of the project, and this is no clone"
         raise ProtocolError(f"{msg}. See CONTRIBUTING.md there")
-    found = _files(name, aliases)
+    found = files_named(name, aliases)
     if not found:
         msg = f"{name}: nothing of that name was measured here ({paths.reports_folder()})"
         raise DataError(f"{msg}. Measure it first: bench reproduce {name}")
@@ -43,7 +43,8 @@ def put_on_record(name: str, aliases: Mapping[str, str]) -> Recorded:
     return Recorded(tuple(moved), _decision({file.stem for file in found}))
 
 
-def _files(name: str, aliases: Mapping[str, str]) -> list[Path]:
+def files_named(name: str, aliases: Mapping[str, str]) -> list[Path]:
+    """JSON files in the home folder: of one result or timing, or those of an entry that count."""
     own = paths.reports_folder()
     by_id = [file for kind in KINDS for file in own.glob(f"{kind}/*/*.json") if file.stem == name]
     if by_id:
