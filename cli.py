@@ -68,6 +68,7 @@ _VERBS = {
     "runs": "Every run: state, progress, place; resume, cancel, delete.",
     "estimate": "Savings to expect before any training.",
     "export": "Hand out weights, published or trained here.",
+    "push": "Write a network with its card for a model hub, and upload it.",
     "profile": "Parameters, zeros and MACs per layer.",
     "latency": "Time dense and pruned networks in turns.",
     "allocation": "Layer rates chosen by rate-distortion and four other rules.",

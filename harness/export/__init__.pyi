@@ -1,5 +1,7 @@
 from .channel_removal import OUTPUTS, Removal, remove_channels_
 from .finding import FoundNetwork, NetworkName, find_network, find_weights
+from .hub_folder import HubFolder, write_hub_folder
+from .hub_upload import require_repository, upload
 from .measuring import evaluate_network, timed_network
 from .metadata import about_network
 from .narrowing import narrowed_model, narrowed_network
@@ -14,6 +16,7 @@ from .weights import Weights, export, last_trained, published, trained
 __all__ = [
     "OUTPUTS",
     "FoundNetwork",
+    "HubFolder",
     "NetworkName",
     "Removal",
     "Shrunk",
@@ -30,7 +33,10 @@ __all__ = [
     "narrowed_network",
     "published",
     "remove_channels_",
+    "require_repository",
     "shrink_filter_search",
     "timed_network",
     "trained",
+    "upload",
+    "write_hub_folder",
 ]

@@ -131,11 +131,12 @@ def export(weights: Weights, target: Path, form: str, about: Mapping[str, str]) 
 
 
 def _safetensors(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
-    _save(weights.tensors, target, about)
+    save_tensors(weights.tensors, target, about)
     return "safetensors.torch.load_file(FILE)"
 
 
-def _save(tensors: Mapping[str, Tensor], target: Path, about: Mapping[str, str]) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], target: Path, about: Mapping[str, str]) -> None:
+    """Write a safetensors file. about: its metadata."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
     save_file(whole, target, metadata={"format": "pt", **about})  # the hub's tools look for format
 
@@ -161,7 +162,7 @@ def _for_library(library: str) -> Form:
             weights.network, library, weights.model, weights.classes, weights.channels
         )
         if target.suffix == ".safetensors":
-            _save(state, target, about)
+            save_tensors(state, target, about)
             return f"{made_by}.load_state_dict(safetensors.torch.load_file(FILE))"
         torch.save(state, target)
         return f"{made_by}.load_state_dict(torch.load(FILE, weights_only=True))"

@@ -13,6 +13,7 @@ import re
 from datetime import datetime
 from typing import Any
 
+from harness.reports.table.cells import status_words
 from harness.results import Result, Run, sample_std
 
 ID_TAG = "reprune.result_id"
@@ -100,6 +101,7 @@ def tags(result: Result) -> dict[str, str]:
     The id of the result is not among them.
     """
     verdict, data, recipe = result.verdict, result.data, result.recipe
+    said = status_words(verdict.status, result.paper)
     values = {
         "reprune.entry": result.entry,
         "reprune.paper": result.paper,
@@ -120,7 +122,7 @@ def tags(result: Result) -> dict[str, str]:
         "reprune.checkpoint_source": result.checkpoint.source if result.checkpoint else "",
         "reprune.machine": result.hardware.get("machine", ""),
         "mlflow.source.git.commit": result.code.get("commit") or "",
-        "mlflow.note.content": f"**{verdict.status}**: {verdict.reason}",
+        "mlflow.note.content": f"**{said}**: {verdict.reason}",
     }
     return {name: str(value) for name, value in values.items() if value}
 
