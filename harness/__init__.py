@@ -135,7 +135,7 @@ def evaluate(
     from harness import registry
     from harness.evaluation import evaluate_model, facts_of_memory
     from harness.models import hold
-    from harness.registry import local_entry
+    from harness.registry import derived_name, local_entry
     from harness.system import Options
 
     dataset = _data_set_name(dataset)
@@ -146,7 +146,7 @@ def evaluate(
         model=hold(network),
         dataset=dataset,
         evaluation=evaluation,
-        name=name or f"local-{type(network).__name__}-{dataset}",
+        name=name or derived_name(type(network).__name__, dataset),
     )
     options = Options(device=device, data_root=_path(data_root), limit=limit)
     return evaluate_model(entry, known, network.to(device), facts_of_memory(network), options)
@@ -321,8 +321,6 @@ def _trained(
     start: str | Callable[..., nn.Module] | nn.Module,
 ) -> Result:
     """Train as planned, from the weights of `start` if that is a network in memory."""
-    from tempfile import TemporaryDirectory
-
     from torch import nn
 
     from harness.errors import ProtocolError
@@ -335,20 +333,31 @@ def _trained(
     entry, recipe, changed = planned
     entry = fitted_entry(entry, known.evaluations[entry.evaluation])
     training = Training(seeds=tuple(range(seeds)), overrides=changed)
-    with TemporaryDirectory() as folder:
-        file = _saved(start, Path(folder)) if isinstance(start, nn.Module) else None
-        options = Options(device=device, data_root=_path(data_root), from_file=file)
-        return reproduce_by_training(entry, known, recipe, options, training)
+    file = _saved(start) if isinstance(start, nn.Module) else None
+    options = Options(device=device, data_root=_path(data_root), from_file=file)
+    return reproduce_by_training(entry, known, recipe, options, training)
 
 
-def _saved(network: nn.Module, folder: Path) -> Path:
-    """The weights of `network` as a file; tied ones, which share memory, as a copy each."""
-    from safetensors.torch import save_file
+def _saved(network: nn.Module) -> Path:
+    """The weights of `network` as a file that stays: the run.yaml of what starts there names it.
 
-    file = folder / f"{type(network).__name__}.safetensors"
+    Tied weights, which share memory, become a copy each. The same weights are the same file.
+    """
+    import hashlib
+
+    from safetensors.torch import save
+
+    from harness import paths
+    from harness.system import replace_file
+
     state = network.state_dict()
-    save_file({k: t.detach().to("cpu", copy=True).contiguous() for k, t in state.items()}, file)
-    return file
+    content = save({k: t.detach().to("cpu", copy=True).contiguous() for k, t in state.items()})
+    name = f"{type(network).__name__}-{hashlib.sha256(content).hexdigest()[:12]}.safetensors"
+    target = paths.checkpoint_store() / "in-memory" / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, lambda file: file.write(content))
+    return target
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -89,6 +89,11 @@ def shipped_checkpoints() -> Path:
     return folder if in_clone() else _PACKAGE / "shipped" / "checkpoints"
 
 
+def build_file() -> Path:
+    """What a wheel knows about the code it was built from; in a clone there is none."""
+    return _PACKAGE / "shipped" / "build.json"
+
+
 def lock_file() -> Path:
     """registry.lock: sha256 pinned at the first good download."""
     return home() / "registry.lock"

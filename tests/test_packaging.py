@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from harness import paths
+from harness.system import provenance
 from tests.support.installed import ROOT, build_wheel, run
 
 SHIPPED_LIMIT_BYTES = 1_000_000  # all shipped checkpoints together
@@ -27,6 +31,26 @@ def test_wheel_holds_registry_and_checkpoints(wheel: Path) -> None:
     for file in (ROOT / "checkpoints" / "shipped").glob("*.safetensors"):
         assert f"harness/shipped/checkpoints/{file.name}" in names
     assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_the_wheel_knows_the_commit_it_was_built_from(wheel: Path) -> None:
+    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True)
+    if head.returncode:
+        pytest.skip("no git, or no clone")
+    built = json.loads(zipfile.ZipFile(wheel).read("harness/shipped/build.json"))
+    assert built["commit"] == head.stdout.strip() and isinstance(built["dirty"], bool)
+
+
+def test_results_of_a_wheel_name_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the clone: the commit it was built from, else the hash of the wheel's files."""
+    asked = provenance.code_version.__wrapped__
+    monkeypatch.setattr(paths, "in_clone", lambda: False)
+    monkeypatch.setattr(paths, "build_file", lambda: tmp_path / "build.json")
+    unknown = asked()
+    assert unknown["commit"] is None and re.fullmatch("[0-9a-f]{64}", unknown["wheel"])
+    (tmp_path / "build.json").write_text('{"commit": "abc", "dirty": false}')
+    assert asked() == {"commit": "abc", "dirty": False}
 
 
 def test_the_wheel_lists_its_registry_away_from_the_clone(installed: Path, tmp_path: Path) -> None:
@@ -115,4 +139,5 @@ def test_the_container_is_given_all_that_the_wheel_is_made_of(wheel: Path, tmp_p
         else:
             shutil.copy2(ROOT / name, context / name)
     made = build_wheel(tmp_path, context)
-    assert set(zipfile.ZipFile(made).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+    whole = set(zipfile.ZipFile(wheel).namelist()) - {"harness/shipped/build.json"}  # no git there
+    assert set(zipfile.ZipFile(made).namelist()) == whole

@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 import harness
 from cli import main
 from harness import paths, results
 from harness.errors import BenchError, ProtocolError
+from harness.models import build
 from harness.reports import Row
 from tests.support.results import made, trained
 
@@ -140,6 +143,16 @@ def test_two_networks_of_one_class_are_two_runs(home: Path) -> None:
             for width in (4, 8)
         ]
         assert [result.cost.total for result in found] == [4 * 74, 8 * 74]
+
+
+def test_the_run_file_of_a_network_in_memory_names_a_file_that_stays(home: Path) -> None:
+    network = build("convnet_tiny", num_classes=10, in_channels=1)
+    for name in ("once", "twice"):
+        harness.prune(network, "digits", target=0.5, name=name)
+    texts = [file.read_text() for file in paths.runs_folder().rglob("run.yaml")]
+    [start] = {yaml.safe_load(text)["weights"] for text in texts}  # the same weights, once
+    kept = load_file(start)
+    assert all(torch.equal(kept[key], value) for key, value in network.state_dict().items())
 
 
 def test_tied_weights_are_pruned_once_and_stay_tied(home: Path) -> None:

@@ -18,7 +18,7 @@ from harness.models import (
     source_sha256,
 )
 from harness.profile import DRAWN_WITH_SEED, WeightsFile, fresh_network, input_shape_of
-from harness.registry import Entry, Registry, local_entry
+from harness.registry import Entry, Registry, derived_name, local_entry
 from harness.results import CheckpointFacts, load_entry, stored_ids
 from harness.system import Options, sha256_file
 
@@ -164,7 +164,7 @@ def _own_network(
         model=model,
         dataset=name.dataset,
         evaluation=name.evaluation,
-        name=f"local-{model}-{name.dataset}-{stem}",
+        name=derived_name(model, name.dataset, stem),
     )
     entry = fitted_entry(entry, registry.evaluations[entry.evaluation])
     network, where, facts = _filled(entry, name.weights, options)

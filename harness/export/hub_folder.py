@@ -72,8 +72,9 @@ def _result_of(weights: Weights, aliases: Mapping[str, str]) -> Result | None:
     for result in stored:
         if weights.maker is not None and result.mode in ("trained", "pruned"):
             return result
-        same = result.checkpoint and weights.facts
-        if same and result.checkpoint.sha256 == weights.facts.sha256:
+        if result.checkpoint is None or weights.facts is None:
+            continue
+        if result.checkpoint.sha256 == weights.facts.sha256:
             return result
     return None
 

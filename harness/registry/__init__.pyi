@@ -47,7 +47,7 @@ from .overrides import (
     with_overrides,
 )
 from .own_datasets import OwnDataSet, every_own, read_own
-from .own_runs import local_entry, local_pruning, local_training
+from .own_runs import derived_name, local_entry, local_pruning, local_training
 from .plain_yaml import Document, scalar
 from .reading import LOCAL, Registry, get, load
 from .recipes import (
@@ -112,6 +112,7 @@ __all__ = [
     "input_shape",
     "learning_rate",
     "load",
+    "derived_name",
     "local_entry",
     "local_pruning",
     "local_training",

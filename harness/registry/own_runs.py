@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from unicodedata import normalize
 
 import methods
 from harness.errors import ProtocolError
@@ -13,8 +14,10 @@ from harness.registry.data_set_facts import data_set_names, is_data_set
 from harness.registry.entries import ID, Entry
 from harness.registry.overrides import SETTING, Override, with_overrides
 from harness.registry.recipes import Recipe
+from harness.system import sha256_json
 
 LONGEST_NAME = 150  # letters: it names a folder, beside which result files lie
+LONGEST_PART = 50  # of a name that is made of several
 
 
 def local_entry(
@@ -74,6 +77,25 @@ def own_id(registry: Registry, name: str) -> str:
             f"hide. Give another name: --name my-{made}"
         )
     return made
+
+
+def derived_name(*parts: str) -> str:
+    """local-PART-PART...: a name for a result that the user did not name, made of other names.
+
+    Accents go. Where more is lost than accents, or a part is very long, a short hash of it stays
+    in its place, so that two files do not become one.
+    """
+    return "-".join(["local", *map(_as_part, parts)])
+
+
+def _as_part(text: str) -> str:
+    letters = normalize("NFKD", text.replace("ß", "ss"))
+    kept = re.sub(r"\.{2,}", ".", letters.encode("ascii", "ignore").decode())
+    lost = any(letter.isalnum() and not letter.isascii() for letter in letters)
+    if not lost and len(kept) <= LONGEST_PART:
+        return kept
+    short = sha256_json(text)[:8]
+    return f"{kept[:LONGEST_PART]}-{short}".lstrip("-")
 
 
 def default(registry: Registry, dataset: str) -> Evaluation:

@@ -64,9 +64,12 @@ def broken_pair(error: BaseException) -> str | None:
 
 @cache
 def code_version() -> dict[str, Any]:
-    """Git commit and dirty flag of the clone, or just the package version when installed."""
+    """Git commit and dirty flag: of the clone, or those that an installed wheel was built from.
+
+    Of a wheel that was built without git, the hash of its list of files stands in their place.
+    """
     if not paths.in_clone():
-        return {"commit": None, "dirty": None}
+        return _built_from() or {"commit": None, "dirty": None, "wheel": _wheel_sha256()}
     root = paths.registry_file().parent
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != root.resolve():  # unpacked inside another repository
@@ -82,6 +85,24 @@ def origin() -> str | None:
     if not paths.in_clone():
         return None
     return _git(paths.registry_file().parent, "remote", "get-url", "origin")
+
+
+def _built_from() -> dict[str, Any] | None:
+    try:
+        facts: dict[str, Any] = json.loads(paths.build_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return {"commit": facts["commit"], "dirty": facts["dirty"]}
+
+
+def _wheel_sha256() -> str | None:
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        listed = distribution("reprune").read_text("RECORD")
+    except PackageNotFoundError:
+        return None
+    return hashlib.sha256(listed.encode()).hexdigest() if listed else None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

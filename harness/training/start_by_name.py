@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
-from harness.errors import CheckpointUnavailable, ProtocolError
+from harness.errors import CheckpointUnavailable, ProtocolError, RegistryError
 from harness.models import is_own_code, parse_model_name
 from harness.registry import Registry
-from harness.results import Result, load_entry
+from harness.results import Result, load_entry, stored_ids
 from harness.training.run_folder import finished_run
 
 
@@ -36,7 +38,9 @@ def named_start(
         return NamedStart(_said(model, "--model"), _said(dataset, "--dataset"))
     id = registry.aliases.get(word, word)
     found = [each for each in load_entry(id, registry.aliases) if each.mode in _TRAINED]
-    if id in registry.entries or not found:
+    if id not in registry.entries and not found:
+        _refuse(word, registry)
+    if id in registry.entries:
         entry = registry.get(word)
         start = NamedStart(entry.model, entry.dataset, entry.evaluation, entry=entry.id)
     else:
@@ -52,6 +56,18 @@ def named_start(
 
 
 _TRAINED = ("trained", "pruned")
+
+
+def _refuse(word: str, registry: Registry) -> NoReturn:
+    """Raise for a word that is neither an entry nor a run, with what it may have meant."""
+    if Path(word).is_file():
+        raise RegistryError(f"{word!r} is a file. Start from it: --weights {word}")
+    near = get_close_matches(word, [*stored_ids(), *registry.entries], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise RegistryError(
+        f"no entry or run is called {word!r}; {hint}Entries: bench list; runs: bench runs; "
+        "a file: --weights FILE"
+    )
 
 
 def _typed(model: str | None, known: str) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness import results
 from harness.models import build
 from tests.commands.conftest import Bench, document
+from tests.support.results import trained
 
 OWN = ("--model", "convnet_tiny", "--dataset", "digits")
 DIGITS = 1433  # training images of the set
@@ -97,3 +99,17 @@ def test_several_entries_are_planned_and_a_missing_set_is_an_error_beside_its_pl
     assert "imagenet: not found below" in done.stderr and done.stderr.count("\n") == 1
     evaluated = bench("reproduce", "acdc-resnet50-90", "--dry-run", "--json")
     assert document(evaluated)[0]["checkpoint"] == "link"
+
+
+def test_a_start_that_is_unknown_may_be_a_run_or_a_file(bench: Bench, tmp_path: Path) -> None:
+    results.save(trained(entry="local-my-net-90"))
+    words = ("prune", "--method", "magnitude", "--target", 0.5, "--dry-run", "--start")
+    done = bench(*words, "local-my-net-9O")
+    assert done.exit_code == 2
+    assert "no entry or run is called 'local-my-net-9O'; did you mean 'local-my-net-90'?" in (
+        done.stderr
+    )
+    assert "bench list; runs: bench runs; a file: --weights FILE" in done.stderr
+    (tmp_path / "net.pt").write_bytes(b"")
+    done = bench(*words, tmp_path / "net.pt")
+    assert done.exit_code == 2 and f"Start from it: --weights {tmp_path}" in done.stderr

@@ -10,6 +10,7 @@ import torch
 from harness import results
 from harness.data import load
 from harness.models import build
+from harness.registry import derived_name
 from harness.results import current
 from harness.results.store import load_all
 from tests.commands.conftest import ALWAYS, Bench, document
@@ -160,3 +161,17 @@ def test_nothing_of_ones_own_changes_the_claims(bench: Bench, weights: Path) -> 
     assert set(table.splitlines()) <= set(both)
     assert current.verdicts({}) == {row: "match"}
     assert hidden.result_id not in bench("show", row, "--json").stdout
+
+
+def test_a_files_own_name_becomes_a_readable_one(bench: Bench, weights: Path) -> None:
+    file = weights.rename(weights.with_name("Müller größte 90.pt"))
+    done = bench(*arguments(file), "--limit", 10, "--no-tracking", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert document(done)["entry"] == "local-convnet-tiny-digits-muller-grosste-90"
+
+
+def test_names_that_lose_letters_stay_apart() -> None:
+    assert derived_name("net", "a..b") == "local-net-a.b"
+    first, second = derived_name("сеть-90"), derived_name("сетка-90")
+    assert first.startswith("local-90-") and second.startswith("local-90-") and first != second
+    assert len(derived_name("x" * 200)) < 80 and derived_name("x" * 200) != derived_name("x" * 201)
