@@ -44,11 +44,12 @@ def command(
     offline: bool,
     run: RunOptions,
 ) -> None:
-    """Write a network as a folder for a model hub: weights, card, result; --to uploads it.
+    """Write a network with its card for a model hub, and upload it.
 
-    The card tells what was measured, the verdict, how to load the weights and how to prepare a
-    picture. Without --to nothing leaves this machine. --to needs a token of the Hugging Face hub
-    (hf auth login) and weights whose licence is stated.
+    The folder holds weights, card and the result that counts. The card tells what was measured, the
+    verdict, how to load the weights and how to prepare a picture. Without --to nothing leaves this
+    machine. --to needs a token of the Hugging Face hub (hf auth login) and weights whose licence is
+    stated.
     """
     from harness.export import find_network, require_repository, upload, write_hub_folder
 

@@ -34,11 +34,12 @@ def command(
     registries: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Bundle a result measured here for a pull request: result, protocol, environment, text.
+    """Bundle a result measured here for a pull request, or check a bundle.
 
-    ID is an entry, whose results that count are meant, or the id of one result. SHA256SUMS in the
-    bundle has the sha256 of every file. Trials, code with uncommitted changes and names that are
-    no entry are refused. --verify: exit code 3 if anything is wrong.
+    The bundle holds result, answers per image, protocol, environment and the text. ID is an entry,
+    whose results that count are meant, or the id of one result. SHA256SUMS in the bundle has the
+    sha256 of every file. Trials, code with uncommitted changes and names that are no entry are
+    refused. --verify: exit code 3 if anything is wrong.
     """
     if (name is None) == (verify is None):
         raise click.UsageError("give the ID of what was measured, or --verify FOLDER")
