@@ -10,7 +10,7 @@ import click
 
 from harness.commands import name_options
 from harness.commands import shared_options as options
-from harness.commands.output import print_json, print_rich, styled
+from harness.commands.output import plain_table, print_json, print_rich, styled
 from harness.commands.visible_text import say_line
 
 if TYPE_CHECKING:
@@ -120,28 +120,19 @@ def _overview(found: Claims) -> Group:
 
 def _figures(figures: list[FigureStatus]) -> Table:
     """One line per figure: what was printed, what became of it, why, and what settles it."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("entry", "figure", "printed", "outcome", "why", "command"):
-        table.add_column(head, overflow="fold", justify="right" if head == "printed" else "left")
+    rows = []
     for f in figures:
         status = f.comparison.status if f.comparison and f.basis else f.outcome
         need = f" for {f.waits_for}" if f.waits_for else ""
         outcome = styled(status if f.basis else f.outcome + need)
-        table.add_row(f.entry, f.figure, f.published.text, outcome, f.reason, f.command)
-    return table
+        rows.append((f.entry, f.figure, f.published.text, outcome, f.reason, f.command))
+    heads = ("entry", "figure", "printed", "outcome", "why", "command")
+    return plain_table(heads, rows, right=("printed",))
 
 
 def _reasons(found: Claims) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("figures", justify="right")
-    table.add_column("open because", overflow="fold")
-    for why, count in found.reasons().items():
-        table.add_row(str(count), why)
-    return table
+    rows = [(str(count), why) for why, count in found.reasons().items()]
+    return plain_table(("figures", "open because"), rows, right=("figures",))
 
 
 def links_sentence(count: LinkCount) -> str:

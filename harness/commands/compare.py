@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.output import print_json, print_rich
+from harness.commands.output import plain_table, print_json, print_rich
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -54,15 +54,14 @@ def command(
 
 def _summary(found: Paired, data: ImageIdentity) -> Group:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", no_wrap=True)
-    for head in ("B right", "B wrong"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_row("A right", f"{found.both_right:,}", f"{found.only_a_right:,}")
-    table.add_row("A wrong", f"{found.only_b_right:,}", f"{found.both_wrong:,}")
+    rows = (
+        ("A right", f"{found.both_right:,}", f"{found.only_a_right:,}"),
+        ("A wrong", f"{found.only_b_right:,}", f"{found.both_wrong:,}"),
+    )
+    heads = ("", "B right", "B wrong")
+    table = plain_table(heads, rows, right=heads[1:], whole=heads)
     low, high = found.interval_pp
     lines = [
         f"same answer   {found.agreement_pct:.2f} % ({found.same_answer:,} of {found.n:,} images)",

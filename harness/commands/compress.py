@@ -10,7 +10,7 @@ import click
 from harness.commands import network_options
 from harness.commands import shared_options as options
 from harness.commands.number_types import RealNumber, WholeNumber
-from harness.commands.output import console, print_json
+from harness.commands.output import console, plain_table, print_json
 from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say
 from harness.reports import MISSING
@@ -109,17 +109,13 @@ def command(
 
 
 def _layers(sizes: SizeTable) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold")
-    for head in ("weights", "non-zero", "entries", "dense", "pruned", "shared", "huffman"):
-        table.add_column(head, justify="right", no_wrap=True)
+    heads = ("weights", "non-zero", "entries", "dense", "pruned", "shared", "huffman")
+    rows = []
     for row in [*sizes.layers, sizes.total]:
         stages = (row.dense_bytes, row.pruned_bytes, row.shared_bytes, row.huffman_bytes)
         numbers = (row.weights, row.nonzero, row.entries, *stages)
-        table.add_row(row.name, *(_count(number) for number in numbers))
-    return table
+        rows.append((row.name, *map(_count, numbers)))
+    return plain_table(("layer", *heads), rows, right=heads, whole=heads)
 
 
 def _summary(sizes: SizeTable) -> list[str]:

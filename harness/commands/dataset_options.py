@@ -70,9 +70,7 @@ STATED = (
 )
 
 
-def dataset(
-    *, required: bool = False, help: str = DATASET_HELP, stated: bool = False
-) -> Callable[[F], F]:
+def dataset(*, help: str = DATASET_HELP, stated: bool = False) -> Callable[[F], F]:
     """--dataset NAME and --split FRAC, which reach the command as the name of a known data set.
 
     stated: with --image-size, --mean and --std, for the protocol of a folder.
@@ -92,7 +90,7 @@ def dataset(
             known = None if dataset is None else named(dataset, split, image_size, mean, std)
             return command(dataset=known, **values)
 
-        name = name_options.named("--dataset", required=required, metavar="NAME", help=help)
+        name = name_options.named("--dataset", metavar="NAME", help=help)
         for option in (*(reversed(STATED) if stated else ()), SPLIT, name):
             called = option(called)
         return called  # type: ignore[return-value]  # click only calls it by keywords

@@ -10,7 +10,7 @@ import click
 from harness.commands import name_options, network_options
 from harness.commands import shared_options as options
 from harness.commands.number_types import WholeNumber
-from harness.commands.output import print_json, print_rich
+from harness.commands.output import plain_table, print_json, print_rich
 from harness.commands.run_options import RunOptions, measuring
 from harness.system import real_number
 
@@ -87,15 +87,12 @@ def command(
     if run.as_json:
         print_json(rows)
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0]:
-        table.add_column(name.removesuffix("_pct").replace("_", " "), justify="right")
-    for row in rows:
-        setting, *percents = row.values()
-        table.add_row(f"{setting:g}", *(f"{value:.2f} %" for value in percents))
-    print_rich(table)
+    heads = [name.removesuffix("_pct").replace("_", " ") for name in rows[0]]
+    lines = [
+        (f"{setting:g}", *(f"{value:.2f} %" for value in percents))
+        for setting, *percents in (row.values() for row in rows)
+    ]
+    print_rich(plain_table(heads, lines, right=heads))
 
 
 def _numbers(text: str) -> list[float]:

@@ -20,7 +20,7 @@ MODEL_HELP = (
 )
 
 
-def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]:
+def model(*, help: str = MODEL_HELP) -> Callable[[F], F]:
     """--model NAME and --model-args KEY=VALUE, which reach the command as one text `model`.
 
     Code of one's own is imported here and nowhere else: the user typed its name.
@@ -38,7 +38,7 @@ def model(*, required: bool = False, help: str = MODEL_HELP) -> Callable[[F], F]
                 metavar="KEY=VALUE",
                 help="Argument of the network, such as width=32 or bias=false (repeatable).",
             ),
-            name_options.named("--model", required=required, metavar="NAME", help=help),
+            name_options.named("--model", metavar="NAME", help=help),
         ):
             called = option(called)
         return called  # type: ignore[return-value]  # click only calls it by keywords

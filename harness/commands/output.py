@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.commands.visible_text import in_one_line, say, say_line, visible
 from harness.reports import status_style
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+    from rich.table import Table
     from rich.text import Text
 
 SHORTEST_TEXT = 20  # columns that text beside a label has on the narrowest terminal
@@ -69,6 +70,25 @@ def console(*, stderr: bool = False) -> Console:
 def print_rich(renderable: RenderableType) -> None:
     """Print a table or text to stdout."""
     console().print(renderable)
+
+
+def plain_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[RenderableType | None]],
+    *,
+    right: Collection[str] = (),
+    whole: Collection[str] = (),
+) -> Table:
+    """A table without lines. right: heads of numbers; whole: heads of what is never folded."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        justify: Literal["left", "right"] = "right" if head in right else "left"
+        table.add_column(head, justify=justify, overflow="fold", no_wrap=head in whole)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def print_labelled(rows: Sequence[tuple[Text, str]]) -> None:

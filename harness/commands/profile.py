@@ -10,7 +10,7 @@ import click
 
 from harness.commands import network_options
 from harness.commands import shared_options as options
-from harness.commands.output import console, print_json
+from harness.commands.output import console, plain_table, print_json
 from harness.commands.run_options import RunOptions, reading_weights
 from harness.commands.visible_text import say
 
@@ -74,8 +74,6 @@ def command(
 
 def _layers(cost: Cost, width: int) -> Table:
     """One line per layer; on a narrow terminal the shape goes first, then the dense MACs."""
-    from rich.table import Table
-
     heads = ("layer", "shape", "weights", "non-zero", "density %", "MACs", "effective")
     lines = [
         (
@@ -94,13 +92,9 @@ def _layers(cost: Cost, width: int) -> Table:
     for dropped in (heads.index("shape"), heads.index("MACs"), heads.index("weights")):
         if sum(widths[i] for i in shown) + 2 * (len(shown) - 1) > width:
             shown.remove(dropped)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i in shown:
-        number = heads[i] not in ("layer", "shape")
-        table.add_column(heads[i], justify="right" if number else "left", no_wrap=number)
-    for line in lines:
-        table.add_row(*(line[i] for i in shown))
-    return table
+    rows = [[line[i] for i in shown] for line in lines]
+    numbers = heads[2:]
+    return plain_table([heads[i] for i in shown], rows, right=numbers, whole=numbers)
 
 
 def _summary(cost: Cost) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.output import print_json, print_labelled, print_rich, styled
+from harness.commands.output import plain_table, print_json, print_labelled, print_rich, styled
 from harness.commands.visible_text import say_line
 from harness.reports import MISSING
 
@@ -158,23 +158,18 @@ def _facts(entry: Entry, registry: Registry) -> list[tuple[str, str]]:
 
 def _published(entry: Entry, registry: Registry) -> Table:
     """What is printed, what became of it, and where it is printed."""
-    from rich.table import Table
-
     from harness.reports import here_text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("published", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("checked here", no_wrap=True)
-    table.add_column("source", overflow="fold")
+    rows = []
     for figure in _figures(entry, registry):
         name, value = figure.figure, figure.published
         spread = f" ± {value.std}" if value.std else ""
         doubt = (
             f" (suspect: {value.note})" if value.suspect else f" ({value.note})" * bool(value.note)
         )
-        table.add_row(name, f"{value.text}{spread}", here_text(figure), value.source + doubt)
-    return table
+        rows.append((name, f"{value.text}{spread}", here_text(figure), value.source + doubt))
+    heads = ("published", "value", "checked here", "source")
+    return plain_table(heads, rows, right=("value",), whole=heads[:3])
 
 
 def _print_history(entry: Entry) -> None:
@@ -182,25 +177,17 @@ def _print_history(entry: Entry) -> None:
     if not results:
         say_line(f"No result yet. Measure it: bench reproduce {entry.id}")
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("result", "mode", "top-1 %", "Δ", "verdict", "reason"):
-        table.add_column(
-            name, overflow="fold", justify="right" if name in ("top-1 %", "Δ") else "left"
-        )
+    rows = []
     for result in results:
         top1 = result.metrics.get("top1_pct")
         measured, delta = (top1.measured, top1.delta) if top1 else (None, None)
-        table.add_row(
-            result.created[:10],
-            result.mode,
-            MISSING if measured is None else f"{measured:.2f}",
-            MISSING if delta is None else f"{delta:+.2f}",
-            styled(result.verdict.status),
-            result.verdict.reason,
-        )
-    print_rich(table)
+        accuracy = MISSING if measured is None else f"{measured:.2f}"
+        change = MISSING if delta is None else f"{delta:+.2f}"
+        verdict = result.verdict
+        kind = (result.created[:10], result.mode)
+        rows.append((*kind, accuracy, change, styled(verdict.status), verdict.reason))
+    heads = ("result", "mode", "top-1 %", "Δ", "verdict", "reason")
+    print_rich(plain_table(heads, rows, right=("top-1 %", "Δ")))
 
 
 def _print_timings(entry: Entry) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.commands import shared_options as options
-from harness.commands.output import print_json, print_rich, progress, styled
+from harness.commands.output import plain_table, print_json, print_rich, progress, styled
 from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
@@ -106,12 +106,6 @@ def _print(facts: dict[str, Any], derived: list[DerivedFigure]) -> None:
 
 
 def _table(derived: list[DerivedFigure]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("entry", "figure", "printed", "status", "why"):
-        table.add_column(head, overflow="fold", justify="right" if head == "printed" else "left")
-    for item in derived:
-        c = item.comparison
-        table.add_row(item.entry, item.figure, c.published, styled(c.status), c.reason)
-    return table
+    found = ((item.entry, item.figure, item.comparison) for item in derived)
+    rows = [(entry, name, c.published, styled(c.status), c.reason) for entry, name, c in found]
+    return plain_table(("entry", "figure", "printed", "status", "why"), rows, right=("printed",))

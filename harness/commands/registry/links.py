@@ -11,7 +11,7 @@ from harness.commands import name_options
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.number_types import WholeNumber
-from harness.commands.output import print_json, print_rich, progress
+from harness.commands.output import plain_table, print_json, print_rich, progress
 from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
@@ -62,17 +62,12 @@ def _only(registry: Registry, paper: str) -> Registry:
 
 def _table(found: dict[str, Link], entries: dict[str, list[str]]) -> Table:
     """Everything that is not alive; what is, is only counted."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("state", no_wrap=True)
-    for name in ("address", "answer", "entries"):
-        table.add_column(name, overflow="fold")
-    for address, link in found.items():
-        if not link.ok:
-            state = "unknown" if link.ok is None else "dead"
-            table.add_row(state, address, link.detail, ", ".join(entries.get(address, ())))
-    return table
+    rows = [
+        ("unknown" if link.ok is None else "dead", at, link.detail, ", ".join(entries.get(at, ())))
+        for at, link in found.items()
+        if not link.ok
+    ]
+    return plain_table(("state", "address", "answer", "entries"), rows, whole=("state",))
 
 
 def _summary(found: dict[str, Link]) -> str:

@@ -10,7 +10,7 @@ import click
 
 from harness.commands import shared_options as options
 from harness.commands.exit_codes import CANNOT_CHECK
-from harness.commands.output import print_json, print_rich
+from harness.commands.output import plain_table, print_json, print_rich
 from harness.commands.visible_text import say
 
 if TYPE_CHECKING:
@@ -45,16 +45,9 @@ def command(entry_ids: tuple[str, ...], registries: tuple[Path, ...], as_json: b
 
 
 def _table(rows: list[PinState]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("entry", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("sha256", no_wrap=True)
-    table.add_column("detail", overflow="fold")
-    for row in rows:
-        table.add_row(row.id, row.state, (row.sha256 or "")[:16], row.detail)
-    return table
+    lines = [(row.id, row.state, (row.sha256 or "")[:16], row.detail) for row in rows]
+    heads = ("entry", "state", "sha256", "detail")
+    return plain_table(heads, lines, whole=heads[:3])
 
 
 def _summary(rows: list[PinState]) -> str:
