@@ -33,7 +33,13 @@ def _wrong(found: Row) -> str:
     return f"{found.name}: {found.unlisted}" if found.unlisted else ""
 
 
-@pytest.mark.parametrize("name", QUICK)
+# Relatives of quicker ones; the long tests below measure them all.
+RELATIVES = {"swin_v2_t", "timm/swinv2_cr_tiny_ns_224", "timm/convmixer_1024_20_ks9_p14"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in RELATIVES)) for n in QUICK]
+)
 def test_macs_are_what_others_count_and_every_weight_has_some(name: str) -> None:
     assert _wrong(row(name)) == ""
 
