@@ -75,7 +75,7 @@ _VERBS = {
     "shrink": "Write a network without some channels, and time both.",
     "compress": "Bytes of every layer after each stage of Deep Compression.",
     "table": "The leaderboard, from stored results only.",
-    "plot": "Draw accuracy against MACs, parameters or latency.",
+    "plot": "Draw accuracy against MACs, parameters, sparsity, size or latency.",
     "compare": "Compare two results image by image.",
     "claims": "How many published figures hold, and how many links.",
     "report": "Write the leaderboards as a static web site.",
