@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -157,13 +156,8 @@ def _shipped(file: Path, mtime_ns: int, size: int) -> _Registered:
 
 
 def _read(file: Path) -> _Registered:
-    draft, collecting = _Registered(), gc.isenabled()
-    gc.disable()  # nearly all that is made here stays; looking for garbage took a quarter of it
-    try:
-        draft.add(plain_yaml.read(file))
-    finally:
-        if collecting:
-            gc.enable()
+    draft = _Registered()
+    draft.add(plain_yaml.read(file))
     return draft
 
 
