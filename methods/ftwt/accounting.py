@@ -21,7 +21,6 @@ from methods.ftwt.gates import (
 )
 from methods.ftwt.layers import GatedLayer, activate
 
-HISTOGRAM_BINS = 20
 # (conv MACs, linear MACs) of the paper's three CIFAR-10 networks -> the constant in its code that
 # the reduction is taken from. It contains terms that the dynamic sum lacks (fc, pooling, VGG's
 # biases), so even full masks show a small reduction.
@@ -122,16 +121,11 @@ class MacCosts:
 
 
 @dataclass(frozen=True, slots=True)
-class MacSpread:
-    """One count over the test images. MACs; std is the population's."""
+class MeanMacs:
+    """One count over the test images: the exact mean, and what the dense network costs."""
 
     mean: float
-    std: float
-    minimum: int
-    maximum: int
     dense: int
-    bin_edges: tuple[float, ...]
-    bin_counts: tuple[int, ...]
 
     @property
     def reduction_pct(self) -> float:
@@ -144,8 +138,8 @@ class EffectiveMacs:
     """What `images` images cost on average, in both counts."""
 
     images: int
-    reported: MacSpread
-    strict: MacSpread
+    reported: MeanMacs
+    strict: MeanMacs
     head_macs: int
     kept_frac: dict[str, float]  # convolution -> mean share of filters kept
 
@@ -181,15 +175,15 @@ class MacTally:
         return torch.cat(self._strict).cpu()
 
     def result(self) -> EffectiveMacs:
-        """Mean, spread and histogram over every image so far. Raises ValueError without any."""
+        """Means over every image so far. Raises ValueError without any."""
         if not self._reported:
             raise ValueError("no batch was counted yet; call update(gates.active()) after a pass")
         reported, strict = self.reported, self.strict
         active = torch.stack(self._active).sum(0).tolist()
         return EffectiveMacs(
             images=len(reported),
-            reported=_spread(reported, self.costs.reported_dense),
-            strict=_spread(strict, self.costs.strict_dense),
+            reported=MeanMacs(int(reported.sum()) / len(reported), self.costs.reported_dense),
+            strict=MeanMacs(int(strict.sum()) / len(strict), self.costs.strict_dense),
             head_macs=self.costs.head_macs,
             kept_frac={
                 gate.conv: count / (len(reported) * gate.out_channels)
@@ -332,22 +326,3 @@ def _run_and_unhook(model: nn.Module, images: Tensor, handles: list[RemovableHan
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _spread(macs: Tensor, dense: int) -> MacSpread:
-    low, high = int(macs.min()), int(macs.max())
-    bins = HISTOGRAM_BINS if high > low else 1
-    values = macs.double()
-    # One MAC wider than the data, so that equal values have a bin too.
-    counts, edges = torch.histogram(
-        values, bins=bins, range=(float(low), float(max(high, low + 1)))
-    )
-    return MacSpread(
-        mean=int(macs.sum()) / len(macs),
-        std=float(values.std(correction=0)),
-        minimum=low,
-        maximum=high,
-        dense=dense,
-        bin_edges=tuple(edges.tolist()),
-        bin_counts=tuple(int(c) for c in counts),
-    )

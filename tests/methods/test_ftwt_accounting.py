@@ -92,26 +92,15 @@ def test_torchvision_resnet18_counts_its_downsampling_in_full() -> None:
     assert costs.reported_dense == int(costs.reported_total(everything))
 
 
-def test_spread_has_exact_mean_population_std_and_full_histogram() -> None:
+def test_means_are_exact_over_batches() -> None:
     gate = GateCost("conv", 10, 1, 8, 1, None, False, 5)
     tally = MacTally(MacCosts((gate,), 100, 7))
     tally.update(torch.tensor([[2], [4]]))
     tally.update(torch.tensor([[6]]))
     macs = tally.result()
     assert (macs.images, macs.reported.mean, macs.strict.mean) == (3, 140.0, 152.0)
-    assert macs.reported.std == pytest.approx((800 / 3) ** 0.5)
-    assert (macs.reported.minimum, macs.reported.maximum) == (120, 160)
-    assert sum(macs.reported.bin_counts) == 3
-    assert macs.reported.bin_counts[0] == macs.reported.bin_counts[-1] == 1
-    assert macs.reported.bin_edges[0] == 120 and macs.reported.bin_edges[-1] == 160
     assert macs.kept_frac == {"conv": 0.5}
     assert macs.reported.dense == 180 and macs.strict.dense == 187
-
-
-def test_equal_images_share_one_bin() -> None:
-    tally = MacTally(MacCosts((GateCost("conv", 10, 1, 8, 1, None, False, 5),), 0, 0))
-    tally.update(torch.tensor([[3], [3]]))
-    assert tally.result().strict.bin_counts == (2,)
 
 
 def test_counts_beyond_single_precision_stay_exact() -> None:
