@@ -244,6 +244,11 @@ class Recipe:
             msg = f"parts assumed: {', '.join(self.assumed_parts) or 'none'}, contrary to"
             raise Fault(("specified_by",), f"{msg} specified_by: {self.specified_by}")
 
+    def steps(self, per_epoch: int) -> int:
+        """Of the optimizer in one run, fine-tuning after every round included."""
+        after = self.prune.count * self.prune.finetune.to_steps(per_epoch) if self.prune else 0
+        return self.length.to_steps(per_epoch) + after
+
     @property
     def assumed(self) -> str:
         """What of the protocol is ours, in words; "" if nothing is."""

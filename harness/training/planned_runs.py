@@ -121,7 +121,7 @@ def dry_run(
             schedule = Schedule(epochs, data.steps_per_epoch, training.seeds[0])
             method.attach(network, schedule)
     finished = _finished(entry, registry, recipe, settings, options, training, start, data)
-    steps = _steps(recipe, data.steps_per_epoch)
+    steps = recipe.steps(data.steps_per_epoch)
     planned = PlannedRun(
         entry=entry.id,
         method=entry.method,
@@ -199,14 +199,6 @@ def _finished(
     )
     folders = {seed: run_folder(plan, seed).or_finished_twin() for seed in training.seeds}
     return tuple(seed for seed, folder in folders.items() if folder.finished() is not None)
-
-
-def _steps(recipe: Recipe, per_epoch: int) -> int:
-    """Optimizer steps of one seed, fine-tuning after every round included."""
-    steps = recipe.length.to_steps(per_epoch)
-    if recipe.prune is not None:
-        steps += recipe.prune.count * recipe.prune.finetune.to_steps(per_epoch)
-    return steps
 
 
 def _estimate(entry: Entry, device: str, steps: int) -> float | None:

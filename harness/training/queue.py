@@ -67,10 +67,7 @@ def training_images(entry: Entry, recipe: Recipe) -> int:
     per_epoch = here // recipe.batch if recipe.drop_last else math.ceil(here / recipe.batch)
     if not per_epoch:
         return 0
-    rounds = recipe.prune
-    steps = recipe.length.to_steps(per_epoch)
-    steps += rounds.count * rounds.finetune.to_steps(per_epoch) if rounds else 0
-    return round(steps * here / per_epoch)
+    return round(recipe.steps(per_epoch) * here / per_epoch)
 
 
 def _macs_per_second(stored: Iterable[Result]) -> float | None:

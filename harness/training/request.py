@@ -40,8 +40,8 @@ class TrainingRequest:
             "limit": options.limit,
             "offline": options.offline,
             "cache": options.cache,
-            "data_root": _text(options.data_root),
-            "from_file": _text(options.from_file),
+            "data_root": whole(options.data_root),
+            "from_file": whole(options.from_file),
             "reading": plain(options.reading),
         }
 
@@ -79,7 +79,8 @@ class TrainingRequest:
         return replace(self, options=replace(self.options, progress=progress))
 
 
-def _text(path: Path | None) -> str | None:
+def whole(path: Path | None) -> str | None:
+    """`path` as a text that means the same in any folder."""
     return None if path is None else str(path.expanduser().resolve())
 
 

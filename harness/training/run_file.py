@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import torch
 
 from harness.models import typed_name
 from harness.registry import LOCAL, SETTING, START_BASELINE, data_set, plain, read_own
+from harness.training.request import whole
 from harness.training.training_plan import TrainingPlan
 
 RUN_FILE = "run.yaml"
@@ -37,7 +37,7 @@ def _chosen(plan: TrainingPlan, seed: int) -> dict[str, object]:
         "recipe": plan.recipe.name,
         "evaluation": plan.evaluation.name,
         "start": _start(plan),
-        "weights": _whole(options.from_file),
+        "weights": whole(options.from_file),
         "weights-format": options.reading.weights_format,
         "weights-key": options.reading.weights_key,
         "name": entry.id if entry.paper == LOCAL else f"my-{entry.id}",
@@ -47,7 +47,7 @@ def _chosen(plan: TrainingPlan, seed: int) -> dict[str, object]:
         "channels-last": training.speed.channels_last,
         "compile": training.speed.compile,
         "device": torch.device(options.device).type,
-        "data-root": _whole(options.data_root),
+        "data-root": whole(options.data_root),
     }
 
 
@@ -82,7 +82,3 @@ def _changes(plan: TrainingPlan) -> dict[str, object]:
     own = {key: change.value for key, change in changed.items() if key != "start"}
     settings = {f"{SETTING}{key}": plain(value) for key, value in plan.entry.settings.items()}
     return {**settings, **own}
-
-
-def _whole(path: Path | None) -> str | None:
-    return None if path is None else str(path.expanduser().resolve())
