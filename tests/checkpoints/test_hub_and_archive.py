@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.checkpoints import obtain
+from harness.checkpoints import downloading, obtain
 from harness.checkpoints.sources import parse_source, zenodo
 from harness.errors import CheckpointError, CheckpointUnavailable, HashMismatch, NotACheckpoint
 from harness.registry.entries import Checkpoint
@@ -151,3 +151,15 @@ def test_offline_nobody_is_asked(home: Path, hosts: Server) -> None:
     with pytest.raises(CheckpointUnavailable, match="not asked"):
         obtain(make_entry(HUB, DOI), policy=FAST, offline=True)
     assert hosts.seen == []
+
+
+@pytest.mark.parametrize(("source", "path"), [(HUB, HUB_PATH), (DOI, RECORD), (DOI, FILE)])
+def test_neither_leads_to_a_private_address(
+    home: Path, hosts: Server, monkeypatch: pytest.MonkeyPatch, source: str, path: str
+) -> None:
+    hosts.url(RECORD, reply(record(SMALL)))
+    hosts.url(path, reply(b"", 302, Location="http://inside.example/f"))
+    monkeypatch.setattr(downloading, "_is_private", lambda url: "inside.example" in url)
+    with pytest.raises(CheckpointUnavailable, match="redirects to an address of this private net"):
+        obtain(make_entry(source), policy=FAST)
+    assert files_below(home) == []
