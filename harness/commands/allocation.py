@@ -93,7 +93,7 @@ def chosen_settings(
 @budget_options
 @options.settings("Another setting of method rd, e.g. points=20, reduction=mean (repeatable).")
 @click.option("--run", "run_id", metavar="NAME", help="A finished run, as one more column.")
-@click.option("--plot", type=options.FILE, help="Draw a picture (PNG), too.")
+@click.option("--out", "--plot", "plot", type=options.FILE, help="Draw a picture (PNG), too.")
 @options.from_file()
 @options.reading
 @measuring

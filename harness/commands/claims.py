@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     help="Write the errata page, such as reports/errata.md, from what is stored.",
 )
 @click.option(
+    "--out",
     "--plot",
     "picture",
     type=options.FILE,

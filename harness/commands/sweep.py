@@ -51,7 +51,9 @@ SEVERAL = "several separated by commas"
 @click.option("--limit", type=WholeNumber(1), metavar="N", help="Train on N images: a trial.")
 @click.option("--name", help="Name of the sweep (default: from the grid).")
 @click.option(
+    "--out",
     "--plot",
+    "plot",
     type=options.FILE,
     help="Picture of accuracy against sparsity, a line per method, .png or .svg.",
 )

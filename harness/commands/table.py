@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from harness.registry import Registry
     from harness.reports import Column, Row
 
+_ENDINGS = {
+    ".md": "markdown",
+    ".tex": "latex",
+    ".csv": "csv",
+    ".json": "json",
+    ".html": "html",
+}
+
 
 @click.command(
     "table",
@@ -39,16 +47,19 @@ if TYPE_CHECKING:
     help="How to print it; csv and json carry unrounded numbers.",
 )
 @click.option(
+    "--out",
     "--into",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Markdown file whose table between the results markers is replaced.",
+    "out",
+    type=options.FILE,
+    help="File to write, its ending the format: .md, .tex, .csv, .json, .html. Of a Markdown file "
+    "that is there, the table between the results markers is replaced.",
 )
 @options.as_json
 def command(
     choice: RowChoice,
     columns: tuple[str, ...],
     style: str,
-    into: Path | None,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """The leaderboard, from stored results only.
@@ -60,19 +71,47 @@ def command(
     """
     registry = choice.registry()
     style = "json" if as_json else style
-    if choice.only_papers and not columns and into is None:
+    if choice.only_papers and not columns and out is None:
         _print_papers(choice.paper, registry, style)
         return
     shown = _columns(columns)
+    page = out is not None and out.suffix == ".md" and out.exists()
     # A page of the project shows what is on its record, not what else was measured here.
-    folder = None if into is None else paths.layers("results")[0]
-    rows = choice.rows(registry, folder, "entry" if into is None else "dataset")
-    if into is not None:
+    folder = paths.layers("results")[0] if page else None
+    rows = choice.rows(registry, folder, "dataset" if page else "entry")
+    if out is None:
+        _print(rows, style, shown or _with_figures(rows, choice.figures, style))
+        return
+    if page:
         from harness.reports import update_readme
 
-        say(f"{into}: {'table replaced' if update_readme(into, rows, shown) else 'unchanged'}")
+        say(f"{out}: {'table replaced' if update_readme(out, rows, shown) else 'unchanged'}")
         return
-    _print(rows, style, shown or _with_figures(rows, choice.figures, style))
+    _write(rows, _style_of(out, style), shown, choice, out)
+
+
+def _style_of(out: Path, style: str) -> str:
+    """The style asked for, else that of the file's ending."""
+    found = style if style != "rich" else _ENDINGS.get(out.suffix.lower())
+    if found is None:
+        known = ", ".join(_ENDINGS)
+        raise click.UsageError(f"{out.name}: name it {known}, or say how: --format")
+    return found
+
+
+def _write(
+    rows: Sequence[Row],
+    style: str,
+    columns: tuple[Column, ...] | None,
+    choice: RowChoice,
+    out: Path,
+) -> None:
+    from harness.reports import render_leaderboard
+    from harness.system import replace_text
+
+    columns = columns or _with_figures(rows, choice.figures, style)
+    replace_text(out, render_leaderboard(rows, style, columns) + "\n")
+    say(f"{out}: {len(rows)} rows")
 
 
 def _print_papers(papers: Sequence[str], registry: Registry, style: str) -> None:

@@ -187,7 +187,11 @@ def _literal_reader(arms: tuple[Any, ...]) -> Reader:
 
 
 def _scalar_reader(hint: type) -> Reader:
+    as_it_is = hint in (str, bool)
+
     def read(value: object) -> object:
+        if as_it_is and type(value) is hint:
+            return value
         if type(value) is int and hint in (int, float):
             value = hint(_calculable(value))
         if type(value) is not hint or (hint is float and not math.isfinite(value)):  # type: ignore[arg-type]

@@ -223,3 +223,26 @@ def test_presets_name_columns(bench: Bench) -> None:
     assert heads.split(",")[:3] == ["entry", "sparsity_pct", "published_top1_pct"]
     assert heads.endswith("delta_pp,verdict,about")
     assert "presets: accuracy, cost, claims" in bench("table", "--columns", "nothing").stderr
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("ending", "begins"),
+    [("md", "| entry |"), ("tex", "% "), ("csv", "entry,"), ("json", "["), ("html", "<table>")],
+)
+def test_the_ending_of_a_file_is_its_format(
+    bench: Bench, tmp_path: Path, ending: str, begins: str
+) -> None:
+    file = tmp_path / f"new.{ending}"
+    assert bench("table", "--out", file).stdout == f"{file}: 3 rows\n"
+    assert file.read_text().startswith(begins)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_page_without_markers_is_not_overwritten(bench: Bench, tmp_path: Path) -> None:
+    page = tmp_path / "thesis.md"
+    page.write_text("years of work\n")
+    assert bench("table", "--out", page).exit_code != 0
+    assert page.read_text() == "years of work\n"
+    unknown = bench("table", "--out", tmp_path / "table.doc")
+    assert unknown.exit_code == 2 and "--format" in unknown.stderr

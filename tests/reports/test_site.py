@@ -28,6 +28,7 @@ from harness.errors import ProtocolError
 from harness.registry import from_mapping
 from harness.reports.plots.axes import AXES
 from harness.reports.site import Built, build, build_site, vega
+from harness.reports.site import pages as site_pages
 from harness.reports.site.board_data import board_script
 from harness.reports.site.commands import of_entry, of_result
 from harness.reports.site.dispute import known_repository
@@ -362,7 +363,7 @@ def test_runs_beyond_the_newest_share_a_page(
 ) -> None:
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
     monkeypatch.setattr(build, "OWN_PAGES", 2)
-    monkeypatch.setattr(build, "ROWS_IN_MARKUP", 3)
+    monkeypatch.setattr(site_pages, "ROWS_IN_MARKUP", 3)
     monkeypatch.setattr(vega, "bundle", lambda: "")
     for i in range(5):
         results.save(trained(entry=f"own {i}", when=f"2026010{i + 1}T120000Z-0000000{i}"))

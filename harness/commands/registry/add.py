@@ -75,7 +75,9 @@ def _questions(command: F) -> F:
 @click.option("--fetch/--no-fetch", default=None, help="Fetch the first link to compute its hash.")
 @click.option("--published", multiple=True, metavar="METRIC=NUMBER", help="Digits as printed.")
 @click.option("--note", default="", help="What a reader should know about the entry.")
-@click.option("--into", type=FILE, help="File to write or to add to (default: ID.yaml here).")
+@click.option(
+    "--out", "--into", "into", type=FILE, help="File to write or to add to (default: ID.yaml here)."
+)
 @click.option("--no-input", is_flag=True, help="Ask nothing: options and defaults only.")
 @options.extra_registries
 @options.as_json

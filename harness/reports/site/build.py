@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 ASSETS = ("style.css", "theme.js", "sort.js", "board.js", "chart.js", "run.js", "vega-licences.txt")
-ROWS_IN_MARKUP = 100  # of a table; scripts page through the others, and the CSV file has all
 OWN_PAGES = 200  # own runs with a page each, newest first; the others share one
 IN_CSV = ("method", "model", *PRESETS["claims"], *PRESETS["cost"])
 
@@ -209,7 +208,7 @@ class _Site:
             boards=self.boards,
             first_axis=first_axis,
             papers=registry.papers,
-            most=ROWS_IN_MARKUP,
+            most=pages.ROWS_IN_MARKUP,
             looks={name: [s.colour, s.on_dark, s.shape] for name, s in looks.items()},
             axes_json=[
                 {"key": a.key, "title": a.title, "rising": a.rising, "at_most": a.at_most}
@@ -260,7 +259,7 @@ class _Site:
             "one_list.html",
             kind=kind,
             page=page,
-            most=ROWS_IN_MARKUP,
+            most=pages.ROWS_IN_MARKUP,
         )
 
     def _page(self, name: str, template: str | None = None, **context: object) -> None:

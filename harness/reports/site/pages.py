@@ -19,6 +19,8 @@ from harness.reports.table.columns import signed
 from harness.reports.table.rows import Row, note
 from harness.results import FigureStatus, Link, Result
 
+ROWS_IN_MARKUP = 100  # of a table; scripts page through the others, and the CSV file has all
+
 
 @dataclass(frozen=True, slots=True)
 class ShownFigure:
@@ -102,7 +104,8 @@ class ListPage:
     title: str
     text: str
     paper: Paper | None
-    measured: tuple[Line, ...]
+    measured: tuple[Line, ...]  # the first ROWS_IN_MARKUP
+    total: int  # of measured lines
     unmeasured: tuple[Line, ...]
     counts: dict[str, int]
     sources: tuple[ShownSource, ...] = ()
@@ -298,7 +301,8 @@ def paper_page(
         title=paper.title,
         text=paper.venue,
         paper=paper,
-        measured=measured,
+        measured=_first(measured),
+        total=len(measured),
         unmeasured=unmeasured,
         counts=found.counts(key),
         sources=tuple(shown_source(address, links) for address in pages),
@@ -311,11 +315,7 @@ def method_page(name: str, registry: Registry, rows: Sequence[Row], found: Claim
     """The page of one method: every published row and every run of one's own."""
     entries = registry.select(method=name)
     ids = {entry.id for entry in entries}
-    own = [
-        replace(row, is_baseline=False)
-        for row in rows
-        if row.method == name and row.entry not in registry.entries
-    ]
+    own = [row for row in rows if row.method == name and row.entry not in registry.entries]
     measured, unmeasured = _split(entries, rows)
     printed = [figure for figure in found.figures() if figure.entry in ids]
     return ListPage(
@@ -323,19 +323,21 @@ def method_page(name: str, registry: Registry, rows: Sequence[Row], found: Claim
         title=name,
         text=method_text(name, registry),
         paper=None,
-        measured=(*measured, *map(measured_line, own)),
+        measured=_first([*measured, *own]),
+        total=len(measured) + len(own),
         unmeasured=unmeasured,
         counts=outcome_counts(printed),
     )
 
 
-def _split(
-    entries: Sequence[Entry], rows: Sequence[Row]
-) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
-    """Lines of the entries that have a row, and of those that have none."""
+def _first(rows: Sequence[Row]) -> tuple[Line, ...]:
+    """The lines of a page that shows rows on their own, not below those they are compared with."""
+    return tuple(measured_line(replace(r, is_baseline=False)) for r in rows[:ROWS_IN_MARKUP])
+
+
+def _split(entries: Sequence[Entry], rows: Sequence[Row]) -> tuple[list[Row], tuple[Line, ...]]:
+    """Rows of the entries that have one, by name, and lines of those that have none."""
     ids = {entry.id for entry in entries}
-    shown = [replace(row, is_baseline=False) for row in rows if row.entry in ids]
+    shown = sorted((row for row in rows if row.entry in ids), key=lambda row: row.entry)
     there = {row.entry for row in shown}
-    shown.sort(key=lambda row: row.entry)
-    lines = tuple(map(measured_line, shown))
-    return lines, unmeasured_lines(e for e in entries if e.id not in there)
+    return shown, unmeasured_lines(e for e in entries if e.id not in there)

@@ -111,7 +111,7 @@ def leaderboard(
     """
     wanted = wanted or Wanted()
     newest = [
-        _in_context(replace(row, entry=id), registry)
+        _in_context(row if row.entry == id else replace(row, entry=id), registry)
         for (id, _), row in current.per_mode(rows, registry.aliases).items()
     ]
     kept = [row for row in newest if wanted.keeps(row)]
