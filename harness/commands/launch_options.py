@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Of harness.launch; here, so that --help imports nothing of it.
 EXECUTORS = ("inline", "local", "ray", "slurm")
-OPTIONS_OF = {"ray": ("address",), "slurm": ("partition", "time", "account", "array")}
+OPTIONS_OF = {"ray": ("address", "store"), "slurm": ("partition", "time", "account", "array")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class LaunchChoices:
     gpus: float | None
     memory: float | None
     address: str | None
+    store: str | None
     partition: str | None
     time: int | None
     account: str | None
@@ -51,7 +52,8 @@ class LaunchChoices:
                     f"--executor {other}, or leave it out"
                 )
         options = {name: getattr(self, name) for name in OPTIONS_OF.get(executor, ())}
-        return Launch(executor, device, self.max_jobs, options)
+        store = options.pop("store", None)
+        return Launch(executor, device, self.max_jobs, options, store)
 
     def workers(
         self, registry: Registry, registries: tuple[Path, ...], device: str, watching: Watching
@@ -111,6 +113,12 @@ def launched(default: str | None) -> Callable[[F], F]:
             "--address",
             metavar="HOST:PORT",
             help="Ray: of the cluster (default: $RAY_ADDRESS, else one is started here).",
+        ),
+        click.option(
+            "--store",
+            metavar="ADDRESS",
+            help="Ray: where nodes that do not see this home folder save runs: a folder, s3://... "
+            "(default: the home folder, which all see).",
         ),
         click.option("--partition", help="Slurm: partition of the jobs (default: Slurm's)."),
         click.option(

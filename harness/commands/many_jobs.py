@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.launch import Ending, Event, Job, Update, Watching
 
-AGAIN = ("preempted", "lost", "failed", "busy")
+AGAIN = ("preempted", "lost", "elsewhere", "failed", "busy")
 
 
 class JobLines:
@@ -44,6 +44,8 @@ class JobLines:
     def event(self, job: Job, event: Event) -> None:
         if event.state in ("preempted", "lost"):
             self.say(f"{job.name}: {event.state} ({event.place}), goes on from its last save")
+        if event.state == "elsewhere":
+            self.say(f"{job.name}: not on {event.place}, so elsewhere: {event.reason}")
 
     def say(self, text: str) -> None:
         say_line(text, err=True)

@@ -13,9 +13,10 @@ from harness.system import sha256_json
 # done       its value is here
 # preempted  it was asked to stop and has saved; it goes on from there
 # lost       its process or node died; it goes on from its last save
+# elsewhere  this node lacks data or a file that another one may have
 # busy       another process is at work on the same run; to be asked again a little later
 # failed     it cannot be done as it is
-State = Literal["queued", "running", "done", "preempted", "lost", "busy", "failed"]
+State = Literal["queued", "running", "done", "preempted", "lost", "elsewhere", "busy", "failed"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,22 @@ from harness.launch.executors import Place, make_executor
 from harness.launch.jobs import Ending, Job
 from harness.launch.queue import Queue, Watching
 from harness.launch.queue_folder import QueueFolder
+from harness.launch.through_store import sent
 from harness.results import Result, file_of, load
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Where and how many at once. options: what the user said for this executor alone."""
+    """Where and how many at once. options: what the user said for this executor alone.
+
+    store: address for nodes that do not see this home folder; None: they do, or as the jobs say.
+    """
 
     executor: str = "local"
     device: str = "cpu"
     max_jobs: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    store: str | None = None
 
 
 def launched(
@@ -38,6 +43,8 @@ def launched(
     on_result: hears of every new result as soon as it is on record. Raises Preempted after SIGTERM
     or Ctrl-C, RunInUse if another process runs this queue.
     """
+    if launch.store is not None:
+        jobs = [sent(job, launch.store) for job in jobs]
     place = Place(launch.device, queue.logs, options=launch.options)
     watching = replace(watching, ended=_also(watching.ended, on_result))
     with queue.opened(jobs, about) as journal:

@@ -2,6 +2,7 @@
 
 What is retried, and how often:
 preempted, busy   always: it goes on from its saved state, or waits for whoever is at work on it
+elsewhere         always: an executor says so once for each of its nodes, and then "failed"
 lost              while it gets further; after `DEATHS` deaths at the same place it has failed
 failed            `ATTEMPTS` times in all, but once where the same seed would fail the same way
                   (settings, protocol, registry, numbers: see `FINAL`)
@@ -76,6 +77,7 @@ class Queue:
     _later: list[tuple[float, str]] = field(default_factory=list)  # a heap
     _untold: deque[Ending] = field(default_factory=deque)
     _running: set[str] = field(default_factory=set)
+    _heard: set[str] = field(default_factory=set)  # running ones that have said something
     _attempts: Counter[str] = field(default_factory=Counter)
     _deaths: Counter[str] = field(default_factory=Counter)
     _furthest: dict[str, int] = field(default_factory=dict)
@@ -161,12 +163,16 @@ class Queue:
         if update.done > self._furthest.get(update.key, -1):
             self._furthest[update.key] = update.done
             self._deaths[update.key] = 0
+        if update.key in self._running and update.key not in self._heard:
+            self._heard.add(update.key)
+            self._note(Event(update.key, "running", self._attempts[update.key], 0.0, update.place))
         self.watching.update(update)
 
     def _judge(self, ending: Ending) -> None:
         """What an ending of an attempt means for its job."""
         key = ending.key
         self._running.discard(key)
+        self._heard.discard(key)
         if ending.state == "preempted" and key in self.cancelled():
             ending = replace(ending, state="failed", error="Cancelled", reason=CANCELLED)
         if ending.state == "lost":
@@ -182,7 +188,7 @@ class Queue:
             self._record(ending)
             self._end(ending)
         else:
-            if ending.state == "busy":
+            if ending.state in ("busy", "elsewhere"):
                 self._attempts[key] -= 1
             self._again(ending, at_once=ending.state != "busy")
 

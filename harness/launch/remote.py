@@ -35,8 +35,13 @@ def remote_attempt(
     return asdict(attempt(stoppable, read_job(dict(data)), report, place))
 
 
-def surroundings() -> dict[str, str]:
-    """The variables by which a process elsewhere finds the same modules, home and data."""
-    mine = {name: text for name, text in os.environ.items() if name.startswith("BENCH_")}
+def surroundings(*, shared: bool = True) -> dict[str, str]:
+    """The variables by which a process elsewhere finds the same modules, home and data.
+
+    shared: whether it sees the same home folder; else it has a home and data of its own.
+    """
     modules = os.pathsep.join(dict.fromkeys(place for place in sys.path if place))
+    if not shared:
+        return {"PYTHONPATH": modules}
+    mine = {name: text for name, text in os.environ.items() if name.startswith("BENCH_")}
     return mine | {"BENCH_HOME": str(paths.home()), "PYTHONPATH": modules}

@@ -24,6 +24,7 @@ from harness.system import working_process
 from harness.training import lock_of, read_progress
 
 STATES = ("queued", "running", "preempted", "failed", "done")
+WAITS = ("queued", "lost", "elsewhere", "busy")  # what the journal says of a job that will run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +169,9 @@ def _job_status(
     queue: QueueFolder, key: str, entry: str, seed: int | None, events: Mapping[str, Event]
 ) -> RunStatus:
     event = events.get(key)
-    state = "queued" if event is None or event.state in ("queued", "lost", "busy") else event.state
+    state = "queued" if event is None or event.state in WAITS else event.state
+    if state == "running" and queue.driver is None:
+        state = "queued"
     return RunStatus(
         id=f"{queue.name}/{key[:12]}",
         entry=entry,

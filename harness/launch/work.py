@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness import paths
-from harness.errors import BenchError, ProtocolError
+from harness.errors import BenchError, DataError, ProtocolError
+from harness.launch.cells import fingerprint
 from harness.launch.executor import Report
 from harness.launch.jobs import Job, Update
+from harness.launch.through_store import arrived, shared_results
 from harness.registry import Entry, Registry, from_mapping, load
 from harness.results import Result, load_entry
 from harness.system import Options, Progress
@@ -35,13 +38,16 @@ def run(job: Job, report: Report) -> Mapping[str, Any]:
     # The order of summation, and so the last bits, depend on it: the same wherever the job runs.
     torch.set_num_threads(job.resources.cpus)
     try:
-        return _KINDS[job.kind](job, Reported(job.key, report))
+        return _KINDS[job.kind](arrived(job), Reported(job.key, report))
     finally:
         torch.set_num_threads(threads)
 
 
 def _train(job: Job, progress: Progress) -> dict[str, Any]:
-    seed = train_seed(_request(job, progress), _registry(job), job.what["seed"])
+    asked, registry = _request(job, progress), _registry(job)
+    _refuse_other_images(job, asked, registry)
+    seed = train_seed(asked, registry, job.what["seed"])
+    seed.folder.keep_whole()
     return {
         "run": seed.folder.path.relative_to(paths.runs_folder()).as_posix(),
         "key": seed.folder.key,
@@ -53,16 +59,22 @@ def _train(job: Job, progress: Progress) -> dict[str, Any]:
 
 def _result(job: Job, progress: Progress) -> dict[str, Any]:
     asked = _request(job, progress)
-    result = reproduce_by_training(
-        asked.entry, _registry(job), asked.recipe, asked.options, asked.training
-    )
+    with shared_results(job, asked.entry.id):
+        result = reproduce_by_training(
+            asked.entry, _registry(job), asked.recipe, asked.options, asked.training
+        )
     return {"entry": result.entry, "result_id": result.result_id}
 
 
 def _evaluate(job: Job, progress: Progress) -> dict[str, Any]:
+    entry = from_mapping(Entry, job.what["entry"])
+    with shared_results(job, entry.id):
+        return _evaluated(entry, job, progress)
+
+
+def _evaluated(entry: Entry, job: Job, progress: Progress) -> dict[str, Any]:
     from harness.evaluation import reproduce_together
 
-    entry = from_mapping(Entry, job.what["entry"])
     data_root = job.where["data_root"]
     options = Options(
         device=job.what["device"],
@@ -135,7 +147,22 @@ class Reported:
 def _request(job: Job, progress: Progress) -> TrainingRequest:
     data = {**job.what["request"], **job.where["request"]}
     _import_own_code(job)
-    return TrainingRequest.read(data).with_progress(progress)
+    asked = TrainingRequest.read(data).with_progress(progress)
+    return replace(asked, options=replace(asked.options, store=job.where.get("store")))
+
+
+def _refuse_other_images(job: Job, asked: TrainingRequest, registry: Registry) -> None:
+    """A node with a data folder of its own has to have the images that the command has."""
+    evaluation = registry.evaluations[asked.entry.evaluation]
+    wanted = job.what["data"]
+    if "store" not in job.where or wanted is None:
+        return
+    found = fingerprint(evaluation, asked.options.data_root)
+    if found not in (None, wanted):
+        raise DataError(
+            f"{asked.entry.dataset}: other images on this node (fingerprint {found[:12]}) than at "
+            f"the command ({wanted[:12]}). Copy its data folder here, or name it: BENCH_DATA_ROOT"
+        )
 
 
 def _import_own_code(job: Job) -> None:

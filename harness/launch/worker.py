@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import IO, Any
@@ -44,7 +45,7 @@ def main(work_name: str, place: str) -> None:
 
     try:
         while (job := inbox.next()) is not None:
-            report = partial(_report, answers)
+            report = partial(_report, answers, place)
             ending = attempt(stoppable, job, report, place)
             inbox.finished()
             _say(answers, ending_line(ending))
@@ -54,8 +55,8 @@ def main(work_name: str, place: str) -> None:
         os._exit(0)
 
 
-def _report(answers: IO[str], update: Update) -> None:
-    _say(answers, update_line(update))
+def _report(answers: IO[str], place: str, update: Update) -> None:
+    _say(answers, update_line(replace(update, place=place)))
 
 
 def _say(answers: IO[str], line: str) -> None:

@@ -21,6 +21,7 @@ from .precision import fast_precision, verdict_precision
 from .progress import Progress, Silent
 from .provenance import broken_pair, sha256_json, versions
 from .sealed import read_sealed, write_sealed
+from .shared_store import SharedStore
 
 __all__ = [
     "offered",
@@ -28,6 +29,7 @@ __all__ = [
     "Options",
     "Progress",
     "Reading",
+    "SharedStore",
     "Silent",
     "agreed",
     "broken_pair",

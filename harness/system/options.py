@@ -33,3 +33,4 @@ class Options:
     fast: bool = False  # measure bfloat16, channels last, compiled too
     progress: Progress = field(default_factory=Silent)
     reading: Reading = Reading()  # of from_file
+    store: str | None = None  # address where run folders are kept too, see SharedStore

@@ -33,11 +33,11 @@ from harness.errors import DamagedFile, ProtocolError, RunInUse
 from harness.registry import from_mapping
 from harness.results import Run, each_readable
 from harness.system import (
+    SharedStore,
     locked,
     rank,
     read_json,
     replace_file,
-    replace_text,
     sha256_file,
     wait_for_all,
 )
@@ -60,11 +60,15 @@ class RunOrigin:
 
 
 class RunFolder:
-    """Where one seed of one configuration keeps its state. `key` hashes the configuration."""
+    """Where one seed of one configuration keeps its state. `key` hashes the configuration.
 
-    def __init__(self, path: Path, key: str) -> None:
+    store: has every file of the folder too, but for how far it is, so that another machine goes on.
+    """
+
+    def __init__(self, path: Path, key: str, store: SharedStore | None = None) -> None:
         self.path = path
         self.key = key
+        self.store = store
 
     @property
     def weights(self) -> Path:
@@ -78,14 +82,14 @@ class RunFolder:
 
     def inner(self, name: str) -> RunFolder:
         """The folder of a part of this run."""
-        return RunFolder(self.path / name, self.key)
+        return RunFolder(self.path / name, self.key, self.store)
 
     def or_finished_twin(self) -> RunFolder:
         """This folder, or that of another entry's finished run with the same key."""
         if self.path.exists():
             return self
         for done in sorted(self.path.parent.parent.glob(f"*/{self.path.name}/done.json")):
-            twin = RunFolder(done.parent, self.key)
+            twin = RunFolder(done.parent, self.key, self.store)
             if any(each_readable([twin], RunFolder.finished)):
                 return twin
         return self
@@ -93,6 +97,27 @@ class RunFolder:
     def clear(self) -> None:
         """Forget everything, parts and leftovers of killed saves included."""
         shutil.rmtree(self.path, ignore_errors=True)
+        if self.store is not None:
+            self.store.forget(self.path)
+
+    def fetch(self) -> None:
+        """Take what the store has of this run, unless it is finished here."""
+        if self.store is None or self.finished() is not None:
+            return
+        names = self.store.names(self.path)
+        if names:
+            shutil.rmtree(self.path, ignore_errors=True)
+        for name in sorted(names, key=_done_last):
+            self.store.fetch(self.path / name)
+
+    def keep_whole(self) -> None:
+        """Give the store what it lacks of this finished run."""
+        if self.store is None:
+            return
+        known = {"progress.json", *self.store.names(self.path)}
+        names = {file.name for file in self.path.iterdir() if file.is_file()} - known
+        for name in sorted(names, key=_done_last):
+            self.store.keep(self.path / name)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state; a kill at any moment leaves the old or the new one, whole."""
@@ -139,7 +164,7 @@ class RunFolder:
 
     def save_text(self, name: str, text: str) -> None:
         """Replace a file for people."""
-        replace_text(self.path / name, text)
+        self._replace(name, lambda file: file.write(text.encode()))
 
     def damaged(self, name: str, error: Exception) -> DamagedFile:
         """The error for a file of this run that is not what was written."""
@@ -197,6 +222,8 @@ class RunFolder:
         text = json.dumps({"key": self.key, "sha256": hashes, **facts}, indent=1)
         self._replace("done.json", lambda file: file.write(text.encode()))
         (self.path / "state.pt").unlink(missing_ok=True)
+        if self.store is not None:
+            self.store.forget(self.path / "state.pt")
         for leftover in self.path.glob(".*.part"):  # of killed saves
             leftover.unlink(missing_ok=True)
 
@@ -252,6 +279,12 @@ class RunFolder:
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         replace_file(self.path / name, write)
+        if self.store is not None:
+            self.store.keep(self.path / name)
+
+
+def _done_last(name: str) -> bool:
+    return name == "done.json"
 
 
 def folder_name(key: str, seed: int) -> str:
@@ -298,6 +331,8 @@ def opened(folder: RunFolder, *, fresh: bool) -> Iterator[RunFolder]:
 
     with locked(lock_of(folder.path), refuse) if rank() == 0 else nullcontext():
         if not fresh:
+            if rank() == 0:
+                folder.fetch()
             yield folder.or_finished_twin()
             return
         if rank() == 0:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.system import Progress, rank
+from harness.system import Progress, rank, replace_text
 from harness.training.request import TrainingRequest
 from harness.training.run_file import RUN_FILE, run_file
 from harness.training.run_folder import RunFolder
@@ -80,4 +80,4 @@ class WrittenProgress:
             "facts": facts,
             "place": {"node": platform.node(), "pid": os.getpid()},
         }
-        self._folder.save_text("progress.json", json.dumps(about))
+        replace_text(self._folder.path / "progress.json", json.dumps(about))

@@ -24,7 +24,7 @@ from harness.registry import (
     recipe_sha256,
     without_choices,
 )
-from harness.system import Options, sha256_json, world_size
+from harness.system import Options, SharedStore, sha256_json, world_size
 from harness.training.loop import Speed
 from harness.training.run_folder import RunFolder, folder_name
 from harness.training.start_weights import Start, initialise
@@ -92,7 +92,8 @@ def run_folder(plan: TrainingPlan, seed: int) -> RunFolder:
         }
     )
     path: Path = paths.runs_folder() / plan.entry.id / folder_name(key, seed)
-    return RunFolder(path, key)
+    store = SharedStore(plan.options.store) if plan.options.store else None
+    return RunFolder(path, key, store)
 
 
 def build(plan: TrainingPlan) -> nn.Module:

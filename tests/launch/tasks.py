@@ -24,6 +24,8 @@ def run(job, report):
         report(Update(job.key, stage="work", done=attempts * what.get("gain", 0)))
     if "how" in what and attempts <= what["bad_attempts"]:
         _misbehave(what["how"])
+    if "needs" in what and not Path(os.environ["BENCH_HOME"], what["needs"]).exists():
+        raise DataError(f"{what['needs']} is not on this node. Copy it there")
     if "seconds" in what:
         report(Update(job.key, stage="sleep"))
         for _ in range(round(what["seconds"] / 0.05)):  # a signal is heard between two naps

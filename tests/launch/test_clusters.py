@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ProtocolError
-from harness.launch import Place, Queue, Resources, make_executor
+from harness.launch import Place, Queue, Resources, Watching, make_executor
 from tests.launch.tasks import nothing
-from tests.launch.trainings import prunings, results, run, trainings, weights
+from tests.launch.trainings import prunings, results, run, shared, trainings, weights
 
 ROOT = Path(__file__).parents[2]
 SMALL = Resources(1, 0.0, 0.5)
@@ -190,3 +190,56 @@ def test_a_job_that_is_requeued_goes_on(slurm_training):
     thread.join(DEADLINE_S)
     assert {ending.state for ending in endings.values()} == {"done"}
     assert len(results(home)) == 1
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A Ray cluster whose nodes share no home: the first has `the-data`, the second lacks it."""
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    from ray.cluster_utils import Cluster
+
+    def node(name):
+        (tmp_path / name).mkdir()
+        return {"num_cpus": 1, "memory": 2**31, "env_vars": {"BENCH_HOME": str(tmp_path / name)}}
+
+    cluster = Cluster(initialize_head=True, head_node_args=node("head"))
+    (tmp_path / "head" / "the-data").touch()
+    lacking = cluster.add_node(**node("lacking"))
+    yield cluster, lacking
+    cluster.shutdown()
+
+
+def test_nodes_that_share_only_a_store(apart, tmp_path, monkeypatch, inline):
+    """A job that lacks its data goes elsewhere; a sweep survives the loss of a node."""
+    cluster, lacking = apart
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "command"))
+    options = {"address": cluster.address}
+    place = Place("cpu", tmp_path / "logs", "tests.launch.tasks:run", options)
+    jobs = [
+        replace(nothing(f"job{n}", needs=need), resources=SMALL, where={"store": "unused"})
+        for n, need in enumerate(["the-data"] * 4 + ["nobody-has-it"])
+    ]
+    said = []
+    executor = make_executor("ray", place)
+    watching = Watching(event=lambda job, event: said.append((job.name, event.state)))
+    endings = Queue(executor, watching=watching).run(jobs)
+    executor.close()
+    assert [endings[job.key].state for job in jobs] == ["done"] * 4 + ["failed"]
+    assert endings[jobs[4].key].reason == "nobody-has-it is not on this node. Copy it there"
+    assert max(Counter(said)[job.name, "elsewhere"] for job in jobs[:4]) == 1
+    assert Counter(said)["job4", "elsewhere"] == 2  # once in each of its two attempts
+
+    store = tmp_path / "store"
+    begun = []
+
+    def strike(update):
+        if not begun and list(store.glob("runs/*/*/state.pt")):
+            begun.append(update)
+            cluster.remove_node(lacking, allow_graceful=False)
+
+    jobs = [replace(job, resources=SMALL) for job in [*trainings(save_every_s=0), *prunings(0.5)]]
+    endings = run("ray", shared(jobs, store), tmp_path, strike, options)
+    assert len(begun) == 1
+    assert {ending.state for ending in endings.values()} == {"done"}
+    assert weights(tmp_path / "command") == inline
+    assert len(results(tmp_path / "command")) == 2

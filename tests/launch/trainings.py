@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from harness.launch import Context, Journal, Place, Queue, Watching, make_executor, training_jobs
+from harness.launch.through_store import sent
 from harness.registry import load, local_pruning, local_training
 from harness.system import Options
 from harness.training import FirstTraining, Training, TrainingRequest
@@ -10,11 +11,12 @@ from harness.training import FirstTraining, Training, TrainingRequest
 NETWORK = {"model": "convnet_tiny", "dataset": "digits"}
 
 
-def trainings(seeds=(0, 1), epochs=2, save_every_s=120.0, **settings):
-    """The jobs of gmp on the digits."""
+def trainings(seeds=(0, 1), epochs=2, save_every_s=120.0, images=None, **settings):
+    """The jobs of gmp on the digits, or on so many of their images."""
     registry = load()
     settings = {"sparsity": 0.9, **settings}
     changes = {"epochs": epochs, **{f"settings.{name}": v for name, v in settings.items()}}
+    changes |= {} if images is None else {"train_images": images}
     entry, recipe, changed = local_training(registry, method="gmp", overrides=changes, **NETWORK)
     training = Training(seeds=tuple(seeds), overrides=changed, save_every_s=save_every_s)
     request = TrainingRequest(entry, recipe, Options(), training)
@@ -50,6 +52,11 @@ def run(name, jobs, home, update=lambda update: None, options=None):
     finally:
         executor.close()
         journal.close()
+
+
+def shared(jobs, store):
+    """`jobs` for nodes that share nothing but the folder `store`."""
+    return [sent(job, str(store)) for job in jobs]
 
 
 def weights(home):
