@@ -10,6 +10,7 @@ import click
 
 from harness.commands import dataset_options, launch_options, name_options, network_options
 from harness.commands import shared_options as options
+from harness.commands.config_file import config
 from harness.commands.exit_codes import CANNOT_CHECK
 from harness.commands.launch_options import LaunchChoices
 from harness.commands.many_jobs import watched
@@ -30,6 +31,7 @@ SEVERAL = "several separated by commas"
     epilog="Example:  bench sweep --method gmp,magnitude --model convnet_tiny --dataset digits "
     "--levels paper --seeds 3",
 )
+@config
 @name_options.named("--method", "method", required=True, help=f"Pruning methods, {SEVERAL}.")
 @name_options.named("--model", required=True, help=f"Networks, {SEVERAL}, or code of your own.")
 @name_options.named("--dataset", required=True, help=f"Data sets, {SEVERAL}.")

@@ -43,6 +43,8 @@ def launched(
     on_result: hears of every new result as soon as it is on record. Raises Preempted after SIGTERM
     or Ctrl-C, RunInUse if another process runs this queue.
     """
+    if launch.executor == "inline":  # elsewhere each job sees the one GPU that it got
+        jobs = [replace(job, where={**job.where, "device": launch.device}) for job in jobs]
     if launch.store is not None:
         jobs = [sent(job, launch.store) for job in jobs]
     place = Place(launch.device, queue.logs, options=launch.options)

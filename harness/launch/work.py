@@ -77,7 +77,7 @@ def _evaluated(entry: Entry, job: Job, progress: Progress) -> dict[str, Any]:
 
     data_root = job.where["data_root"]
     options = Options(
-        device=job.what["device"],
+        device=_device(job, job.what["device"]),
         data_root=Path(data_root) if data_root else None,
         limit=job.what["limit"],
         offline=job.where["offline"],
@@ -148,7 +148,15 @@ def _request(job: Job, progress: Progress) -> TrainingRequest:
     data = {**job.what["request"], **job.where["request"]}
     _import_own_code(job)
     asked = TrainingRequest.read(data).with_progress(progress)
-    return replace(asked, options=replace(asked.options, store=job.where.get("store")))
+    device = _device(job, asked.options.device)
+    options = replace(asked.options, device=device, store=job.where.get("store"))
+    return replace(asked, options=options)
+
+
+def _device(job: Job, kind: str) -> str:
+    """The very device that the command names, if it is of the kind that the job is known by."""
+    named = str(job.where.get("device", kind))
+    return named if named.partition(":")[0] == kind else kind
 
 
 def _refuse_other_images(job: Job, asked: TrainingRequest, registry: Registry) -> None:

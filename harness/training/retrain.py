@@ -169,9 +169,10 @@ def _with_start(plan: TrainingPlan, seed: int) -> TrainingPlan:
     alone = replace(plan.training, seeds=(seed,), overrides={}, first=None, fresh=False)
     options = replace(plan.options, from_file=None)
     before = _plan(first.entry, plan.registry, first.recipe, options, alone, on_result=None)
-    tensors, facts = read_weights(one_seed(before, seed).folder.weights)
+    file = one_seed(before, seed).folder.weights
+    tensors, facts = read_weights(file)
     here = replace(facts, source=f"trained:{first.entry.id}")
-    start = Start(f"the same seed of {first.entry.id}, trained here", tensors, here)
+    start = Start(f"the same seed of {first.entry.id}, trained here", tensors, here, file)
     return replace(plan, start=start)
 
 

@@ -37,7 +37,7 @@ def _chosen(plan: TrainingPlan, seed: int) -> dict[str, object]:
         "recipe": plan.recipe.name,
         "evaluation": plan.evaluation.name,
         "start": _start(plan),
-        "weights": whole(options.from_file),
+        "weights": whole(options.from_file or (plan.start.file if plan.start else None)),
         "weights-format": options.reading.weights_format,
         "weights-key": options.reading.weights_key,
         "name": entry.id if entry.paper == LOCAL else f"my-{entry.id}",

@@ -27,6 +27,7 @@ class Start:
     name: str
     tensors: Mapping[str, Tensor]
     facts: CheckpointFacts
+    file: Path | None = None  # of a first training, which no option but a file can name
 
 
 def start_of(

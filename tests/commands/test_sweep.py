@@ -100,6 +100,37 @@ def test_what_cannot_run_is_refused_before_anything_runs(
     assert not (home / "runs").exists()
 
 
+def test_the_file_of_a_run_is_where_a_grid_begins(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "method: gmp\nmodel: convnet_tiny\ndataset: digits\nseeds: 2\n"
+        "set: {epochs: 1, settings.sparsity: 0.5, optimizer.lr: 0.02}\n"
+    )
+    grid = ("--set", "settings.sparsity=0.8,0.9", "--seeds", 1)
+    done = bench("sweep", "--config", file, *grid, "--dry-run", "--json")
+    assert done.exit_code == 0, done.stderr
+    cells = json.loads(done.stdout)["cells"]
+    assert [cell["changes"]["settings.sparsity"] for cell in cells] == [0.8, 0.9]
+    assert {cell["changes"]["optimizer.lr"] for cell in cells} == {0.02}
+    assert {tuple(cell["seeds"]) for cell in cells} == {(0,)}
+    assert "--seeds is 1 as typed, not 2 as in the file" in done.stderr
+
+
+def test_the_run_of_a_pruning_names_the_dense_weights_that_it_began_with(
+    bench: Bench, home: Path
+) -> None:
+    one = [*SWEEP, "--method", "magnitude", "--set", "settings.sparsity=0.5"]
+    assert bench(*one).exit_code == 0
+    (pruned,) = home.glob("runs/local-magnitude-*/*-seed0")
+    (dense,) = home.glob("runs/local-dense-*/*-seed0/weights.safetensors")
+    assert f'weights: "{dense}"' in (pruned / "run.yaml").read_text().splitlines()
+    before = (pruned / "weights.safetensors").read_bytes()
+    again = bench("train", "--config", pruned / "run.yaml", "--fresh", "--no-tracking", "--json")
+    assert again.exit_code == 0, again.stderr
+    (again,) = home.glob("runs/local-magnitude-*/*-seed0")
+    assert (again / "weights.safetensors").read_bytes() == before
+
+
 def test_levels_are_a_preset(bench: Bench) -> None:
     done = bench(*SWEEP, "--method", "gmp", "--levels", "paper", "--dry-run", "--json")
     levels = [cell["changes"]["settings.sparsity"] for cell in json.loads(done.stdout)["cells"]]

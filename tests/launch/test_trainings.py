@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,15 @@ def test_what_decides_a_result_is_in_the_key_and_nothing_else():
     other = [*trainings(seeds=(1,)), *trainings(seeds=(0,), epochs=3)]
     assert not keys & {job.key for job in other}
     assert one.resources == Resources(1, 0.0, 2.0)
+
+
+def test_the_very_gpu_that_is_named_is_used_where_the_command_runs():
+    from harness.launch.work import _request
+    from harness.system import Silent
+
+    (job, _) = trainings(seeds=(0,))
+    on_gpu = {**job.what, "request": {**job.what["request"], "device": "cuda"}}
+    for named, used in [("cuda:1", "cuda:1"), ("cpu", "cuda")]:
+        moved = replace(job, what=on_gpu, where={**job.where, "device": named})
+        assert _request(moved, Silent()).options.device == used
+    assert _request(replace(job, what=on_gpu), Silent()).options.device == "cuda"
