@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "screenshots"
 ENTRY = "entries/l1norm-resnet20-cifar10-90-keras.html"
-POINT = "local-magnitude-resnet20-cifar10-global-0.9-3r"
+POINT = "dense-resnet8-cifar10-mlperf-tiny"
 MARGIN = 16  # pixels above what is looked at
 
 
@@ -52,7 +52,7 @@ def hover(page: Page) -> None:
     """Scrolls to the chart and tells of one point."""
     at("#cifar10 figure.plot")(page)
     page.locator(f'#cifar10 .chart svg [aria-label^="{POINT},"]').first.hover()
-    page.wait_for_selector("#vg-tooltip-element.visible")
+    page.wait_for_selector("#cifar10 .tip:not([hidden])")
 
 
 def take(browser: Browser, site: Path) -> None:

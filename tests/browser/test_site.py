@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -314,3 +315,74 @@ def test_without_scripts_every_board_is_readable(browser: Any, site: Any) -> Non
     assert boards.count() >= 8
     assert all(board.is_visible() for board in boards.all())
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "scheme"),
+    [
+        ("index.html#cifar10&short=1", 1280, "light"),
+        ("index.html#cifar10", PHONE, "dark"),
+        (f"entries/{PRUNED}.html", PHONE, "dark"),
+    ],
+)
+def test_axe_finds_no_violation(
+    browser: Any, site: Any, path: str, width: int, scheme: str
+) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python", reason="needs axe: pip install -e '.[browser]'"
+    )
+    script = (files(axe) / "axe.min.js").read_text("utf-8")
+    size = {"width": width, "height": 900}
+    context = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(f"{site.as_uri()}/{path}")
+    if path.startswith("index"):
+        page.wait_for_selector("#cifar10[data-drawn]")
+    page.evaluate(script)
+    found = page.evaluate("axe.run()")
+    context.close()
+    assert len(found["passes"]) > 20
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found["violations"]] == []
+
+
+def test_what_is_shown_stands_in_the_address(disk: Visit) -> None:
+    page = disk.open()
+    page.locator("#cifar10").get_by_label("Method").select_option("dense")
+    page.locator("#cifar10 thead button", has_text="evaluated").click()
+    page.locator("#cifar10 select.axis").select_option("sparsity")
+    page.get_by_role("button", name="Dark theme").click()
+    shown, address = entries(page), page.url
+    assert "#cifar10&method=dense&sort=-evaluated&cost=sparsity&theme=dark" in address
+    disk.open("papers.html")
+    page.evaluate("localStorage.clear()")
+    page.goto(address)
+    page.wait_for_selector("#cifar10[data-drawn=sparsity]")
+    assert entries(page) == shown and len(shown) == 3
+    assert background(page) == "rgb(16, 20, 24)"
+
+
+def test_words_of_a_point_stay_in_the_figure_and_go_with_the_focus(disk: Visit) -> None:
+    page = disk.open()
+    disk.drawn()
+    page.locator("#cifar10 select.axis").focus()
+    page.keyboard.press("Tab")
+    tip = page.locator("#cifar10 .tip")
+    top, bottom = page.evaluate(  # at one moment: the page may be scrolling
+        """() => {
+          const box = e => document.querySelector('#cifar10 ' + e).getBoundingClientRect();
+          const [frame, tip] = [box('figure.plot'), box('.tip')];
+          return [tip.top - frame.top, frame.bottom - tip.bottom];
+        }"""
+    )
+    assert top >= 0 and bottom >= 0
+    page.keyboard.press("Tab")
+    assert not tip.is_visible()
+
+
+def test_on_a_phone_a_row_is_a_card_with_its_verdict_first(phone: Visit) -> None:
+    page = phone.open()
+    row = page.locator("#cifar10 table.sortable tbody tr[data-entry]").first
+    verdict, name = (
+        row.locator(part).bounding_box() for part in ("td.verdict-cell", "th[scope=row]")
+    )
+    assert verdict and name and verdict["y"] < name["y"]
