@@ -37,6 +37,9 @@ class Verb:
     longest_s: float = 2.0  # after which it is killed at the latest, if not at a write
 
 
+Known = Callable[[Path], dict[str, Verb]]  # home -> verbs by name
+
+
 def trained(home: Path) -> Any:
     """Bits of all weights, and every result: a lost or doubled one makes another list."""
     files = sorted(home.glob("runs/*/*/*.safetensors"))
@@ -101,12 +104,32 @@ def kills(trial: Trial) -> Iterator[str]:
     """Every long verb killed by SIGKILL, inside writes and between them, and typed again: at last
     the weights have the bits of an undisturbed run, and no result is lost or doubled.
     """
+    yield from _struck(trial, verbs)
+
+
+@campaign(count=30, sample=1)
+def executor_kills(trial: Trial) -> Iterator[str]:
+    """Sweeps on executors whose command is killed by SIGKILL at random moments and typed again: no
+    training is lost, no result is lost or doubled, and the weights have the same bits.
+    """
+    yield from _struck(trial, sweeps)
+
+
+def sweeps(home: Path) -> dict[str, Verb]:
+    """One sweep of two cells, on each executor of this machine."""
+    grid = ["--method", "gmp", "--set", "settings.sparsity=0.5,0.9", "--set", "epochs=2"]
+    words = ["sweep", *COMMON, *grid, "--limit", "300", "--executor"]
+    return {name: Verb([*words, name], trained, 40, 6.0) for name in ("inline", "local")}
+
+
+def _struck(trial: Trial, known: Known) -> Iterator[str]:
+    """A text for each kill of the verbs, one verb after the other."""
     whole: dict[str, Any] = {}
     count, number = 0, 0
     while count < trial.count:
-        for name in verbs(trial.folder):
+        for name in known(trial.folder):
             number += 1
-            dead, told = _killed_and_finished(trial, name, number, whole)
+            dead, told = _killed_and_finished(trial, known, name, number, whole)
             count += dead
             yield from ([""] * (dead - 1) + [told] if dead else [told] if told else [])
             if count >= trial.count:
@@ -114,19 +137,19 @@ def kills(trial: Trial) -> Iterator[str]:
 
 
 def _killed_and_finished(
-    trial: Trial, name: str, number: int, whole: dict[str, Any]
+    trial: Trial, known: Known, name: str, number: int, whole: dict[str, Any]
 ) -> tuple[int, str]:
     """(kills, what is wrong in the end)."""
     home = trial.folder / f"{number}"
-    verb = verbs(home)[name]
+    verb = known(home)[name]
     if name not in whole:
         calm = trial.folder / f"whole-{name.replace(' ', '-')}"
         _prepared(calm, name)
-        Command(calm, verbs(calm)[name].arguments, save_every_s=0.0).run()
+        Command(calm, known(calm)[name].arguments, save_every_s=0.0).run()
         whole[name] = verb.product(calm)
     _prepared(home, name)
     dead = 0
-    for _ in range(trial.rng.randint(1, MOST_KILLS)):
+    for _ in range(trial.rng.randint(1, min(MOST_KILLS, trial.count))):
         strike = None
         if trial.rng.random() < 0.6:
             strike = (trial.rng.randint(1, verb.latest), signal.SIGKILL)
