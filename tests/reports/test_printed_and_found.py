@@ -55,7 +55,7 @@ def test_the_same_lines_give_the_same_bytes(tmp_path: Path) -> None:
 def test_nothing_to_draw_and_another_format_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MetricError, match="bench reproduce"):
         draw_printed_and_found([], tmp_path / "x.svg")
-    with pytest.raises(ProtocolError, match=r"\.png or \.svg"):
+    with pytest.raises(ProtocolError, match=r"\.png, \.svg or \.pdf"):
         draw_printed_and_found([PrintedAndFound("a", "top1_pct", 1, 2, False)], tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
 

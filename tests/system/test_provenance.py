@@ -87,7 +87,8 @@ def test_an_installed_package_writes_to_the_users_data_folder(
     assert paths.registry_file().parent.name == "shipped"
     monkeypatch.delenv("BENCH_RECORD", raising=False)
     assert paths.record_folder().parts[-2:] == ("shipped", "reports")
-    assert provenance.code_version() == {"commit": None, "dirty": None}
+    found = provenance.code_version()  # built without git: named by the hash of its files
+    assert (found["commit"], found["dirty"]) == (None, None) and "wheel" in found
 
 
 def test_the_commit_is_recorded_and_a_change_makes_it_dirty(
