@@ -61,14 +61,14 @@ def take(browser: Browser, site: Path) -> None:
     phone = {"is_mobile": True, "has_touch": True}
     shots: list[tuple[str, int, int, str, Callable[[Page], None] | None, dict[str, Any]]] = [
         ("front-light", 1280, 820, "index.html", None, {}),
-        ("board-light", 1280, 1320, "index.html", board, {}),
-        ("board-dark", 1280, 1320, "index.html", board, {}),
-        ("table-dark", 1280, 900, "index.html", rows, {}),
-        ("hover-dark", 1280, 620, "index.html", hover, {}),
+        ("board-light", 1280, 1320, "index.html#cifar10", board, {}),
+        ("board-dark", 1280, 1320, "index.html#cifar10", board, {}),
+        ("table-dark", 1280, 900, "index.html#cifar10", rows, {}),
+        ("hover-dark", 1280, 620, "index.html#cifar10", hover, {}),
         ("entry-light", 1280, 1350, ENTRY, None, {}),
         ("entry-dark", 1280, 1350, ENTRY, None, {}),
         ("phone-front-dark", PHONE, 844, "index.html", None, phone),
-        ("phone-table-light", PHONE, 844, "index.html", rows, phone),
+        ("phone-table-light", PHONE, 844, "index.html#cifar10", rows, phone),
     ]
     for name, width, height, path, then, options in shots:
         with page_of(browser, width, height, name.rpartition("-")[2], **options) as page:
