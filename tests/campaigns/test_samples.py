@@ -11,7 +11,7 @@ from tests.campaigns.every import NAMES
 from tests.campaigns.table import written
 
 # Each try is a process or several; the tests beside what they try have a quick one.
-SLOW = {"kills", "one-home", "small-disks"}
+SLOW = {"executor-kills", "kills", "one-home", "small-disks"}
 
 
 @pytest.mark.parametrize(
