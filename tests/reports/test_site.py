@@ -36,7 +36,7 @@ from harness.reports.site.layer_bars import HEIGHT, WIDTH, layer_plot
 from harness.reports.site.lines import board, measured_line
 from harness.reports.site.pages import file_name
 from harness.reports.site.publish import MARKER, replacing
-from harness.reports.site.words import NOT_MEASURED, method_text, tone
+from harness.reports.site.words import NOT_MEASURED, figures_in_words, method_text, tone
 from harness.reports.table.columns import DEFAULT
 from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import Wanted, leaderboard
@@ -249,6 +249,11 @@ def test_an_entry_page_tells_everything(site: Built) -> None:
     assert "never probed" in found.text or "alive" in found.text
     record = site.folder / "results" / "dense-resnet20-cifar10" / "20260101T120000Z-00000001.json"
     assert json.loads(record.read_text())["entry"] == "dense-resnet20-cifar10"
+
+
+def test_figures_are_named_in_words(site: Built) -> None:
+    assert figures_in_words("sparsity_pct: rounds to 87") == "sparsity %: rounds to 87"
+    assert "_pct" not in page(site, "entries/dense-resnet20-cifar10.html").text
 
 
 def test_an_unmeasured_entry_shows_what_was_published(site: Built) -> None:

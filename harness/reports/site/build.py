@@ -25,7 +25,7 @@ from harness.reports.site.layer_bars import HEIGHT, WIDTH
 from harness.reports.site.lines import COLUMNS, Board, boards
 from harness.reports.site.publish import replacing
 from harness.reports.site.thumbnails import thumbnail
-from harness.reports.site.words import figure_tone
+from harness.reports.site.words import figure_tone, figures_in_words
 from harness.reports.table.columns import BY_KEY, ENTRY, PRESETS
 from harness.reports.table.formats import render_leaderboard
 from harness.reports.table.leaderboard import leaderboard
@@ -134,6 +134,7 @@ def _environment() -> Environment:
     environment.filters["file"] = lambda name: quote(pages.file_name(name))
     environment.filters["tone"] = figure_tone
     environment.filters["heading"] = heading
+    environment.filters["figures"] = figures_in_words
     environment.filters["printed"] = printed_text
     environment.filters["here"] = here_text
     environment.filters["thumbnail"] = thumbnail

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.registry import Registry, data_set, is_data_set
+from harness.reports.papers.paper_tables import heading
 from harness.results import FigureStatus, failed
 
 _TONES = {
@@ -16,6 +19,7 @@ _TONES = {
     "cannot check": "close",
     "suspect": "close",
 }
+_FIGURE = re.compile(r"\b[a-z0-9]+(_[a-z0-9]+)+(?=: )")
 NOT_MEASURED = "not measured"
 _METHODS = {
     "dense": "No pruning: the baseline of everything else.",
@@ -48,6 +52,11 @@ def figure_tone(figure: FigureStatus) -> str:
     if figure.basis is None or figure.comparison is None:
         return "close" if figure.outcome == "doubtful" else "none"
     return tone(figure.comparison.status)
+
+
+def figures_in_words(reason: str) -> str:
+    """A verdict's reason with figures as tables head them: sparsity_pct as "sparsity %"."""
+    return _FIGURE.sub(lambda found: heading(found[0]), reason)
 
 
 def dataset_title(name: str) -> str:
