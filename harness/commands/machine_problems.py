@@ -17,6 +17,11 @@ _NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|failed to map segment",
     re.IGNORECASE,
 )
+# Where memory is limited, oneDNN and Python itself say no more than this of a failed allocation.
+_NO_MEMORY_UNDER_A_LIMIT = re.compile(
+    r"could not (create|execute) a primitive|returned NULL without setting an exception"
+    r"|can't start new thread"
+)
 
 
 def machine_problem(error: BaseException) -> str | None:
@@ -24,11 +29,27 @@ def machine_problem(error: BaseException) -> str | None:
     for cause in _causes(error):
         if isinstance(cause, OSError) and (message := paths.complaint(cause)):
             return message
-        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
+        if _lacks_memory(cause):
             return "not enough memory: end other programs, or raise the limit (ulimit -v)"
     from harness.system import broken_pair
 
     return broken_pair(error)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    said = str(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(said):
+        return True
+    return bool(_NO_MEMORY_UNDER_A_LIMIT.search(said)) and _is_memory_limited()
+
+
+def _is_memory_limited() -> bool:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in limits)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -154,12 +154,11 @@ def _context(
 ) -> Context:
     from harness.launch import Context, default_resources
     from harness.models import is_own_code
+    from harness.registry import evaluation_on
 
     registry = run.registry()
     code = tuple(name for name in typed if is_own_code(name))
-    evaluation = registry.evaluations[
-        plan.evaluation or registry.defaults[plan.grid.datasets[0]].evaluation
-    ]
+    evaluation = evaluation_on(registry, plan.grid.datasets[0], plan.evaluation)
     resources = place.resources(default_resources(evaluation, device))
     return Context(registry, run.registries, code, resources)
 
@@ -183,4 +182,7 @@ def _several(typed: str) -> tuple[str, ...]:
     import re
 
     parts = re.split(r",(?![^(\[]*[)\]])", typed)
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    names = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    if not names:
+        raise click.UsageError(f"{typed!r} names nothing")
+    return names

@@ -26,6 +26,7 @@ from harness.registry import (
     make_method,
     merged_settings,
     plain,
+    standard_protocol,
 )
 from harness.results import Result, sample_std
 from harness.system import Options, sha256_json
@@ -190,7 +191,7 @@ def _pruning(point: GridPoint, plan: SweepPlan, registry: Registry) -> Planned:
             f"--set {LEVEL}=0.5,0.8,0.9 or --levels paper"
         )
     first = None if plan.start else _dense_first(point, plan, registry)
-    standard = registry.recipes[registry.defaults[point.dataset].finetune].prune
+    standard = registry.recipes[standard_protocol(registry, point.dataset).finetune].prune
     own = {key: v for key, v in point.changes.items() if key not in (*_LENGTH, LEVEL)}
     entry, recipe, changed = local_pruning(
         registry,

@@ -47,7 +47,14 @@ from .overrides import (
     with_overrides,
 )
 from .own_datasets import OwnDataSet, every_own, read_own
-from .own_runs import derived_name, local_entry, local_pruning, local_training
+from .own_runs import (
+    derived_name,
+    evaluation_on,
+    local_entry,
+    local_pruning,
+    local_training,
+    standard_protocol,
+)
 from .plain_yaml import Document, scalar
 from .reading import LOCAL, Registry, get, load
 from .recipes import (
@@ -63,6 +70,8 @@ from .recipes import (
 )
 
 __all__ = [
+    "evaluation_on",
+    "standard_protocol",
     "is_metric",
     "Augmentation",
     "Checkpoint",

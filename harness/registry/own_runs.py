@@ -13,6 +13,7 @@ from harness.registry import LOCAL, Evaluation, Registry
 from harness.registry.data_set_facts import data_set_names, is_data_set
 from harness.registry.entries import ID, Entry
 from harness.registry.overrides import SETTING, Override, with_overrides
+from harness.registry.reading import Standard
 from harness.registry.recipes import Recipe
 from harness.system import sha256_json
 
@@ -37,12 +38,7 @@ def local_entry(
     evaluation: a protocol's name; None = the data set's default one. name: see `own_id`.
     Raises ProtocolError for unknown names.
     """
-    _refuse_unknown(dataset)
-    chosen = registry.evaluations.get(evaluation) if evaluation else default(registry, dataset)
-    if chosen is None or chosen.dataset != dataset:
-        known = [e.name for e in registry.evaluations.values() if e.dataset == dataset]
-        msg = f"no evaluation {evaluation!r} on {dataset}; known: {', '.join(known)}"
-        raise ProtocolError(msg)
+    chosen = evaluation_on(registry, dataset, evaluation)
     return Entry(
         id=own_id(registry, name),
         paper=LOCAL,
@@ -98,6 +94,16 @@ def _as_part(text: str) -> str:
     return f"{kept[:LONGEST_PART]}-{short}".lstrip("-")
 
 
+def evaluation_on(registry: Registry, dataset: str, name: str | None = None) -> Evaluation:
+    """The evaluation called `name` on a data set, or its standard one. Raises ProtocolError."""
+    _refuse_unknown(dataset)
+    chosen = registry.evaluations.get(name) if name else default(registry, dataset)
+    if chosen is None or chosen.dataset != dataset:
+        known = [e.name for e in registry.evaluations.values() if e.dataset == dataset]
+        raise ProtocolError(f"no evaluation {name!r} on {dataset}; known: {', '.join(known)}")
+    return chosen
+
+
 def default(registry: Registry, dataset: str) -> Evaluation:
     """The evaluation named in the registry's defaults for a data set. ProtocolError if none is."""
     if dataset in registry.defaults:
@@ -123,7 +129,7 @@ def local_training(
     overrides: Mapping[str, object],
 ) -> Planned:
     """Entry and recipe of a user's training run: the data set's standard protocol, changed."""
-    recipe = _recipe(registry, recipe_name or registry.defaults[_known(registry, dataset)].recipe)
+    recipe = _recipe(registry, recipe_name or standard_protocol(registry, dataset).recipe)
     wanted = {**overrides, **({"start": start} if start else {})}
     changed, record = with_overrides(recipe, wanted)
     if start is not None:
@@ -165,7 +171,7 @@ def local_pruning(
     Every round removes the same share of what is left: 1 - (1 - target)^(1/rounds). recalibrate:
     training images that give batch norms new statistics after each.
     """
-    standard = registry.defaults[_known(registry, dataset)].finetune
+    standard = standard_protocol(registry, dataset).finetune
     plan: dict[str, object] = {
         "length": dense or "0ep",
         "prune.count": rounds,
@@ -204,12 +210,13 @@ def _refuse_unknown(dataset: str) -> None:
         raise ProtocolError(f"no data set is called {dataset!r}; nearest: {near}")
 
 
-def _known(registry: Registry, dataset: str) -> str:
+def standard_protocol(registry: Registry, dataset: str) -> Standard:
+    """What the registry's defaults say of a data set. Raises ProtocolError if it is unknown."""
     _refuse_unknown(dataset)
     if dataset not in registry.defaults:
         msg = f"no standard protocol for {dataset}; name one: --recipe NAME --evaluation NAME"
         raise ProtocolError(msg)
-    return dataset
+    return registry.defaults[dataset]
 
 
 def _name(method: str, model: str, dataset: str, *own: str) -> str:

@@ -196,7 +196,7 @@ class RunFolder:
         try:
             data = file.read_bytes()
             if recorded not in (None, hashlib.sha256(data).hexdigest()):
-                raise ValueError("other sha256 than on record")
+                raise ValueError("other sha256 than done.json says")
             return load(data)
         except Exception as error:  # whatever safetensors raises
             raise self.damaged(name, error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.campaigns import (  # noqa: F401
     crafted_files,
+    damaged_homes,
     fuzzed_checkpoints,
     fuzzed_commands,
     fuzzed_documents,
@@ -12,6 +13,7 @@ from tests.campaigns import (  # noqa: F401
     mutation,
     one_home,
     small_disks,
+    small_memories,
 )
 from tests.campaigns.campaign import CAMPAIGNS
 

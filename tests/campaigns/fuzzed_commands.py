@@ -20,7 +20,7 @@ import pytest
 from cli import _VERBS, main
 from harness import paths
 from harness.errors import MetricError
-from harness.registry import plain_yaml
+from harness.registry import load, plain_yaml
 from harness.results.store import save
 from tests.campaigns.campaign import Trial, campaign
 from tests.campaigns.nonsense import TEXTS as ALL_TEXTS
@@ -124,6 +124,7 @@ def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
     registry = folder / "registry.yaml"
     registry.write_text(json.dumps(small_registry()))
     patch.setattr(paths, "registry_file", lambda: registry)
+    load()  # one that cannot be read would end every command at its first step
     save(made())
     save(trained(entry="local-gmp"))
     (folder / "good.pt").write_bytes(saved(state()))
@@ -138,7 +139,7 @@ def small_registry() -> dict[str, Any]:
     """What the registry says of the digits: all of it would be read anew for each command line."""
     whole: dict[str, Any] = dict(plain_yaml.read(paths.registry_file()).root)
     whole["families"] = [f for f in whole["families"] if f.get("dataset") == "digits"]
-    whole["suites"] = {"quickstart": list(IDS[:2])}
+    whole["suites"], whole["queues"] = {"quickstart": list(IDS[:2])}, {}
     for part in ("recipes", "evaluations"):
         whole[part] = {name: v for name, v in whole[part].items() if "digits" in name}
     for part in ("papers", "external_methods"):

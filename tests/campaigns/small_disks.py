@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.checkpoints.conftest import files_below
 from tests.support.command_line import disorder_of
 from tests.support.runs import Command
 
+Limit = Callable[[int], None]
 MOST_KB = 400  # what the hungriest of the verbs writes below its home, roughly
 VERBS = ("train acdc", "prune in rounds", "reproduce", "pull", "allocation", "export")
 
@@ -29,37 +31,51 @@ def small_disks(trial: Trial) -> Iterator[str]:
     for number in range(trial.count):
         name = VERBS[number % len(VERBS)]
         if name not in whole:
-            calm = trial.folder / f"whole-{name.replace(' ', '-')}"
-            calm.mkdir()
-            _typed(calm, verbs(calm)[name])
-            whole[name] = verbs(calm)[name].product(calm)
+            whole[name] = undisturbed(trial.folder, name)
         kilobytes = trial.rng.randint(1, MOST_KB)
         home = trial.folder / f"home{number}"
         if mountable and trial.rng.random() < 0.7:
             _mounted(home, kilobytes)
-            told = _wrong(home, name, whole[name], None)
+            told = _wrong(home, name, whole[name])
             _unmounted(home)
             kind = "disk"
         else:
             home.mkdir()
-            told, kind = _wrong(home, name, whole[name], kilobytes), "largest file"
+            limit = partial(_no_larger_file, kilobytes)
+            told, kind = wrong_under(limit, home, name, whole[name]), "largest file"
         yield told and f"{name}, {kind} of {kilobytes} kB: {told}"
 
 
-def _wrong(home: Path, name: str, wanted: Any, largest_kb: int | None) -> str:
-    """What is wrong after a command without room and one with it. largest_kb: None = a disk."""
-    verb = verbs(home)[name]
-    code, log = _typed(home, verb, largest_kb)
-    told = disorder_of(code, "", log)
-    told = told or ("half a file is left" if _half(home) else "")
-    if told:
-        return told
-    if largest_kb is None:
+def undisturbed(folder: Path, name: str) -> Any:
+    """The product of the verb called `name` in a calm home below `folder`."""
+    calm = folder / f"whole-{name.replace(' ', '-')}"
+    calm.mkdir()
+    _typed(calm, verbs(calm)[name])
+    return verbs(calm)[name].product(calm)
+
+
+def wrong_under(limit: Limit, home: Path, name: str, wanted: Any) -> str:
+    """What is wrong after a command under `limit`, and after the same one without it."""
+    return _orderly(home, *_typed(home, verbs(home)[name], limit)) or _whole(home, name, wanted)
+
+
+def _wrong(home: Path, name: str, wanted: Any) -> str:
+    """What is wrong after a command on a small disk, and after the same one on a larger."""
+    told = _orderly(home, *_typed(home, verbs(home)[name]))
+    if not told:
         subprocess.run(["mount", "-o", "remount,size=64m", str(home)], check=True)
-    code, log = _typed(home, verb)
+    return told or _whole(home, name, wanted)
+
+
+def _orderly(home: Path, code: int, log: str) -> str:
+    return disorder_of(code, "", log) or ("half a file is left" if _half(home) else "")
+
+
+def _whole(home: Path, name: str, wanted: Any) -> str:
+    code, log = _typed(home, verbs(home)[name])
     if code:
         return f"with room, exit code {code}: {log[-300:]}"
-    found = verb.product(home)
+    found = verbs(home)[name].product(home)
     return "" if found == wanted else f"with room, {found} instead of {wanted}"
 
 
@@ -75,14 +91,17 @@ class _Elsewhere(Command):
         return self.home.with_name(f"{self.home.name}-log-{id(self)}")
 
 
-def _typed(home: Path, verb: Verb, largest_kb: int | None = None) -> tuple[int, str]:
-    """(exit code, output); largest_kb: no file may grow beyond that."""
+def _typed(home: Path, verb: Verb, limit: Limit = lambda pid: None) -> tuple[int, str]:
+    """(exit code, output). limit: of the process of a number, set as it begins."""
     command = _Elsewhere(home, verb.arguments, save_every_s=0.0).start()
     process: Any = command.process
-    if largest_kb is not None:
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_kb * 1024,) * 2)
+    limit(process.pid)
     process.join()
     return process.exitcode, command.log
+
+
+def _no_larger_file(kilobytes: int, pid: int) -> None:
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (kilobytes * 1024,) * 2)
 
 
 def _mounted(folder: Path, kilobytes: int) -> bool:

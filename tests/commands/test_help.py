@@ -13,6 +13,7 @@ import click
 import pytest
 
 from cli import _VERBS, Bench, main
+from harness.commands.machine_problems import machine_problem
 from tests.commands.conftest import Bench as Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,6 +229,17 @@ def test_a_limit_of_the_machine_is_one_line(
     done = bench("profile", "dense-convnet-tiny-digits")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1].startswith(f"bench: {line}")
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_an_error_that_may_mean_no_memory_means_it_under_a_limit(
+    monkeypatch: pytest.MonkeyPatch, limited: bool
+) -> None:
+    resource = pytest.importorskip("resource", reason="no such limits on this system")
+    most = 10**9 if limited else resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (most, most))
+    said = machine_problem(RuntimeError("could not create a primitive"))
+    assert (said is not None and said.startswith("not enough memory: ")) == limited
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch, bench: Run) -> None:

@@ -13,6 +13,7 @@ from tests.commands.conftest import Bench, document
 
 SWEEP = ["sweep", "--model", "convnet_tiny", "--dataset", "digits", "--executor", "inline"]
 SWEEP += ["--no-tracking", "--set", "epochs=1", "--finetune", "1ep", "--limit", "200"]
+DENSE = "dense-convnet-tiny-digits"
 GRID = [*SWEEP, "--method", "gmp,magnitude", "--set", "settings.sparsity=0.5,0.9", "--seeds", 2]
 
 
@@ -36,6 +37,23 @@ def test_a_dry_run_shows_the_grid_and_its_cost_and_leaves_nothing(bench: Bench, 
     assert plan["cost"]["hours"] > 0
     assert "5 cells" in done.stderr and "10 trainings, 2,000 images, about" in done.stderr
     assert not (home / "runs").exists() and not (home / "queues").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (["--dataset", "nowhere"], "no data set is called 'nowhere'"),
+        (["--dataset", ","], "',' names nothing"),
+        (["--evaluation", "cifar10"], "no evaluation 'cifar10' on digits; known: "),
+        (["--dataset", "digits,lsun"], "no data set is called 'lsun'"),
+    ],
+)
+def test_a_sweep_over_what_is_not_known_is_one_line(
+    bench: Bench, changed: list[str], line: str
+) -> None:
+    one_shot = ["--method", "magnitude", "--levels", "paper", "--start", DENSE]
+    done = bench(*SWEEP, *one_shot, *changed, "--dry-run")
+    assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith(f"bench: {line}")
 
 
 def test_a_sweep_ends_in_one_row_per_cell_and_repeats_nothing(

@@ -22,7 +22,7 @@ from harness.results import Link, save_links, save_timings
 from harness.results import save as save_result
 from tests.data.pictures import write_picture
 from tests.results.test_timings import record
-from tests.support.results import made
+from tests.support.results import made, trained
 
 COMMON = ["--model", "convnet_tiny", "--dataset", "digits", "--no-tracking", "--device", "cpu"]
 TRAIN = ["train", "--method", "dense", *COMMON, "--set", "epochs=1", "--set", "train_images=64"]
@@ -32,6 +32,16 @@ SHIPPED = "dense-convnet-tiny-digits"
 EVALUATE = ["reproduce", SHIPPED, "--no-tracking", "--device", "cpu"]
 OWN = "local-dense-convnet-tiny-digits"
 MISSING = "a"  # of no registry: results made by hand
+QUICK: list[list[Any]] = [  # verbs that load no network
+    ["list"],
+    ["list", "--json"],
+    ["table", "--json"],
+    ["show", SHIPPED],
+    ["show", "local-gmp"],
+    ["claims", "--json"],
+    ["compare", "a-1", "local-gmp"],
+    ["registry", "lock"],
+]
 
 
 def bench(*arguments: str) -> Result:
@@ -47,10 +57,7 @@ def fill(home: Path) -> None:
         assert done.exit_code == 0, done.output
     for day in (1, 2):
         save_result(made(entry="a", when=f"2026110{day}T120000Z-00000001"), np.zeros(10_000, int))
-    save_timings(record(SHIPPED))
-    save_links({"https://host.example/file": Link("2026-11-01T00:00:00Z", True, 200, "fine")})
-    pins.pin(SHIPPED + "-2", "a" * 64, "https://host.example/file")
-    accepted.append(accepted.Acceptance(SHIPPED, "x", "2026-11-01", "why"), accepted.file())
+    _fill_beside_results()
     pictures = home.parent / "pictures"
     for split in ("train", "val"):
         for label in ("cats", "dogs"):
@@ -58,6 +65,24 @@ def fill(home: Path) -> None:
                 write_picture(pictures / split / label / f"{number}.png", 20 + number, 20)
     bench("table", "--dataset", f"folder:{pictures}")  # which has no result yet: nothing to show
     assert list(home.glob("datasets/*.json"))
+
+
+def fill_by_hand(home: Path) -> None:
+    """Write every file that verbs read which load no network."""
+    for day, entry in enumerate((SHIPPED, "a-1", "a-1"), start=1):
+        save_result(made(entry=entry, when=f"2026110{day}T120000Z-00000001"), np.zeros(10_000, int))
+    save_result(trained(entry="local-gmp", when="20261104T120000Z-00000001"), np.zeros(10, int))
+    _fill_beside_results()
+    done = bench("table")
+    assert done.exit_code == 0, done.output
+    assert (home / "cache" / "rows.json").is_file()
+
+
+def _fill_beside_results() -> None:
+    save_timings(record(SHIPPED))
+    save_links({"https://host.example/file": Link("2026-11-01T00:00:00Z", True, 200, "fine")})
+    pins.pin(SHIPPED + "-2", "a" * 64, "https://host.example/file")
+    accepted.append(accepted.Acceptance(SHIPPED, "x", "2026-11-01", "why"), accepted.file())
 
 
 def _prune(home: Path) -> list[Any]:

@@ -1,8 +1,8 @@
-"""One of two processes, or alone: trains a net without batch norm and prints what this rank has."""
+"""Run by torchrun, or alone: trains a net without batch norm and prints what this rank has."""
 
 import hashlib
 import json
-import os
+import sys
 from pathlib import Path
 
 import torch
@@ -160,9 +160,5 @@ def main(out):
         (folder / f"rank{rank()}.json").write_text(json.dumps(found))
 
 
-def one_of_two(number, port, out):
-    """As torchrun starts it."""
-    about = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in about.items()})
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
-    main(out)
+if __name__ == "__main__":
+    main(sys.argv[1])
