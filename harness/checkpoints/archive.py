@@ -133,10 +133,10 @@ def _member(data: mmap.mmap, info: zipfile.ZipInfo) -> Member:
     )
 
 
-def _inflated(data: memoryview, member: Member) -> bytes:
+def _inflated(data: memoryview, member: Member) -> bytearray:
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        return unpacker.decompress(data, member.size + 1)
+    try:  # writable, as what lies on the file is: tensors are laid on it
+        return bytearray(unpacker.decompress(data, member.size + 1))
     except zlib.error as error:
         raise NotACheckpoint(f"file is damaged: {member.name!r} cannot be unpacked.") from error
 

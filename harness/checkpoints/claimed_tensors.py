@@ -79,17 +79,17 @@ def dense_claim(
     """
     if dtype not in READABLE:
         return Unreadable(kind_of(dtype))
-    sizes, steps, [first] = naturals(shape), naturals(stride), naturals((offset,))
-    if len(sizes) != len(steps):
-        raise ValueError(f"a tensor has {len(sizes)} dimensions and {len(steps)} strides")
-    if any(step == 0 and size > 1 for size, step in zip(sizes, steps, strict=True)):
+    lengths, steps, [first] = sizes(shape), naturals(stride), naturals((offset,))
+    if len(lengths) != len(steps):
+        raise ValueError(f"a tensor has {len(lengths)} dimensions and {len(steps)} strides")
+    if any(step == 0 and size > 1 for size, step in zip(lengths, steps, strict=True)):
         return Unreadable("repeated (stride 0)")
     count = storage.count if storage.dtype is not None else storage.count // dtype.itemsize
-    size = math.prod(sizes)
-    last = first + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True))
+    size = math.prod(lengths)
+    last = first + sum((n - 1) * step for n, step in zip(lengths, steps, strict=True))
     if size and (last >= count or size > count):
-        raise ValueError(f"a tensor of shape {sizes} lies on {count} numbers")
-    return DenseClaim(storage, dtype, sizes, steps, first)
+        raise ValueError(f"a tensor of shape {lengths} lies on {count} numbers")
+    return DenseClaim(storage, dtype, lengths, steps, first)
 
 
 def naturals(values: object) -> tuple[int, ...]:
@@ -99,6 +99,17 @@ def naturals(values: object) -> tuple[int, ...]:
     if any(type(value) is not int or not 0 <= value < 2**48 for value in values):
         raise ValueError("a shape has something else than sizes in it")
     return tuple(values)
+
+
+def sizes(shape: object) -> tuple[int, ...]:
+    """`shape` as a tuple of sizes whose product no library overflows at, a 0 among them or not.
+
+    Raises ValueError for any other.
+    """
+    found = naturals(shape)
+    if math.prod(size or 1 for size in found) >= 2**60:
+        raise ValueError("a shape has more numbers than there can be")
+    return found
 
 
 def kind_of(dtype: torch.dtype) -> str:

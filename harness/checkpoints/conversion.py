@@ -182,8 +182,7 @@ def _attempt(
     claims = _readable(named)
     if plain and wanted is not None:  # before anything is allocated
         _require_fit(wanted, _folded(claims, own))
-    else:
-        _require_size(claims, limit)
+    _require_size(claims, limit)  # masks too, which the network does not have
     notes += _filled_in(claims)
     tensors = {n: tensor_of(c, content.data) for n, c in claims.items()}
     try:

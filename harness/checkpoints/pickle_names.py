@@ -113,11 +113,11 @@ def _byte_count(stored: Storage) -> int:
 def _sparse(layout: Any, data: Any) -> Claim:
     parts, shape = [part for part in data if isinstance(part, claimed_tensors.DenseClaim)], None
     if layout == claimed_tensors.COO and len(parts) == 2:
-        shape = claimed_tensors.naturals(data[2])
+        shape = claimed_tensors.sizes(data[2])
         shapes = (len(parts[0].shape) == 2, len(shape) - parts[0].shape[0])
         fits = shapes == (True, len(parts[1].shape) - 1)
     else:
-        shape = claimed_tensors.naturals(data[3])
+        shape = claimed_tensors.sizes(data[3])
         fits = len(parts) == 3 and len(shape) == 2 and len(parts[2].shape) in (1, 3)
         fits = fits and layout in (*claimed_tensors.COMPRESSED, *claimed_tensors.TRANSPOSED)
     if not fits or any(part.dtype != torch.int64 for part in parts[:-1]):

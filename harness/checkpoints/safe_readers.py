@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import mmap
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 
 from harness.checkpoints import pickles
 from harness.checkpoints.archive import Archive, unpacked_limit
-from harness.checkpoints.claimed_tensors import Bytes, Storage
+from harness.checkpoints.claimed_tensors import Bytes, Storage, sizes
 from harness.checkpoints.wording import damaged
 from harness.errors import CheckpointUnavailable, NotACheckpoint
 
@@ -24,11 +25,12 @@ ACDC_GLOBALS = frozenset(
     {"optimization.sgd.SGD", "optimization.lr_schedulers.CosineLR"}
     | {"torch.optim.lr_scheduler.ExponentialLR"}
 )
-_H5_FILTERS = frozenset({1, 2, 3, 32000})  # deflate, shuffle, fletcher32, lzf
+_H5_FILTERS = frozenset({2, 3})  # shuffle, fletcher32; what unpacks has no bound in HDF5
 LEGACY_PARTS = 3  # pickles before the content: magic number, version, facts about the machine
 
 _NPY = re.compile(
-    r"\{'descr': '(?P<descr>[<>|=][biuf][1248])', 'fortran_order': (?P<order>True|False), "
+    r"\{'descr': '(?P<descr>[<>|=](?:b1|[iu][1248]|f[248]))', "
+    r"'fortran_order': (?P<order>True|False), "
     r"'shape': \((?P<shape>(?:\d{1,20}, )*(?:\d{1,20})?,?)\), \} *\n?"
 )
 
@@ -120,10 +122,13 @@ def _read_npy(data: memoryview, name: str) -> np.ndarray[Any, Any]:
     header = _NPY.fullmatch(text)
     if header is None:
         raise NotACheckpoint(f"file is damaged: array {name} has a header that says no shape.")
-    shape = tuple(int(size) for size in re.findall(r"\d+", header["shape"]))
+    try:
+        shape = sizes([int(size) for size in re.findall(r"\d+", header["shape"])])
+    except ValueError as error:
+        raise NotACheckpoint(damaged(error)) from error
     dtype = np.dtype(header["descr"])
     body = data[end:]
-    if len(body) != dtype.itemsize * np.prod(shape, dtype=object):
+    if len(body) != dtype.itemsize * math.prod(shape):
         values = len(body) // dtype.itemsize
         msg = f"file is damaged: array {name} has {values} values for shape {shape}."
         raise NotACheckpoint(msg)
@@ -169,7 +174,8 @@ def read_h5(path: Path, limit_bytes: int) -> dict[str, Any]:
         if left < 0:
             raise ValueError(f"dataset {pickles.text(name)} claims more numbers than there may be")
         if node.dtype.kind != "f" or not _filters(node) <= _H5_FILTERS:
-            raise ValueError(f"dataset {pickles.text(name)} is no plain array of floating point")
+            msg = "is packed, or no plain array of floating point (h5repack -f NONE unpacks)"
+            raise ValueError(f"dataset {pickles.text(name)} {msg}")
         layer, _, rest = name.partition("/")
         weights.setdefault(layer, {})[rest.rpartition("/")[2].partition(":")[0]] = node[()]
 

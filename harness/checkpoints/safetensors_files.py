@@ -19,12 +19,13 @@ from harness.checkpoints.claimed_tensors import (
     Unreadable,
     dense_claim,
     naturals,
+    sizes,
 )
 from harness.checkpoints.safe_readers import Content
 from harness.checkpoints.wording import damaged
 from harness.errors import NotACheckpoint
 
-MAX_HEADER_BYTES = 100 * 1024**2
+MAX_HEADER_BYTES = 16 * 1024**2  # 100,000 tensors; nonsense takes 40 times as much memory
 MAX_SHARDS = 1000
 
 _DTYPES = {
@@ -52,7 +53,9 @@ def read_safetensors(path: Path, also: frozenset[str] = frozenset()) -> Content:
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     length = int.from_bytes(data[:8], "little")
-    if length > min(MAX_HEADER_BYTES, len(data) - 8):
+    if MAX_HEADER_BYTES < length <= len(data) - 8:
+        raise NotACheckpoint(f"file is no checkpoint: its header alone has {length:,} bytes.")
+    if length > len(data) - 8:
         raise NotACheckpoint("file is damaged or cut off: it ends inside its header.")
     body = memoryview(data)[8 + length :]
     try:
@@ -81,7 +84,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _stored(about: Any) -> tuple[Claim, Storage]:
     """(claim, where its bytes lie) of one tensor of a safetensors header."""
-    shape = naturals(about["shape"])
+    shape = sizes(about["shape"])
     begin, end = naturals(about["data_offsets"])
     if end < begin:
         raise ValueError("a tensor ends before it begins")
@@ -139,7 +142,7 @@ def shard_names(path: Path) -> list[str]:
 
 def _weight_map(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_HEADER_BYTES:
-        raise NotACheckpoint("file is an index of more than 100 MB.")
+        raise NotACheckpoint("file is an index of more than 16 MB.")
     try:
         found = json.loads(path.read_bytes(), object_pairs_hook=_once)["weight_map"]
         return dict(found)

@@ -8,6 +8,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,12 @@ def h5(fill: Callable[[Any], None], config: object = '{"config": {"layers": []}}
 def fill_bomb(group: Any) -> None:
     for number in range(12):
         group.create_dataset(f"d{number}/k:0", (2**29,), "f4", fillvalue=1.0, chunks=(2**20,))
+
+
+def packed_bomb(group: Any) -> None:
+    """Two by two numbers, whose packed bytes unfold into 100 MB."""
+    made = group.create_dataset("d/k:0", (2, 2), "f4", chunks=(2, 2), compression="gzip")
+    made.id.write_direct_chunk((0, 0), zlib.compress(bytes(100_000_000)))
 
 
 def h5_graph(**layer: object) -> str:
@@ -127,6 +134,20 @@ def sparse(state: State, indices: list[list[int]], values: int) -> bytes:
     return saved({**state, "fc.weight": bad})
 
 
+def sparse_zeros(side: int) -> Tensor:
+    """A square of zeros that takes no room in a file."""
+    with torch.sparse.check_sparse_tensor_invariants(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = torch.zeros(2, 1, dtype=torch.int64)
+        return torch.sparse_coo_tensor(one, torch.ones(1), (side, side))
+
+
+def huge_shape(*sizes: int) -> bytes:
+    """The pickled shape, then as many strides of one."""
+    shape = b"".join(b"\x8a\x08" + struct.pack("<q", size) for size in sizes)
+    return b"(" + shape + b"t(" + b"K\x01" * len(sizes) + b"t"
+
+
 def refused(state: State) -> dict[str, tuple[str, bytes]]:
     """Name -> (format of the entry, the file); `state` is what the network would take."""
     small = {name: value for name, value in state.items() if value.is_floating_point()}
@@ -137,7 +158,11 @@ def refused(state: State) -> dict[str, tuple[str, bytes]]:
     repeated = {f"w{i}": torch.zeros(1).expand(500, 1000, 1000) for i in range(12)}
     infinite = {**state, "fc.bias": torch.full_like(state["fc.bias"], float("nan"))}
     one = {"a": about([1], 0, 4), "b": about([1], 0, 4)}
+    giant = sparse_zeros(30_000)
     plain = {
+        "sparse mask of another size": saved({**state, "fc.weight_mask": giant}),
+        "nothing of a huge shape": with_claim(state, huge_shape(0, 2**47, 2**47)),
+        "safetensors, header of 17 MB": safetensors(b'{"a":[' + b"[]," * 6_000_000 + b"[]]}"),
         "quantised": quantised(state),
         "float4": saved({**state, "fc.bias": torch.zeros(4, dtype=torch.float4_e2m1fn_x2)}),
         "bits8": torch_zip(renamed_storage(small, "Bits8Storage")),
@@ -196,6 +221,10 @@ def refused(state: State) -> dict[str, tuple[str, bytes]]:
         "npz, a thousand signs": npz("-" * 9000 + "1"),
         "npz, shape too long": npz(npy_header(f"({'9' * 5000},)")),
         "npz, huge claim": npz(npy_header("(1000000000000,)"), bytes(8)),
+        "npz, none of huge": npz(npy_header(f"(0, {10**19})")),
+        "npz, 70 dimensions": npz(npy_header(f"({'1, ' * 70})"), bytes(4)),
+        "npz, float of a byte": npz(npy_header("(1,)").replace("<f4", "<f1"), bytes(1)),
+        "npz, bool of 8 bytes": npz(npy_header("(1,)").replace("<f4", "<b8"), bytes(8)),
         "npz, objects": npz(npy_header("(1,)").replace("<f4", "|O"), pickle.dumps(1)),
         "npz, whole numbers": zipped({"a.npy": npy(np.arange(3))}),
         "npz inside npz": packed,
@@ -217,6 +246,7 @@ def npy(array: np.ndarray) -> bytes:
 def refused_h5() -> dict[str, bytes]:
     """Files for an entry of format keras-h5."""
     return {
+        "a chunk unfolds": h5(packed_bomb, h5_graph()),
         "fill values unfold": h5(fill_bomb),
         "config is an array": h5(lambda group: None, np.arange(3)),
         "config is a number": h5(lambda group: None, "3"),
