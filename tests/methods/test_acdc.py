@@ -146,7 +146,12 @@ def test_scaled_phases_alternate_and_end_sparse(epochs):
 
 def test_scaled_phases_of_a_short_run_by_hand():
     assert scaled_phases(4) == ((1, 3), (2,))
+    assert scaled_phases(5) == ((1, 4), (3,))
+    assert scaled_phases(6) == ((1, 3, 5), (2, 4))
+    assert scaled_phases(7) == ((1, 3, 6), (2, 5))
     assert scaled_phases(10) == ((1, 3, 6, 8), (2, 5, 7))
+    assert scaled_phases(200) == ((*range(20, 141, 20), 170), tuple(range(30, 151, 20)))
+    assert scaled_phases(400) == ((*range(40, 281, 40), 340), tuple(range(60, 301, 40)))
 
 
 @pytest.mark.parametrize("epochs", [0, 3])
@@ -159,7 +164,9 @@ def test_a_run_too_short_to_alternate_is_refused(epochs):
     ("compress", "decompress", "message"),
     [
         ((1, 9), (), "epoch 9 is outside a run of 8 epochs"),
+        ((1, 8), (), "epoch 8 is outside a run of 8 epochs"),
         ((1,), (3,), "would end dense"),
+        ((1, 3), (2, 4), "decompression is at epoch 4, the last compression at 3"),
         ((-1,), (), "epoch -1 is outside"),
     ],
 )
@@ -176,6 +183,7 @@ def test_impossible_phases_are_refused(compress, decompress, message):
         ({"sparsity": 1.2}, "sparsity 1.2 is not a fraction"),
         ({"sparsity": 0.5, "allocation": "erk"}, "allocation 'erk' is unknown to acdc"),
         ({"allocation": "4:4"}, "0 < N < M"),
+        ({"allocation": "0:4"}, "0 < N < M"),
         ({"allocation": "1:4", "sparsity": 0.5}, "contradicts 1:4"),
         ({"sparsity": 0.5, "decompress": [3]}, "decompress without compress"),
     ],
@@ -183,6 +191,27 @@ def test_impossible_phases_are_refused(compress, decompress, message):
 def test_bad_settings_name_the_value(options, message):
     with pytest.raises(ValueError, match=message):
         ACDC.Settings(**options)
+
+
+def test_a_pattern_may_be_given_with_the_sparsity_that_it_means():
+    assert ACDC.Settings(allocation="1:4", sparsity=0.75).sparsity == 0.75
+    with pytest.raises(ValueError, match="contradicts 1:4, which means 0.75"):
+        ACDC.Settings(allocation="1:4", sparsity=0.75 + 1.5e-9)
+
+
+def test_phases_may_begin_with_the_run():
+    method = ACDC(ACDC.Settings(sparsity=0.5, compress=(0, 7), decompress=(3,)))
+    method.attach(nn.Sequential(nn.Linear(4, 4)), Schedule(epochs=8, steps_per_epoch=1))
+    method.begin_epoch(0)
+    assert int(method.masks["0"].sum()) == 8
+
+
+def test_without_sparsity_the_published_rule_keeps_what_there_is():
+    weights = {"a": torch.tensor([0.0, -1.0]), "b": torch.tensor([2.0, 0.0])}
+    some = {"a": torch.tensor([True, False]), "b": torch.tensor([True, True])}
+    for allocation, kept in (("global", [1, 2]), ("uniform", [2, 2])):
+        masks = released_masks(weights, some, 0.0, allocation)
+        assert [int(mask.sum()) for mask in masks.values()] == kept
 
 
 def test_a_pattern_that_does_not_divide_names_the_layer():

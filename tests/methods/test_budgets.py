@@ -99,7 +99,9 @@ def test_settings_read_a_budget_from_a_table_or_a_checkpoint(table, tmp_path):
     [
         ({"budget": {"9": 0.5}, "sparsity": 0.5}, "budget names '9', which is no chosen layer"),
         ({"budget": {"0": 0.5}}, "budget has no value for layer '1'"),
+        ({"budget": {"9": 0.5, "8": 0.5}, "sparsity": 0.5}, "budget names '9'"),
         ({"budget": {"0": 99, "1": 1}}, "budget keeps 99 weights of '0', which has 12"),
+        ({"budget": {"0": -1, "1": 1}}, "budget keeps -1 weights of '0', which has 12"),
     ],
 )
 def test_a_budget_that_does_not_fit_the_model_is_refused(options, message):
@@ -112,6 +114,8 @@ def test_a_budget_that_does_not_fit_the_model_is_refused(options, message):
     ("budget", "message"),
     [
         ({"0": 1.5}, r"rate 1\.5 is not a fraction"),
+        ({"0": 1.0625}, r"rate 1\.0625 is not a fraction"),
+        ({"0": -0.0625}, r"rate -0\.0625 is not a fraction"),
         ("somewhere", "neither FILE.csv:COLUMN"),
         ({"0": "many"}, "budget"),
     ],
@@ -119,6 +123,28 @@ def test_a_budget_that_does_not_fit_the_model_is_refused(options, message):
 def test_bad_budgets_are_refused_with_the_settings(budget, message):
     with pytest.raises(ValueError, match=message):
         DNW.Settings(budget=budget)
+
+
+def test_a_budget_may_keep_all_or_nothing():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    for budget in ({"0": 0, "1": 6}, {"0": 12, "1": 0}, {"0": 0.0, "1": 1.0}):
+        assert budgets.targets(net, budgets.BudgetSettings(budget=budget)) == budget
+
+
+def test_a_wrong_name_is_shown_the_first_six_layers():
+    net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(8)))
+    settings = budgets.BudgetSettings(budget={"9": 0.5}, sparsity=0.5)
+    with pytest.raises(ValueError, match=r"layers: 0, 1, 2, 3, 4, 5, \.\.\."):
+        budgets.targets(net, settings)
+
+
+def test_tables_and_norms_under_state_dict_keys_are_no_layers():
+    held = {"fc.weight": torch.eye(3), "pos_embed": torch.ones(2, 3), "bn.weight": torch.ones(3)}
+    assert budgets.from_weights(held) == {"fc": 3}
+    assert budgets.from_weights({"conv1": torch.eye(2), "other": torch.ones(2, 2)}) == {
+        "conv1": 2,
+        "other": 4,
+    }
 
 
 def test_integers_are_counts_and_floats_are_rates():

@@ -37,6 +37,11 @@ def test_released_rate_equals_the_reference_loop(config):
     assert rates == pytest.approx(plan["layer_prune_rate_per_epoch"], rel=0, abs=1e-12)
 
 
+def test_a_ramp_may_begin_and_end_with_the_first_epoch_and_step_at_every_update():
+    assert GMP.Settings(sparsity=0.5, begin=0, end=0, epochs=[0]).epochs == (0,)
+    assert GMP.Settings(sparsity=0.5, update_every=1).update_every == 1
+
+
 def test_cubic_ramp_gives_the_published_acdc_gmp_levels():
     plan = json.loads((FIXTURES / "acdc" / "schedules.json").read_text())
     plan = plan["imagenet_resnet50_gmp_sp80"]
@@ -220,6 +225,10 @@ def test_released_counts_are_truncated_and_stored_weights_survive():
         ({}, "no sparsity: set it"),
         ({"sparsity": 1.2}, r"sparsity 1\.2 is not a fraction"),
         ({"sparsity": 0.5, "initial": 0.6}, "initial 0.6 is above sparsity 0.5"),
+        ({"sparsity": 0.5, "begin": -1}, "begin"),
+        ({"sparsity": 0.5, "end": -1}, "end"),
+        ({"sparsity": 0.5, "update_every": 0}, "update_every"),
+        ({"sparsity": 0.5, "begin": 0, "end": 0, "epochs": [1]}, r"\[1\] must ascend from 0 to 0"),
         ({"sparsity": 0.5, "begin": 5, "end": 4}, "begin 5 is after end 4"),
         ({"budget": {"0": 3}, "allocation": "erk"}, "a budget fixes the layers"),
         ({"sparsity": 0.5, "variant": "released", "update_every": 9}, "one uniform update per"),
