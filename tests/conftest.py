@@ -7,6 +7,8 @@ import os
 # Tiny tensors gain nothing from threads, and two busy pools on two cores lose much. Set before
 # torch is imported, so that subprocesses inherit it too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Commands of tests are processes; without its bytecode each would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import ipaddress
 import signal

@@ -41,6 +41,7 @@ def test_the_public_names_are_the_documented_ones() -> None:
         assert f"harness.{name}" in page, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_the_examples_run_as_they_stand(page: str, home: Path, tmp_path: Path) -> None:
     code = "\n".join(BLOCK.findall((ROOT / page).read_text()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,25 +130,40 @@ class Registry:
 def load(path: Path | None = None, extra: Iterable[Path] = ()) -> Registry:
     """The registry in `path` (default: the one that comes with the code) and the `extra` files.
 
-    With the protocols of the user's own data sets.
+    With the protocols of the user's own data sets. A process reads the file that comes with the
+    code once, and again when it was changed.
 
     Raises RegistryError with file, line and column: unknown or repeated key, repeated id, dangling
     reference, wrong type, anything that is not plain YAML.
     """
-    draft = _Registered()
-    for file in (path or paths.registry_file(), *extra):
+    draft = _begun(Path(path or paths.registry_file()))
+    for file in extra:
         draft.add(plain_yaml.read(Path(file)))
     return with_own_datasets(draft.finish())
 
 
-@cache
-def _default() -> Registry:
-    return load()
+def _begun(file: Path) -> _Registered:
+    """What `file` says, still to be joined by others and checked."""
+    if file != paths.registry_file() or not file.is_file():
+        return _read(file)
+    facts = file.stat()
+    return _shipped(file, facts.st_mtime_ns, facts.st_size).copy()
+
+
+@lru_cache(maxsize=1)
+def _shipped(file: Path, mtime_ns: int, size: int) -> _Registered:
+    return _read(file)
+
+
+def _read(file: Path) -> _Registered:
+    draft = _Registered()
+    draft.add(plain_yaml.read(file))
+    return draft
 
 
 def get(id: str) -> Entry:
     """The entry called `id` in the registry that comes with the code. Raises RegistryError."""
-    return _default().get(id)
+    return load().get(id)
 
 
 class _Registered:
@@ -168,6 +183,12 @@ class _Registered:
         self.starts: list[tuple[Document, str, str]] = []  # recipes that start from an entry
         self.queues: set[str] = set()
         self.members: list[tuple[Document, str, str, tuple[str, ...]]] = []
+
+    def copy(self) -> _Registered:
+        """One that more files can be added to."""
+        made = _Registered()
+        vars(made).update({name: value.copy() for name, value in vars(self).items()})
+        return made
 
     def add(self, document: Document) -> None:
         _check_top(document)

@@ -16,6 +16,22 @@ SCRIPTS = sorted(
     for file in (ROOT / folder).glob("*.py")
     if "__main__" in file.read_text()  # the others are shared by scripts and cannot be run
 )
+# Above a second; what they call has tests of its own.
+SLOW = {
+    f"benchmarks.{name}"
+    for name in (
+        "channel_removal",
+        "energy_pruning",
+        "ftwt_skip",
+        "imagenet_evaluation",
+        "imagenet_proof",
+        "latency_table",
+        "network_macs",
+        "rate_distortion",
+        "snip_gap",
+        "sparse_runtime",
+    )
+}
 ON_RECORD = ("reports", "checkpoints", "runs", "cache")
 
 
@@ -28,7 +44,9 @@ def state() -> dict[str, int]:
     return {str(f): f.stat().st_mtime_ns for f in [*files, *ROOT.glob("*.*")] if f.is_file()}
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SCRIPTS]
+)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_the_small_form_runs_and_nothing_is_put_on_record(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -43,7 +43,7 @@ CALLED = (
 CLAIMS = (-1, 0, 1, 3, 2**31, 2**40, 2**62, 2**63, 10**30, True, None, "4", 1.5, [], {}, "\x1b[31m")
 
 
-@campaign(count=1000, sample=25)
+@campaign(count=1000, sample=8)
 def crafted_files(trial: Trial) -> Iterator[str]:
     """Files made by code, handed to `bench pull`: refused in one line with exit 4 and nothing kept,
     or read to the very weights of the good file; nothing is executed; 20 s and 2 GB at most.

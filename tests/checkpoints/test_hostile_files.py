@@ -136,6 +136,7 @@ print(json.dumps([took, peak]))
 """
 
 
+@pytest.mark.slow
 def test_no_hostile_file_takes_much_memory_or_time(tmp_path: Path) -> None:
     for number, (format_id, data) in enumerate(FILES.values()):
         (tmp_path / f"{format_id},{number}").write_bytes(data)

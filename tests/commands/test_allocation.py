@@ -136,6 +136,7 @@ def test_a_run_that_empties_layers_says_so(bench: Bench) -> None:
     assert "no weight left in conv1" in " ".join(run.stdout.split())
 
 
+@pytest.mark.slow
 def test_made_up_images_need_no_data(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(build("resnet18").state_dict(), file)

@@ -74,7 +74,7 @@ def test_without_its_journal_a_queue_finds_every_finished_run_and_result(homes):
     run("inline", trainings(), home)
     (home / "events.jsonl").unlink()
     before = {file: file.stat().st_mtime_ns for file in home.glob("r*/**/*.json")}
-    run("local", trainings(), home)
+    run("inline", trainings(), home)
     assert {file: file.stat().st_mtime_ns for file in home.glob("r*/**/*.json")} == before
 
 
@@ -110,9 +110,8 @@ def test_killed_workers_lose_nothing(homes, inline):
     assert weights(home) == inline and len(results(home)) == 2
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_driver_and_its_command_repeated_lose_nothing(homes, inline, number):
     home = homes("driver")
     command = [sys.executable, "-m", "tests.launch.driver", str(home)]

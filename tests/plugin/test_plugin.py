@@ -20,6 +20,7 @@ def packages(tmp_path_factory):
     return environment(folder / "environment", wheels)
 
 
+@pytest.mark.slow
 def test_an_installed_method_and_registry_train_like_our_own(packages, tmp_path):
     names = run(packages, tmp_path, "bench", "list", "--methods", "--json")
     assert "checkerboard" in names.stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import methods
-from harness import registry
+from harness import paths, registry
 from harness.errors import RegistryError
 from harness.registry.entries import ID, Entry, Published, is_metric
 
@@ -399,3 +399,19 @@ def test_every_setting_is_one_its_method_knows(method: str) -> None:
     known = methods.get(method).Settings
     for entry in REGISTRY.select(method=method):
         known(**REGISTRY.settings_of(entry))
+
+
+def test_the_file_that_comes_with_the_code_is_read_once_and_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "registry.yaml"
+    file.write_text(paths.registry_file().read_text())
+    monkeypatch.setattr(paths, "registry_file", lambda: file)
+    first = registry.load()
+    assert registry.load().papers["acdc"] is first.papers["acdc"]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("version: 1\nsuites: {mine: [acdc-resnet50-90]}\n")
+    assert registry.load(extra=[mine]).suites["mine"] == ("acdc-resnet50-90",)
+    assert "mine" not in registry.load().suites
+    file.write_text(file.read_text() + "#\n")
+    assert registry.load().papers["acdc"] is not first.papers["acdc"]

@@ -69,6 +69,7 @@ sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_on_a_fresh_home_mirror_all_of_their_results(home: Path) -> None:
     for result in RESULTS:
         save(result)

@@ -1,7 +1,9 @@
-"""Two processes under torchrun against one: same masks, same network, every image once."""
+"""Two processes as torchrun starts them, against one: same masks and network, each image once."""
 
 import json
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,14 +28,21 @@ def runs(tmp_path_factory):
     base = tmp_path_factory.mktemp("together")
     for name in ("one", "two"):
         (base / name).mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*TORCHRUN, "-m", together.__name__, str(base / "two")]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        together.main(base / "one")  # this process, alone
-        output = process.communicate()[0].decode()
-    assert process.returncode == 0, output
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([together.__name__])  # torch is imported once for both
+    pair = [
+        context.Process(target=together.one_of_two, args=(number, port, base / "two"))
+        for number in (0, 1)
+    ]
+    for process in pair:
+        process.start()
+    together.main(base / "one")  # this process, alone
+    for process in pair:
+        process.join()
+    assert [process.exitcode for process in pair] == [0, 0]
     alone = json.loads((base / "one" / "rank0.json").read_text())
     both = [json.loads((base / "two" / f"rank{r}.json").read_text()) for r in (0, 1)]
     return alone, both, base
@@ -102,6 +111,7 @@ def test_masks_that_differ_between_processes_are_refused(runs):
     assert alone["refusal"] == ""
 
 
+@pytest.mark.slow
 def test_only_the_first_process_prints_and_writes(tmp_path):
     code = "from cli import main; main()"
     (tmp_path / "bench.py").write_text(code)

@@ -153,6 +153,7 @@ def test_a_method_without_an_estimate_says_so(home: Path) -> None:
     assert ran.exit_code == 2 and "estimates nothing before training" in ran.stderr
 
 
+@pytest.mark.slow
 def test_every_row_says_what_it_would_run_and_what_its_paper_leaves_open() -> None:
     from harness.registry import load
 

@@ -31,8 +31,17 @@ def dense(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path, dense, name):
+ALL_PHASES = (1, 2, 40, 33)
+
+
+@pytest.mark.parametrize(
+    ("name", "writes"),
+    [
+        ("acdc", (1, 40)),
+        *(pytest.param(name, ALL_PHASES, marks=pytest.mark.slow) for name in RUNS),
+    ],
+)
+def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path, dense, name, writes):
     arguments = RUNS[name] + (["--weights", dense] if name == "prune" else [])
     whole = Command(tmp_path / "whole", arguments).start()
     home = tmp_path / "killed"
@@ -41,7 +50,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path, dense, name
     os.kill(started.process.pid, signal.SIGKILL)
     started.process.join()
     # A state after every step; killed inside the first write, then in other phases or rounds.
-    for write in (1, 2, 40, 33):
+    for write in writes:
         strike = (write, signal.SIGKILL)
         Command(home, arguments, save_every_s=0.0, strike=strike).run(-signal.SIGKILL)
         assert not list(home.glob("runs/*/*/done.json"))
@@ -52,6 +61,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path, dense, name
     assert not list(home.glob("runs/*/*/.*.part"))
 
 
+@pytest.mark.slow
 def test_the_command_typed_in_a_shell_survives_a_kill(tmp_path):
     """As a user types it, without any help: finished epochs are saved, the rest is repeated."""
     arguments = [*RUNS["acdc"], "--set", "batch=4"]
@@ -72,7 +82,10 @@ def test_the_command_typed_in_a_shell_survives_a_kill(tmp_path):
     assert Command(home, arguments).final_bytes() == whole.final_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+LESS_POLITE = [pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, *LESS_POLITE])
 def test_a_polite_signal_saves_and_exits_with_5(tmp_path, number):
     whole = Command(tmp_path / "whole", RUNS["acdc"]).start()
     home = tmp_path / "stopped"
@@ -125,6 +138,7 @@ def test_changed_settings_are_another_run(tmp_path):
     assert len(list(tmp_path.glob("runs/one/*/done.json"))) == 2
 
 
+@pytest.mark.slow
 def test_fresh_forgets_an_interrupted_round_too(tmp_path, dense):
     arguments = [*RUNS["prune"], "--weights", dense]
     strike = (20, signal.SIGKILL)

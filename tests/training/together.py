@@ -1,8 +1,8 @@
-"""Run by torchrun, or alone: trains a net without batch norm and prints what this rank has."""
+"""One of two processes, or alone: trains a net without batch norm and prints what this rank has."""
 
 import hashlib
 import json
-import sys
+import os
 from pathlib import Path
 
 import torch
@@ -160,5 +160,9 @@ def main(out):
         (folder / f"rank{rank()}.json").write_text(json.dumps(found))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+def one_of_two(number, port, out):
+    """As torchrun starts it."""
+    about = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in about.items()})
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    main(out)
