@@ -148,7 +148,7 @@ def test_scaled_phases_of_a_short_run_by_hand():
     assert scaled_phases(4) == ((1, 3), (2,))
     assert scaled_phases(5) == ((1, 4), (3,))
     assert scaled_phases(6) == ((1, 3, 5), (2, 4))
-    assert scaled_phases(7) == ((1, 3, 6), (2, 5))
+    assert scaled_phases(7) == ((1, 4, 6), (2, 5))
     assert scaled_phases(10) == ((1, 3, 6, 8), (2, 5, 7))
     assert scaled_phases(200) == ((*range(20, 141, 20), 170), tuple(range(30, 151, 20)))
     assert scaled_phases(400) == ((*range(40, 281, 40), 340), tuple(range(60, 301, 40)))
