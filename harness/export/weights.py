@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from harness.checkpoints import load_into, load_model
@@ -136,9 +137,20 @@ def _safetensors(weights: Weights, target: Path, about: Mapping[str, str]) -> st
 
 
 def save_tensors(tensors: Mapping[str, Tensor], target: Path, about: Mapping[str, str]) -> None:
-    """Write a safetensors file. about: its metadata."""
+    """Write a safetensors file, the same bytes for the same content. about: its metadata."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(whole, target, metadata={"format": "pt", **about})  # the hub's tools look for format
+    written = save(whole, metadata={"format": "pt", **about})  # the hub's tools look for format
+    target.write_bytes(_in_order(written))
+
+
+def _in_order(written: bytes) -> bytes:
+    """A safetensors file whose metadata, which the library shuffles, stand in alphabetical order"""
+    end = 8 + int.from_bytes(written[:8], "little")
+    header = json.loads(written[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers behind it are aligned
+    return len(text).to_bytes(8, "little") + text + written[end:]
 
 
 def _paper(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
