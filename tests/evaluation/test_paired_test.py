@@ -23,7 +23,7 @@ from harness.evaluation.paired_test import (
     paired,
     result_file_of,
 )
-from harness.results.schema import Protocol
+from harness.results.schema import Protocol, Run
 from harness.results.store import predictions_sha256
 from tests.support.results import counts, made
 
@@ -100,6 +100,7 @@ def stored(
     right: int,
     when: str = "20260101T120000Z-00000001",
     version: int = 1,
+    runs: tuple[Run, ...] = (),
     **data: object,
 ) -> Path:
     facts = {
@@ -117,6 +118,7 @@ def stored(
         dataset="digits",
         data=ImageIdentity(**facts),
         counts=counts(right, int(str(n))),
+        runs=runs,
         protocol=Protocol(name="digits", version=version, sha256=str(version) * 64),
         predictions_sha256=None if answers is None else predictions_sha256(answers),
     )
@@ -214,5 +216,34 @@ def test_another_copy_of_the_data_is_refused(
 ) -> None:
     for name in ("a", "b"):
         stored(name, labels, 364, fingerprint="1" * 64)
-    with pytest.raises(DataError, match="copy here has fingerprint"):
+    here = load("digits", "test").identity.fingerprint[:12]
+    said = f"copy here has fingerprint {here}, the results were measured on {'1' * 12}$"
+    with pytest.raises(DataError, match=said):
         compare("a", "b")
+
+
+def test_the_seed_is_that_of_the_network_whose_answers_are_kept(labels: np.ndarray) -> None:
+    seeds = [
+        Run(seed=seed, counts=counts(364, 364), epochs=1, steps=1, wall_s=1.0) for seed in (7, 8)
+    ]
+    stored("trained", labels, 364, runs=tuple(seeds))
+    stored("evaluated", labels, 364)
+    found, _ = compare("trained", "evaluated")
+    assert (found.a.seed, found.b.seed) == (7, None)
+
+
+def test_a_difference_never_exceeds_all_images() -> None:
+    assert interval_pp(0, 1, 1)[1] == 100.0
+    assert interval_pp(1, 0, 1)[0] == -100.0
+    assert paired(SIDE, np.ones(1), SIDE, np.ones(1), np.ones(1)).interval_method[:4] == "95% "
+
+
+def test_a_folder_or_an_unknown_word_that_ends_like_a_file_is_no_result(
+    labels: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").mkdir()
+    text = tmp_path / "a.txt"
+    text.write_text("{}")
+    for word in (tmp_path / "a.json", tmp_path / "b.json", text):
+        with pytest.raises(DataError, match="no result is stored"):
+            result_file_of(str(word))

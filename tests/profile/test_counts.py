@@ -5,9 +5,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.errors import StateWarning
+from harness.profile import macs
 from harness.profile.conventions import FIGURES, acdc_flops
 from harness.profile.cost import measure_cost
-from harness.profile.macs import dense_macs, layer_costs, total_macs
+from harness.profile.macs import DenseMacs, dense_macs, layer_costs, total_macs
 from harness.profile.zeros import sparsity
 from harness.registry import FLOPS_CONVENTIONS
 from harness.results import Figures
@@ -56,6 +58,48 @@ def test_cached_profile_equals_a_fresh_one(tmp_path) -> None:  # type: ignore[no
     first = dense_macs(small_net(), (3, 8, 8))
     assert list((tmp_path / "cache" / "macs").glob("*.json"))
     assert dense_macs(small_net(), (3, 8, 8)) == first
+
+
+def test_a_network_is_traced_once_for_each_version_of_what_counts(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    traced = []
+
+    def trace(model: nn.Module, shape: tuple[int, int, int]) -> DenseMacs:
+        traced.append(shape)
+        return DenseMacs({"0": 2, "3": 3}, 7, {})
+
+    monkeypatch.setattr(macs, "_trace", trace)
+    for _ in range(2):
+        found = dense_macs(small_net(), (3, 8, 8))
+    assert (found.total, found.activations, found.fvcore_total) == (5, 0, 7)
+    assert len(traced) == 1
+    told = {"torch": "1", "fvcore": "1"}
+    for more, counts in (({}, 2), ({"numpy": "9"}, 2), ({"fvcore": "2"}, 3)):
+        monkeypatch.setattr(macs, "versions", lambda more=more: told | more)
+        dense_macs(small_net(), (3, 8, 8))
+        assert len(traced) == counts
+
+
+def test_a_damaged_count_is_counted_anew_and_said_where_it_was_asked_for(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    first = dense_macs(small_net(), (3, 8, 8))
+    [file] = (tmp_path / "cache" / "macs").glob("*.json")
+    assert len(file.stem) == 32
+    file.write_text("{}")
+    with pytest.warns(StateWarning, match="counted anew") as said:
+        assert dense_macs(small_net(), (3, 8, 8)) == first
+    assert said[0].filename == macs.__file__
+
+
+def test_a_layer_that_was_not_counted_has_no_macs() -> None:
+    rows = layer_costs(sparsity(small_net()), DenseMacs({"0": 10}, 10, {}))
+    assert [row.macs_dense for row in rows] == [10, 0, 0]
+
+
+def test_the_tracers_own_total_counts_batch_norm_too() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8))
+    found = dense_macs(net, (3, 8, 8))
+    assert found.per_layer == {"0": 216 * 36}
+    assert found.fvcore_total > found.total  # by what batch norm does at every position
+    assert found.fvcore_total < 2 * found.total
 
 
 def test_another_stride_is_another_cache_entry() -> None:
