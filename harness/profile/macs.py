@@ -121,6 +121,7 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
 
+    # What it does not know is a result here, not a message.
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
     was_training, was_fused = model.training, torch.backends.mha.get_fastpath_enabled()
     first = next(model.parameters())
@@ -131,7 +132,6 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> DenseMacs:
         with switched_off(model), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             analysis = FlopCountAnalysis(model, image)
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             products = Products(_graph_inputs(model), analysis._op_handles)
             analysis.set_op_handle(**products.handles())
             counts = analysis.by_operator()

@@ -44,6 +44,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "harness/results/verdicts.py": (
         "tests/results/test_tolerances.py",
+        "tests/results/test_judged_metrics.py",
         "tests/results/test_figure_outcomes.py",
     ),
     "harness/results/judged_metrics.py": (

@@ -211,6 +211,27 @@ def test_swapped_or_deleted_files_of_answers_are_noticed(labels: np.ndarray) -> 
         compare("c", "a")
 
 
+class Touching:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.place,)
+
+
+def test_answers_that_are_objects_are_damaged_and_never_unpickled(
+    labels: np.ndarray, tmp_path: Path
+) -> None:
+    file = stored("a", labels, 364)
+    objects = np.array([Touching(tmp_path / "executed")], dtype=object)
+    np.savez(file.with_suffix(".npz"), predictions=objects)
+    with pytest.raises(DamagedFile, match="cannot be read"):
+        compare("a", "a")
+    assert not (tmp_path / "executed").exists()
+
+
 def test_another_copy_of_the_data_is_refused(
     labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from harness.profile import macs
 from harness.profile.conventions import FIGURES, acdc_flops
 from harness.profile.cost import measure_cost
 from harness.profile.macs import DenseMacs, dense_macs, layer_costs, total_macs
+from harness.profile.traced_products import Products
 from harness.profile.zeros import sparsity
 from harness.registry import FLOPS_CONVENTIONS
 from harness.results import Figures
@@ -87,6 +88,31 @@ def test_a_damaged_count_is_counted_anew_and_said_where_it_was_asked_for(tmp_pat
     with pytest.warns(StateWarning, match="counted anew") as said:
         assert dense_macs(small_net(), (3, 8, 8)) == first
     assert said[0].filename == macs.__file__
+
+
+def test_counts_of_kernels_that_an_image_mixes_join_the_others() -> None:
+    counts = {"weight:a": 4, "weight:b": 2, "mixed:b": 5, "mixed:c": 6, "conv": 17}
+    found = macs._counted(counts, {}, Products({}, {}))
+    assert found.per_layer == {"a": 4, "b": 7, "c": 6}
+    assert (found.mixed, found.fvcore_total) == ({"b": 5, "c": 6}, 17)
+
+
+def test_attention_hides_nothing_in_its_fast_path_and_the_tracer_is_silent(caplog) -> None:  # type: ignore[no-untyped-def]
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.never = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.flatten(2).mT.sort(1).values
+            return self.attend(x, x, x, need_weights=False)[0]
+
+    found = dense_macs(Attends(), (4, 2, 3))
+    assert sum(found.per_layer.values()) == 6 * (4 * 12 + 4 * 4)  # 6 tokens: q, k, v and out
+    assert found.activations == 2 * 6 * 6 * 4
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert caplog.records == []
 
 
 def test_a_layer_that_was_not_counted_has_no_macs() -> None:
