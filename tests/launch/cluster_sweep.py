@@ -2,7 +2,7 @@
 
     python -m tests.launch.cluster_sweep [--into reports/launch.md]
 
-One node dies in the middle, then the command itself; it is repeated to its end. Every result has to
+The command dies at a quarter and is repeated; then a node dies at three fifths. Every result has to
 be there once, with the weights of a sweep that ran undisturbed in one process. Needs the extra
 `cluster`.
 """
@@ -10,7 +10,6 @@ be there once, with the weights of a sweep that ran undisturbed in one process. 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -46,20 +45,25 @@ def run(words: list[str], home: Path) -> float:
     return time.perf_counter() - began
 
 
-def killed(
-    words: list[str], home: Path, halfway: Callable[[], bool], then: Callable[[], None]
-) -> None:
-    """Begin the command, wait for `halfway`, do `then`, wait a moment, and kill it."""
+def run_and(
+    words: list[str],
+    home: Path,
+    moment: Callable[[], bool],
+    then: Callable[[subprocess.Popen], None],
+) -> float:
+    """Begin the command, do `then` to it at `moment`, wait for its end; the seconds it took."""
+    began = time.perf_counter()
     environment = {**os.environ, "BENCH_HOME": str(home)}
     with subprocess.Popen(
         words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        end = time.monotonic() + WAIT_S
-        while not halfway() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.05)
-        then()
-        time.sleep(3)
-        process.send_signal(signal.SIGKILL)
+        while not moment() and process.poll() is None:
+            if time.perf_counter() > began + WAIT_S:
+                raise SystemExit(f"{words} stood still for {WAIT_S} s")
+            time.sleep(0.02)
+        then(process)
+        process.wait(WAIT_S)
+    return time.perf_counter() - began
 
 
 def weights(home: Path) -> dict[str, bytes]:
@@ -88,20 +92,22 @@ def main() -> None:
         nodes = [cluster.add_node(**NODE) for _ in range(3)]
         words = command("--executor", "ray", "--address", str(cluster.address))
 
-        def halfway() -> bool:
-            return len(results(home)) >= count // 3
+        def stored(share: float) -> Callable[[], bool]:
+            return lambda: len(results(home)) >= share * count
 
-        killed(words, home, halfway, lambda: cluster.remove_node(nodes[0], allow_graceful=False))
-        left = count - len(results(home))
-        again_s = run(words, home)
+        run_and(words, home, stored(0.25), lambda process: process.kill())
+        after_command = len(results(home))
+        again_s = run_and(
+            words, home, stored(0.6), lambda _: cluster.remove_node(nodes[0], allow_graceful=False)
+        )
         cluster.shutdown()
         same = weights(home) == weights(inline)
         entries = {file.parent.name for file in results(home)}
         whole = same and len(entries) == len(results(home)) == count
         lines = [
             f"- {count} trainings in one process, undisturbed: {alone_s:.0f} s.",
-            f"- Ray, {len(nodes) + 1} nodes of one CPU on {os.cpu_count()} CPUs: a node killed "
-            f"after {count // 3} results, then the command; {left} were left.",
+            f"- Ray, {len(nodes) + 1} nodes of one CPU on {os.cpu_count()} CPUs: the command was "
+            f"killed with {after_command} results stored and repeated; then a node was removed.",
             f"- The command repeated: {again_s:.0f} s; {len(results(home))} results of "
             f"{len(entries)} entries; weights equal to the undisturbed ones: {same}.",
         ]

@@ -61,7 +61,7 @@ def test_a_package_is_taken_by_every_verb(packages, tmp_path):
         ("prune", "--method", "magnitude", *network, *pruned),
         ("profile", *network),
         ("latency", *network, "--batch", "1", "--backend", "eager", "--no-memory"),
-        ("export", *network, "net.onnx", "--to", "onnx"),
+        ("export", "whole", "net.onnx", "--to", "onnx"),
         ("list", "--datasets"),
         ("table", "--dataset", "stripes", "--format", "latex"),
     ):
