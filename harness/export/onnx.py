@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness.errors import ProtocolError
-from harness.models import input_size, is_own_code, parse_model_name
+from harness.errors import ProtocolError, RegistryError
+from harness.models import input_size
 from harness.profile import quiet_exporter
 from harness.registry import data_set
 
@@ -32,8 +32,7 @@ def write_onnx(
     except ImportError as error:
         msg = f"{error.name} is not installed. Install the extra: pip install 'reprune[latency]'"
         raise ProtocolError(msg) from error
-    own = is_own_code(parse_model_name(model).base)
-    side = data_set(dataset).side if own else input_size(model)
+    side = _side(model, dataset)
     images = torch.zeros(EXAMPLES, data_set(dataset).channels, side, side)
     try:
         with quiet_exporter():
@@ -53,3 +52,11 @@ def write_onnx(
     assert program is not None, "dynamo exports return a program"
     program.model.metadata_props.update(about)
     program.save(target, external_data=False)
+
+
+def _side(model: str, dataset: str) -> int:
+    """Pixels per side of what `model` reads; code of one's own does not say it, its data does."""
+    try:
+        return input_size(model)
+    except RegistryError:
+        return data_set(dataset).side
