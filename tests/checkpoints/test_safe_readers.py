@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from harness.checkpoints import load_into, obtain
+from harness.checkpoints import load_into, obtain, safe_readers
 from harness.checkpoints.conversion import convert
 from harness.checkpoints.file_formats import FORMATS, get
 from harness.checkpoints.safe_readers import ACDC_GLOBALS, read_torch_zip
@@ -178,6 +178,18 @@ def test_h5_that_points_outside_itself_is_refused(home: Path, tmp_path: Path) ->
         outside = [(str(tmp_path / "secret"), 0, 16)]
         group.create_dataset("kernel:0", (4,), "f4", external=outside)
     with pytest.raises(NotACheckpoint, match="outside the file"):
+        obtain(make_entry("data:f", format="keras-h5"), from_file=tmp_path / "f")
+    assert files_below(home) == []
+
+
+def test_hdf5_that_comes_to_no_end_is_given_up(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5py = pytest.importorskip("h5py", reason="the extra `keras` is not installed")
+    with h5py.File(tmp_path / "f", "w") as file:
+        file["model_weights/w"] = np.zeros(3, np.float32)
+    monkeypatch.setattr(safe_readers, "H5_SECONDS", 0.001)
+    with pytest.raises(NotACheckpoint, match="HDF5 comes to no end with it in 0.001 s"):
         obtain(make_entry("data:f", format="keras-h5"), from_file=tmp_path / "f")
     assert files_below(home) == []
 
