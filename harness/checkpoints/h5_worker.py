@@ -18,9 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from harness.checkpoints import pickles
 from harness.checkpoints.archive import unpacked_limit
-from harness.checkpoints.wording import damaged
+from harness.checkpoints.wording import damaged, shown
 
 FILTERS = frozenset({2, 3})  # shuffle, fletcher32; what unpacks has no bound in HDF5
 LIBRARIES_BYTES = 2**30  # beside the numbers, which are there twice when they are handed over
@@ -57,13 +56,13 @@ def contents(
         if not isinstance(node, h5py.Dataset):
             return
         if node.external or node.is_virtual:
-            raise ValueError(f"dataset {pickles.text(name)} lies outside the file")
+            raise ValueError(f"dataset {shown(name)} lies outside the file")
         left -= node.nbytes
         if left < 0:
-            raise ValueError(f"dataset {pickles.text(name)} claims more numbers than there may be")
+            raise ValueError(f"dataset {shown(name)} claims more numbers than there may be")
         if node.dtype.kind != "f" or not _filters(node) <= FILTERS:
             msg = "is packed, or no plain array of floating point (h5repack -f NONE unpacks)"
-            raise ValueError(f"dataset {pickles.text(name)} {msg}")
+            raise ValueError(f"dataset {shown(name)} {msg}")
         layer, _, rest = name.partition("/")
         weights[layer, rest.rpartition("/")[2].partition(":")[0]] = node[()]
 

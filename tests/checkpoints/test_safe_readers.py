@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -180,6 +181,13 @@ def test_h5_that_points_outside_itself_is_refused(home: Path, tmp_path: Path) ->
     with pytest.raises(NotACheckpoint, match="outside the file"):
         obtain(make_entry("data:f", format="keras-h5"), from_file=tmp_path / "f")
     assert files_below(home) == []
+
+
+def test_the_process_that_reads_hdf5_starts_without_torch() -> None:
+    pytest.importorskip("h5py", reason="the extra `keras` is not installed")
+    code = "import sys, harness.checkpoints.h5_worker; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_hdf5_that_comes_to_no_end_is_given_up(

@@ -425,3 +425,9 @@ def test_wrong_bounds_and_spreads_are_faults(facts: dict[str, str]) -> None:
 def test_the_deviation_is_that_of_the_standard_library(values: list[float]) -> None:
     assert tolerances.sample_std(values) == pytest.approx(statistics.stdev(values), abs=1e-9)
     assert tolerances.sample_std(values[:1]) is None and tolerances.sample_std([]) is None
+
+
+def test_what_a_verdict_is_said_to_mean_is_the_tolerance_that_decides_it() -> None:
+    assert verdicts.MEANINGS["match"] == f"within {tolerances.MATCH_PP:.2f} points"
+    assert verdicts.MEANINGS["near"] == f"within {tolerances.NEAR_PP:.2f} points"
+    assert f"+ {tolerances.ROUNDING_SLACK_PP:.2f} points" in verdicts.MEANINGS["exact"]
