@@ -17,7 +17,7 @@ from .figures_without_weights import (
     of_baseline,
     of_printed,
 )
-from .full_numbers import packed_bytes, partial_because
+from .full_numbers import changed_lengths, packed_bytes, partial_because
 from .judged_metrics import Measured, judge
 from .link_answers import (
     Kind,
@@ -126,6 +126,7 @@ __all__ = [
     "as_json",
     "asks_architecture",
     "as_printed",
+    "changed_lengths",
     "current",
     "each_readable",
     "entries_with",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from harness.registry import Overrides
 from harness.results.schema import Cost, Result
 
-SCHEDULE = ("length", "prune.finetune")  # settings that say how long a network was trained
+# Settings that say how long a network was trained: a short schedule is not the protocol.
+LENGTHS = ("length", "prune.finetune", "settings.batches_per_epoch")
 FLOAT32 = 4  # bytes
 
 
@@ -12,11 +14,17 @@ def partial_because(result: Result) -> str:
     """Why `result` is no full number: subset, stand-in data, another schedule; "" if it is one."""
     if result.smoke:
         return result.smoke
-    for name in SCHEDULE:
-        change = result.overrides.get(name)
-        if change is not None and change.value != change.was:
-            return f"{name} {change.value} instead of {change.was}"
-    return ""
+    return next(iter(changed_lengths(result.overrides)), "")
+
+
+def changed_lengths(overrides: Overrides) -> list[str]:
+    """What was changed of how long the recipe trains, to be said wherever the result is shown."""
+    return [
+        f"{key} {change.value} instead of "
+        + ("all" if change.was is None else f"the recipe's {change.was}")
+        for key, change in overrides.items()
+        if key in LENGTHS and change.value != change.was
+    ]
 
 
 def packed_bytes(cost: Cost) -> int:

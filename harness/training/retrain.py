@@ -24,7 +24,6 @@ from harness.registry import (
     EVALUATION_BATCH,
     LOCAL,
     Entry,
-    Override,
     Overrides,
     PruneRounds,
     Recipe,
@@ -37,7 +36,16 @@ from harness.registry import (
     recipe_sha256,
     with_overrides,
 )
-from harness.results import Measured, Protocol, Result, Run, load_all, predictions_sha256, save
+from harness.results import (
+    Measured,
+    Protocol,
+    Result,
+    Run,
+    changed_lengths,
+    load_all,
+    predictions_sha256,
+    save,
+)
 from harness.system import Options, Silent, locked, processes, rank, wait_for_all, world_size
 from harness.training.queue import queued_result, training_cost
 from harness.training.request import TrainingRequest
@@ -332,14 +340,6 @@ def changed_schedule(
     return f"changed recipe: {', '.join(changes)}" if changes else ""
 
 
-# A changed length is said wherever the result is shown: a short schedule is not the protocol.
-_LENGTHS = ("length", "prune.finetune", "settings.batches_per_epoch")
-
-
-def _recipes(change: Override) -> str:
-    return "all" if change.was is None else f"the recipe's {change.was}"
-
-
 def _amount(rounds: PruneRounds) -> str:
     return "prune as set" if rounds.amount is None else f"prune {rounds.amount:g}"
 
@@ -352,11 +352,7 @@ def training_notes(recipe: Recipe, overrides: Overrides, start: Start | None) ->
         notes.append(f"{rounds.count} x ({_amount(rounds)}, fine-tune {rounds.finetune})")
         if rounds.recalibrate is not None:
             notes.append(recalibration_note(rounds.recalibrate))
-    notes += [
-        f"{key} {change.value} instead of {_recipes(change)}"
-        for key, change in overrides.items()
-        if key in _LENGTHS and change.value != change.was
-    ]
+    notes += changed_lengths(overrides)
     if start is not None:
         notes.append(f"started from {start.name} (sha256 {start.facts.sha256[:12]})")
     if recipe.validation_frac:

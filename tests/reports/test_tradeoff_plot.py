@@ -92,7 +92,10 @@ SHORT = changes(("length", "4ep", "160ep"))
 def test_short_schedules_and_subsets_are_no_full_numbers() -> None:
     assert partial_because(made()) == ""
     assert partial_because(made(smoke="1,000 of 50,000 images")) == "1,000 of 50,000 images"
-    assert partial_because(trained(overrides=SHORT)) == "length 4ep instead of 160ep"
+    assert partial_because(trained(overrides=SHORT)) == "length 4ep instead of the recipe's 160ep"
+    fewer = changes(("settings.batches_per_epoch", 100, None))
+    why = partial_because(trained(overrides=fewer))
+    assert why == "settings.batches_per_epoch 100 instead of all"
     assert partial_because(trained(overrides=changes(("length", "160ep", "160ep")))) == ""
     assert partial_because(trained(overrides=changes(("prune.finetune", "1ep", "40ep")))) != ""
 
