@@ -44,6 +44,7 @@ try:
         exit_code,
         lost_output,
         machine_problem,
+        memory_errors_said_once,
         problem_line,
         say_line,
         say_problem,
@@ -110,7 +111,7 @@ class Bench(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         # What is read at the start stays; looking for garbage in it took a quarter of the reading.
         gc.set_threshold(20_000, 20, 50)
-        with watched_streams():
+        with watched_streams(), memory_errors_said_once():
             return super().main(*args, **extra)
 
     def make_context(

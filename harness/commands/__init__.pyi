@@ -1,5 +1,5 @@
 from .exit_codes import UNEXPECTED, USAGE, exit_code
-from .machine_problems import machine_problem
+from .machine_problems import machine_problem, memory_errors_said_once
 from .output import progress
 from .streams import lost_output, watched_streams
 from .visible_text import in_one_line, problem_line, say_line, say_problem, speak_for_libraries
@@ -11,6 +11,7 @@ __all__ = [
     "in_one_line",
     "lost_output",
     "machine_problem",
+    "memory_errors_said_once",
     "problem_line",
     "progress",
     "say_line",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from harness import paths
 
@@ -17,10 +19,9 @@ _NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|failed to map segment",
     re.IGNORECASE,
 )
-# Where memory is limited, oneDNN and Python itself say no more than this of a failed allocation.
+# Where memory is limited, oneDNN and threads say no more than this of a failed allocation.
 _NO_MEMORY_UNDER_A_LIMIT = re.compile(
-    r"could not (create|execute) a primitive|returned NULL without setting an exception"
-    r"|can't start new thread"
+    r"could not (create|execute) a primitive|can't start new thread"
 )
 
 
@@ -36,11 +37,31 @@ def machine_problem(error: BaseException) -> str | None:
     return broken_pair(error)
 
 
+@contextmanager
+def memory_errors_said_once() -> Iterator[None]:
+    """C code that cannot raise prints a MemoryError with its traceback; the one it leads to is said
+    in one line.
+    """
+    hook = sys.unraisablehook
+
+    def said(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, MemoryError):
+            hook(unraisable)
+
+    sys.unraisablehook = said
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+
+
 def _lacks_memory(error: BaseException) -> bool:
     said = str(error)
     if isinstance(error, MemoryError) or _NO_MEMORY.search(said):
         return True
-    return bool(_NO_MEMORY_UNDER_A_LIMIT.search(said)) and _is_memory_limited()
+    # Python's own C code loses the error of a failed allocation, and ends in a SystemError.
+    unclear = isinstance(error, SystemError) or _NO_MEMORY_UNDER_A_LIMIT.search(said)
+    return bool(unclear) and _is_memory_limited()
 
 
 def _is_memory_limited() -> bool:

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from cli import _VERBS, Bench, main
-from harness.commands.machine_problems import machine_problem
+from harness.commands.machine_problems import machine_problem, memory_errors_said_once
 from tests.commands.conftest import Bench as Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -238,8 +238,31 @@ def test_an_error_that_may_mean_no_memory_means_it_under_a_limit(
     resource = pytest.importorskip("resource", reason="no such limits on this system")
     most = 10**9 if limited else resource.RLIM_INFINITY
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (most, most))
-    said = machine_problem(RuntimeError("could not create a primitive"))
-    assert (said is not None and said.startswith("not enough memory: ")) == limited
+    for error in (
+        RuntimeError("could not create a primitive"),
+        SystemError("error return without exception set"),
+    ):
+        said = machine_problem(error)
+        assert (said is not None and said.startswith("not enough memory: ")) == limited
+
+
+def test_a_memory_error_that_nobody_can_raise_is_not_printed_beside_the_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unraised(error: type[Exception]) -> None:
+        class Ends:
+            def __del__(self) -> None:
+                raise error
+
+        Ends()
+
+    said: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: said.append(found.exc_type))
+    with memory_errors_said_once():
+        unraised(MemoryError)
+        unraised(ValueError)
+    unraised(MemoryError)
+    assert said == [ValueError, MemoryError]
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch, bench: Run) -> None:
