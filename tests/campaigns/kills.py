@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -116,11 +118,22 @@ def executor_kills(trial: Trial) -> Iterator[str]:
 
 
 def sweeps(home: Path) -> dict[str, Verb]:
-    """One sweep of two cells, on each executor of this machine."""
+    """One sweep of two cells on each executor that is here.
+
+    Ray where RAY_ADDRESS names a cluster, Slurm where its commands answer (tests/launch/
+    slurm_here.sh starts one): both outlive the command, as they do where they are used.
+    """
     grid = ["--method", "gmp", "--set", "settings.sparsity=0.5,0.9", "--set", "epochs=2"]
-    words = ["sweep", *COMMON, *grid, "--limit", "300", "--executor"]
+    words = ["sweep", *COMMON, *grid, "--limit", "300", "--memory", "0.5", "--executor"]
     latest = {"inline": 30, "local": 2}  # trainings write in the command itself, or in its workers
-    return {name: Verb([*words, name], trained, last, 6.0) for name, last in latest.items()}
+    longest_s = {"inline": 6.0, "local": 6.0}
+    if os.environ.get("RAY_ADDRESS"):
+        latest["ray"], longest_s["ray"] = 2, 12.0
+    if shutil.which("squeue") and subprocess.run(["squeue"], capture_output=True).returncode == 0:
+        latest["slurm"], longest_s["slurm"] = 2, 15.0
+    return {
+        name: Verb([*words, name], trained, last, longest_s[name]) for name, last in latest.items()
+    }
 
 
 def _struck(trial: Trial, known: Known) -> Iterator[str]:

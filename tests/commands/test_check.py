@@ -100,6 +100,16 @@ def test_a_night_of_bad_luck_is_told_entry_by_entry(
     assert sorted(link["status"] for link in links.values() if not link["ok"]) == [200, 404]
 
 
+@pytest.mark.slow
+def test_workers_of_an_executor_find_what_one_process_finds(
+    bench: Bench, home: Path, server: Server, good: Path
+) -> None:
+    bad_luck(server, home, evaluation_sha256(registry.load().evaluations["imagenet-224"]))
+    done = check(bench, good, "--suite", "simulated", "--executor", "inline", "--json")
+    assert done.exit_code == 3, done.stderr
+    assert told(document(done)) == EXPECTED
+
+
 @pytest.mark.parametrize(
     ("names", "code"), [(("fine",), 0), (("homeless",), 4), (("homeless", "gone"), 3)]
 )

@@ -161,25 +161,34 @@ def test_more_than_any_node_has_is_refused(nodes, tmp_path):
 
 @pytest.fixture
 def slurm_training(tmp_path, monkeypatch):
-    """A training of one seed on Slurm, in a thread; its home."""
+    """Begins a training of one seed on Slurm, in a thread; its home, the thread, what it tells."""
     if not shutil.which("squeue") or subprocess.run(["squeue"], capture_output=True).returncode:
         pytest.skip("no Slurm answers here; tests/launch/slurm_here.sh starts one")
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
     (home := tmp_path / "one").mkdir()
-    jobs = [replace(j, resources=SMALL) for j in trainings(seeds=(0,), epochs=30, save_every_s=0)]
-    endings = {}
+    threads = []
 
-    def work():
-        endings.update(run("slurm", jobs, home, options={"time": 5}))
+    def begin(epochs, minutes, save_every_s):
+        jobs = trainings(seeds=(0,), epochs=epochs, save_every_s=save_every_s)
+        small = [replace(job, resources=SMALL) for job in jobs]
+        endings, events = {}, []
+        watching = Watching(event=lambda job, event: events.append(event.state))
+        executor = make_executor("slurm", Place("cpu", home / "logs", options={"time": minutes}))
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield tmp_path, thread, endings
-    thread.join(DEADLINE_S)
+        def work():
+            endings.update(Queue(executor, watching=watching).run(small))
+            executor.close()
+
+        threads.append(threading.Thread(target=work))
+        threads[0].start()
+        return tmp_path, threads[0], endings, events
+
+    yield begin
+    threads[0].join(DEADLINE_S)
 
 
 def test_a_job_that_is_requeued_goes_on(slurm_training):
-    home, thread, endings = slurm_training
+    home, thread, endings, _ = slurm_training(epochs=30, minutes=5, save_every_s=0)
     end = time.monotonic() + DEADLINE_S
     while not list(home.glob("runs/*/*/state.pt")) and time.monotonic() < end:
         time.sleep(0.05)
@@ -190,6 +199,17 @@ def test_a_job_that_is_requeued_goes_on(slurm_training):
     thread.join(DEADLINE_S)
     assert {ending.state for ending in endings.values()} == {"done"}
     assert len(results(home)) == 1
+
+
+def test_a_job_that_reaches_its_time_limit_goes_on_in_another(slurm_training, monkeypatch):
+    home, thread, endings, events = slurm_training(epochs=2000, minutes=2, save_every_s=600)
+    thread.join(3 * DEADLINE_S)
+    assert {ending.state for ending in endings.values()} == {"done"}
+    assert "preempted" in events  # told before its limit, saved, and was sent again
+    assert len(results(home)) == 1
+    monkeypatch.setenv("BENCH_HOME", str(home / "undisturbed"))
+    run("inline", trainings(seeds=(0,), epochs=2000), home / "one")
+    assert weights(home / "undisturbed") == weights(home)
 
 
 @pytest.fixture
