@@ -70,14 +70,16 @@ def command(
     if chosen is None:
         raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
     from harness.export import about_network, export, find_network
+    from harness.registry import input_shape
 
     registry = run.registry()
     with run.begun(offline=offline, reading=reading) as (wanted, _):
         found = find_network(what, registry, wanted)
     weights = found.weights
     target.parent.mkdir(parents=True, exist_ok=True)
-    about = about_network(found, registry.evaluations[found.entry.evaluation])
-    how = export(weights, target, chosen, about)
+    evaluation = registry.evaluations[found.entry.evaluation]
+    about = about_network(found, evaluation)
+    how = export(weights, target, chosen, about, input_shape(evaluation))
     facts = {"entry": weights.name, "weights": weights.where, "form": chosen, "read_by": how}
     if run.as_json:
         print_json({**facts, "file": str(target), "size_bytes": target.stat().st_size})

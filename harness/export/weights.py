@@ -27,6 +27,8 @@ from methods.base import Method, Schedule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+Shape = tuple[int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -122,16 +124,19 @@ def last_trained(entry_id: str, aliases: Mapping[str, str]) -> Result:
     return found[-1]
 
 
-def export(weights: Weights, target: Path, form: str, about: Mapping[str, str]) -> str:
+def export(
+    weights: Weights, target: Path, form: str, about: Mapping[str, str], shape: Shape
+) -> str:
     """Write `weights` to `target`; how the file is read. form: one of FORMS.
 
-    about: facts for the metadata of safetensors and ONNX files, see `about_network`. Raises
-    ProtocolError, with nothing written, if the weights do not have that form.
+    about: facts for the metadata of safetensors and ONNX files, see `about_network`. shape: (C,H,W)
+    of the pictures that the network is evaluated with. Raises ProtocolError, with nothing written,
+    if the weights do not have that form.
     """
-    return FORMS[form](weights, target, about)
+    return FORMS[form](weights, target, about, shape)
 
 
-def _safetensors(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
+def _safetensors(weights: Weights, target: Path, about: Mapping[str, str], shape: Shape) -> str:
     save_tensors(weights.tensors, target, about)
     return "safetensors.torch.load_file(FILE)"
 
@@ -153,7 +158,7 @@ def _in_order(written: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + written[end:]
 
 
-def _paper(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
+def _paper(weights: Weights, target: Path, about: Mapping[str, str], shape: Shape) -> str:
     if weights.maker is None:
         msg = f"{weights.name}: its published file is in the paper's layout already"
         raise ProtocolError(f"{msg}. Other forms: {', '.join(FORMS)}")
@@ -166,7 +171,7 @@ def _paper(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
 
 
 def _for_library(library: str) -> Form:
-    def write(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
+    def write(weights: Weights, target: Path, about: Mapping[str, str], shape: Shape) -> str:
         if weights.dynamic:
             msg = f"{weights.name}: its gates choose filters image by image"
             raise ProtocolError(f"{msg}; {library} has no such network. Try: --to safetensors")
@@ -182,15 +187,15 @@ def _for_library(library: str) -> Form:
     return write
 
 
-def _onnx(weights: Weights, target: Path, about: Mapping[str, str]) -> str:
+def _onnx(weights: Weights, target: Path, about: Mapping[str, str], shape: Shape) -> str:
     network = weights.network
     if weights.maker is not None and weights.dynamic:
         network = weights.maker.finalize(network)
-    write_onnx(network, weights.model, weights.dataset, target, about)
+    write_onnx(network, weights.model, shape, target, about)
     return "onnxruntime.InferenceSession(FILE), input `images` (N, C, H, W), normalised"
 
 
-Form = Callable[[Weights, Path, "Mapping[str, str]"], str]
+Form = Callable[[Weights, Path, "Mapping[str, str]", Shape], str]
 FORMS: dict[str, Form] = {
     "safetensors": _safetensors,
     "torchvision": _for_library("torchvision"),

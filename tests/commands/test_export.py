@@ -12,7 +12,7 @@ import timm
 import torch
 import torchvision
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import harness
@@ -85,6 +85,24 @@ def test_an_onnx_file_answers_as_torch_does_for_any_number_of_images(
         expected = answers(harness.load(ENTRY), pictures)
         assert torch.allclose(torch.from_numpy(logits), expected, atol=ATOL_ONNX)
     assert session.get_modelmeta().custom_metadata_map["reprune.entry"] == ENTRY
+
+
+@pytest.mark.slow
+def test_an_onnx_file_takes_the_pictures_that_the_network_is_evaluated_with(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """And not those of the size for which its package made it: 160 pixels for this one."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = scrambled("timm/test_resnet", 10)
+    weights, target = tmp_path / "net.safetensors", tmp_path / "net.onnx"
+    save_file(network.state_dict(), weights)
+    named = ("--model", "timm/test_resnet", "--dataset", "cifar10", "--weights", weights)
+    done = bench("export", *named, target)
+    assert done.exit_code == 0, done.stderr
+    session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    pictures = images(3, 32)
+    [logits] = session.run(["logits"], {"images": pictures.numpy()})
+    assert torch.allclose(torch.from_numpy(logits), answers(network, pictures), atol=ATOL_ONNX)
 
 
 @pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
