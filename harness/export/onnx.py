@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.errors import ProtocolError
-from harness.profile import quiet_exporter
+from harness.sparse import quiet_exporter
 
 INPUT, OUTPUT = "images", "logits"
 EXAMPLES = 2  # one image would be taken for a constant

@@ -1,4 +1,4 @@
-from .backends import RUNNERS, missing_compiler, quiet_exporter
+from .backends import RUNNERS, missing_compiler
 from .compressed_size import SizeTable, WeightsFile, Widths, size_table
 from .cost import measure_cost
 from .latency import LatencyRequest, measure_and_save, measure_latency
@@ -45,7 +45,6 @@ __all__ = [
     "missing_compiler",
     "notes_of",
     "networks_of_model",
-    "quiet_exporter",
     "require_repeats",
     "size_table",
     "abbreviated",

@@ -7,20 +7,19 @@ memory is measured without what the conversion itself needs.
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import shutil
 import sys
 import types
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from harness import sparse
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -103,22 +102,8 @@ def _no_onnx(device: torch.device) -> str:
     return ""
 
 
-@contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """torch.onnx warns about its own dependencies; nothing of it is about the network."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def _to_onnx(network: nn.Module, images: Tensor) -> bytes:
-    with quiet_exporter():
+    with sparse.quiet_exporter():
         exported = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
     assert exported is not None, "dynamo exports return a program"
     model: bytes = exported.model_proto.SerializeToString()
@@ -126,25 +111,11 @@ def _to_onnx(network: nn.Module, images: Tensor) -> bytes:
 
 
 def _onnx_session(model: bytes, images: Tensor) -> Forward:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def forward(value: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: value.numpy()})[0])
-
-    return forward
+    return sparse.onnx_session(model)
 
 
 def _to_sparse(network: nn.Module, images: Tensor) -> nn.Module:
-    from harness import sparse
-
-    compiled: nn.Module = sparse.compile(network, images)
+    compiled: nn.Module = sparse.compile(network, images, slower="keep")
     return compiled
 
 

@@ -5,13 +5,15 @@
     print(fast.plan.table())
 
 Batch norms are folded, activations and residual sums fused, filters and channels that do not
-matter removed; every layer then runs in whichever way was fastest on this machine. On a CUDA
+matter removed; every layer then runs in whichever way was fastest on this machine, and so does
+the whole: where skipping zeros does not pay, the model itself or onnxruntime runs. On a CUDA
 device layers whose zeros follow the 2:4 pattern run on the sparse tensor cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from harness.errors import ProtocolError
 from harness.sparse.compile_plan import CompilePlan, LayerPlan
 from harness.sparse.compiled import CompiledNetwork
+from harness.sparse.dense_ways import onnx_session, quiet_exporter
 from harness.sparse.form_choice import (
     FORMS,
     Choices,
@@ -27,36 +30,71 @@ from harness.sparse.form_choice import (
     choose_rows,
     given_layers,
 )
+from harness.sparse.network_choice import Slower, eager_network, fastest_network
 from harness.sparse.output_check import check_equal
 from harness.sparse.rewriting import simplify
 from harness.sparse.semi_structured import TwoFourNetwork, compile_two_four
 from harness.sparse.tracing import copied, trace
 
-__all__ = ["FORMS", "CompiledNetwork", "LayerPlan", "Plan", "compile"]
+__all__ = [
+    "FORMS",
+    "CompilePlan",
+    "CompiledNetwork",
+    "LayerPlan",
+    "compile",
+    "onnx_session",
+    "quiet_exporter",
+]
 
 
 def compile(
-    model: nn.Module, example_input: Tensor, *, only: Sequence[str] | None = None
+    model: nn.Module,
+    example_input: Tensor,
+    *,
+    only: Sequence[str] | None = None,
+    slower: Slower | None = None,
+    impossible: Literal["refuse", "replace"] = "refuse",
 ) -> CompiledNetwork | TwoFourNetwork:
     """A module with the outputs of `model` in eval mode, measured to be as fast as possible.
 
-    On CUDA: float16 inside, see `compile_two_four`; `only` does not apply there.
+    On CUDA: float16 inside, see `compile_two_four`; no option applies there.
     model: float32 on the CPU, zeros in place; it is copied, not changed. example_input: (N,C,H,W)
-    or (N,...), of which the first image is used; later inputs need its shape. only: choose among
-    these ways to run a convolution (see FORMS) instead of all; a layer that none of them fits runs
-    densely. Layers of unknown kinds run as they are. The choice is a measurement with the current
-    number of threads: compile on the machine and with the threads that will run the network.
-    Raises ProtocolError for a model that torch.fx cannot trace, for other types or devices, and
-    if the result does not compute what the model does, see harness.sparse.output_check.
+    or (N,...); later inputs need its shape, any N. only: choose among these ways to run a
+    convolution (see FORMS) instead of all; a layer that none of them fits runs densely. Layers of
+    unknown kinds run as they are.
+
+    The whole network is then timed in turns with eager execution, and with onnxruntime where it is
+    installed, over batches of N. slower: what is handed out if one of these is faster: "replace"
+    that one, "refuse" ProtocolError with both times, "keep" the sparse network all the same, with
+    nothing compared. None is "keep" with `only` and "replace" without. impossible: what becomes of
+    a model that cannot be compiled: "refuse" ProtocolError, "replace" the model itself.
+    `plan.network` and printing the result say which it is, and why.
+
+    The choice is a measurement with the current number of threads: compile on the machine and with
+    the threads that will run the network. Raises ProtocolError for a model that torch.fx cannot
+    trace, for other types or devices, and if the result does not compute what the model does, see
+    harness.sparse.output_check.
     """
     if example_input.is_cuda:
-        if only is not None:
-            raise ProtocolError("`only` chooses among ways of the CPU; on CUDA there is one: 2:4")
+        if (only, slower, impossible) != (None, None, "refuse"):
+            msg = "`only`, `slower` and `impossible` choose among ways of the CPU"
+            raise ProtocolError(f"{msg}; on CUDA there is one: 2:4")
         return compile_two_four(model, example_input)
     allowed = checked_forms(only)
     _check(model, example_input)
-    image = example_input[:1].detach()
-    model = copied(model)
+    images, model = example_input.detach(), copied(model)
+    try:
+        compiled = _sparse(model, images[:1], allowed)
+    except ProtocolError as error:
+        if impossible == "refuse":
+            raise
+        return eager_network(model, images, str(error))
+    slower = slower or ("keep" if only else "replace")
+    return compiled if slower == "keep" else fastest_network(compiled, model, images, slower)
+
+
+def _sparse(model: nn.Module, image: Tensor, allowed: Sequence[str]) -> CompiledNetwork:
+    """The sparse network, every layer in the fastest allowed form."""
     network = trace(model, image)
     given = given_layers(network)
     simplify(network)
@@ -64,7 +102,7 @@ def compile(
         choices = Choices(network, allowed)
         rows = choose_rows(choices)
         plan = CompilePlan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
-        compiled = CompiledNetwork(network, choices, plan)
+        compiled = CompiledNetwork.of(network, choices, plan)
         check_equal(compiled, model)
         return compiled
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -48,15 +48,25 @@ class CompiledNetwork(nn.Module):
     Equal to the network it was compiled from up to the order of float sums. C, H, W are those of
     the example; N is free, images run one after the other. Memory between layers belongs to the
     module, so one thread at a time may call it; copying the module returns the module itself.
-    `plan` tells what was chosen for every layer.
+    `plan` tells what was chosen for every layer, and `plan.network` for the whole.
     """
 
-    def __init__(self, network: OperationGraph, choices: Choices, plan: CompilePlan) -> None:
+    def __init__(
+        self, run: Callable[[Tensor], Tensor], image_shape: Sequence[int], plan: CompilePlan
+    ) -> None:
         super().__init__()
         self.plan = plan
-        self.image_shape = network.shapes[network.input][1:]
-        self._program = _Program(network, choices, plan)
+        self.image_shape = tuple(image_shape)
+        self._run = (run,)  # a module of the user's own is no part of this one
         super().train(False)
+
+    @classmethod
+    def of(cls, network: OperationGraph, choices: Choices, plan: CompilePlan) -> CompiledNetwork:
+        """The sparse network that runs `network` as planned."""
+        return cls(Program(network, choices, plan), network.shapes[network.input][1:], plan)
+
+    def extra_repr(self) -> str:
+        return f"{self.plan.network}, {self.plan.threads} threads"
 
     def forward(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != tuple(self.image_shape):
@@ -72,8 +82,7 @@ class CompiledNetwork(nn.Module):
             msg = f"float32 images on the CPU are needed, not {images.dtype} on {images.device}"
             raise ProtocolError(msg)
         with torch.inference_mode():
-            results = [self._program(images[i : i + 1]) for i in range(len(images))]
-            return results[0] if len(results) == 1 else torch.cat(results)
+            return self._run[0](images)
 
     def train(self, mode: bool = True) -> Self:
         """The module itself; raises ProtocolError for training mode."""
@@ -87,7 +96,7 @@ class CompiledNetwork(nn.Module):
         return self
 
 
-class _Program:
+class Program:
     """Steps in order; values live in `stored`, what is no feature map in `loose`."""
 
     def __init__(self, network: OperationGraph, choices: Choices, plan: CompilePlan) -> None:
@@ -107,7 +116,11 @@ class _Program:
         choices.entries.clear()
         self.result = self._reader(network.output)
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
+        results = [self._one(images[i : i + 1]) for i in range(len(images))]
+        return results[0] if len(results) == 1 else torch.cat(results)
+
+    def _one(self, image: Tensor) -> Tensor:
         if self.source is None:
             self.loose[self.network.input] = image
         else:

@@ -24,7 +24,7 @@ def model() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def fast(model: nn.Module) -> sparse.CompiledNetwork:
-    return harness.sparse.compile(model, images(1, 3, 16, 16))
+    return harness.sparse.compile(model, images(1, 3, 16, 16), slower="keep")
 
 
 def test_any_number_of_images(model: nn.Module, fast: sparse.CompiledNetwork) -> None:

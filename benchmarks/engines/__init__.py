@@ -1,0 +1,1 @@
+"""Other people's inference engines, each in an environment of its own."""

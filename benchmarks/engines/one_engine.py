@@ -1,0 +1,118 @@
+"""One inference engine in a process of its own, which benchmarks.sparse_peers talks to in lines.
+
+    PYTHON benchmarks/engines/one_engine.py deepsparse network.onnx in.npy out.npy --threads 2
+
+Needs numpy and the engine, nothing of this project: it runs in whatever environment the engine is
+installed in. Writes the outputs, says what it is as one line of JSON, then answers every line
+`N` on stdin with N milliseconds, each after one untimed pass that wakes its threads and fills its
+caches; a closed stdin ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+Array = np.ndarray
+Run = Callable[[], Array]
+
+
+def deepsparse(file: str, images: Array, threads: int) -> Run:
+    """DeepSparse, one request at a time on all cores."""
+    os.environ["NM_DISABLE_ANALYTICS"] = "1"
+    from deepsparse import Scheduler, compile_model
+
+    engine = compile_model(
+        file, batch_size=len(images), num_cores=threads, scheduler=Scheduler.single_stream
+    )
+    return lambda: engine.run([images])[0]
+
+
+def onnxruntime(file: str, images: Array, threads: int) -> Run:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: images})[0]
+
+
+def openvino(file: str, images: Array, threads: int) -> Run:
+    """OpenVINO on the CPU in float32 (bf16, its default where the CPU has it, is another sum)."""
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    network = core.read_model(file)
+    network.reshape(list(images.shape))
+    request = core.compile_model(network, "CPU", settings).create_infer_request()
+    return lambda: request.infer([images], share_inputs=True)[0]
+
+
+def litert(file: str, images: Array, threads: int) -> Run:
+    """A .tflite file through XNNPACK, the delegate that LiteRT takes on CPUs."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(file, num_threads=threads)
+    interpreter.allocate_tensors()
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    if tuple(taken["shape"]) != images.shape:  # channels last
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+    def run() -> Array:
+        interpreter.set_tensor(taken["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"])
+
+    return run
+
+
+ENGINES = {engine.__name__: engine for engine in (deepsparse, onnxruntime, openvino, litert)}
+PACKAGES = {"litert": "ai-edge-litert"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="one inference engine, timed on request")
+    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("network", help="ONNX file; for litert a .tflite file")
+    parser.add_argument("images", help=".npy file, float32 (N,C,H,W)")
+    parser.add_argument("outputs", help=".npy file to write")
+    parser.add_argument("--threads", type=int, required=True)
+    chosen = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what engines print goes where messages go
+    run = ENGINES[chosen.engine](chosen.network, np.load(chosen.images), chosen.threads)
+    np.save(chosen.outputs, run())
+    version = importlib.metadata.version(PACKAGES.get(chosen.engine, chosen.engine))
+    print(json.dumps({"engine": chosen.engine, "version": version}), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(timed(run, int(line))), file=answers)
+
+
+def timed(run: Run, passes: int) -> list[float]:
+    """Milliseconds of each pass, every one after an untimed pass."""
+    taken = []
+    for _ in range(passes):
+        run()
+        start = time.perf_counter()
+        run()
+        taken.append(1e3 * (time.perf_counter() - start))
+    return taken
+
+
+if __name__ == "__main__":
+    main()
