@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import BASELINE, PHONE, PRUNED, RETRAINED, Visit
+from tests.browser.conftest import BASELINE, ODD, PHONE, PRUNED, RETRAINED, Visit
 
 ROWS = "#cifar10 table.sortable tbody:first-of-type tr[data-entry]:not([hidden])"
 
@@ -48,7 +48,7 @@ def test_the_front_page_shows_claims_board_and_chart(anywhere: Visit) -> None:
     anywhere.drawn()
     assert page.locator("h1").inner_text() == "Do published pruning results hold?"
     figures = page.locator(".figures").inner_text().split()
-    assert figures[:2] == ["reproduced", "3"]  # in the order of the document
+    assert figures[:2] == ["reproduced", "4"]  # in the order of the document
     assert page.locator("section.board:visible").count() == 1
     assert len(entries(page)) == 5
     assert page.locator("#cifar10 .chart svg [role=link]").count() >= 5
@@ -386,3 +386,14 @@ def test_on_a_phone_a_row_is_a_card_with_its_verdict_first(phone: Visit) -> None
         row.locator(part).bounding_box() for part in ("td.verdict-cell", "th[scope=row]")
     )
     assert verdict and name and verdict["y"] < name["y"]
+
+
+def test_a_number_beyond_the_axis_is_named_below_the_chart(disk: Visit) -> None:
+    page = disk.open("index.html#imagenet")
+    page.locator("#imagenet select.axis").select_option("sparsity")
+    page.wait_for_selector('#imagenet[data-drawn="sparsity"]')
+    note = page.locator("#imagenet .chart-note")
+    assert f"Beyond the axis, drawn at its edge: {ODD} (1.00 %)." in note.inner_text()
+    page.locator("#imagenet select.axis").select_option("params")
+    page.wait_for_selector('#imagenet[data-drawn="params"]')
+    assert "Beyond" not in note.inner_text()  # alone there, so nothing is beyond

@@ -579,3 +579,18 @@ def test_text_stands_out_by_4_5_to_1_in_both_themes(block: str) -> None:
 
 def test_the_dark_theme_is_the_same_by_system_and_by_choice() -> None:
     assert theme(':root:not([data-theme="light"]) {') == theme(':root[data-theme="dark"] {')
+
+
+def test_every_source_on_another_host_is_a_link_to_what_a_browser_opens(site: Built) -> None:
+    """Drive, hub and archive addresses too, which no browser knows as the registry spells them."""
+    entry = next(
+        entry
+        for entry in REGISTRY.entries.values()
+        if entry.checkpoint and entry.checkpoint.sources[0].startswith("gdrive:")
+    )
+    assert entry.checkpoint is not None
+    number = entry.checkpoint.sources[0].removeprefix("gdrive:")
+    found = page(site, f"entries/{entry.id}.html")
+    links = {a for a in found.values("href") if number in a}
+    assert len(links) == 1 and links.pop().startswith("https://drive.google.com/")
+    assert entry.checkpoint.sources[0] in found.text

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from harness.checkpoints import in_browser
 from harness.registry import Registry
 from harness.reports.claims import DISPUTED, Claims, count_claims
 from harness.reports.errata import DISPUTE, INTRODUCTION, by_section, find_errata
@@ -138,6 +139,7 @@ def _environment() -> Environment:
     environment.filters["printed"] = printed_text
     environment.filters["here"] = here_text
     environment.filters["thumbnail"] = thumbnail
+    environment.filters["in_browser"] = in_browser
     environment.tests["web"] = lambda text: str(text).startswith(("https://", "http://"))
     return environment
 

@@ -3,6 +3,7 @@
   "use strict";
 
   var LEVELS = 3; // of one method and network; from so many on they are joined
+  var NAMED = 3; // marks beyond the axis
   var MOST = 500; // marks; of more, those that lie on one another are drawn once
   var CELLS = [120, 60]; // the grid on which marks count as lying on one another
 
@@ -58,6 +59,20 @@
     return [lowest === null ? low : Math.max(low, lowest), highest === null ? high : Math.min(high, highest)];
   }
 
+  function heights(points) {
+    return limits(points.map(function (point) { return point.top1; }), 0, 100, false);
+  }
+
+  /* Marks beyond the axis stand at its edge: the caption says where they belong. */
+  function beyond(points) {
+    var ends = heights(points);
+    var out = points.filter(function (point) { return point.top1 < ends[0] || point.top1 > ends[1]; });
+    if (!out.length) return "";
+    var named = out.slice(0, NAMED).map(function (point) { return point.id + " (" + point.top1.toFixed(2) + " %)"; });
+    return " Beyond the axis, drawn at its edge: " + named.join(", ") +
+      (out.length > NAMED ? " and " + (out.length - NAMED) + " more" : "") + ".";
+  }
+
   function curves(points, axis) {
     var groups = {};
     points.forEach(function (point) {
@@ -91,7 +106,7 @@
     var log = axis.at_most === null && Math.min.apply(null, values) > 0;
     var ends = [Math.min.apply(null, values), Math.max.apply(null, values)];
     var across = limits(ends, log ? null : 0, axis.at_most, log);
-    var up = limits(points.map(function (point) { return point.top1; }), 0, 100, false);
+    var up = heights(points);
     var shown = thinned(points, axis, across, up, log).map(function (point) {
       return Object.assign({}, point, {
         label: label(point, axis),
@@ -213,7 +228,8 @@
       there.length + " of " + points.length + " shown networks have this figure; " +
       (front.length
         ? front.length + " on the Pareto front of all full numbers measured here (dashed)."
-        : "no full measurement among them, so no Pareto front.");
+        : "no full measurement among them, so no Pareto front.") +
+      beyond(there);
     var text = "Top-1 accuracy against " + axis.title + ": " + there.length + " networks. " +
       "Best on the front: " + (front.length ? best(front) : "none measured") + ".";
     place.setAttribute("aria-label", text);
