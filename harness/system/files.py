@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import os
 import platform
@@ -24,17 +23,16 @@ def replacing(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to, which takes its place when the block ends well.
 
     A link stays one: what it leads to is replaced. Raises FileExistsError for a device, a pipe or
-    a folder: what replaced /dev/null would be missed. What a killed process of this machine left
-    of the same file is removed.
+    a folder: what replaced /dev/null would be missed. What killed processes of this machine left
+    in the same folder is removed.
     """
     target = target.resolve() if target.is_symlink() else target
     if target.exists() and not target.is_file():
         raise FileExistsError(errno.EEXIST, "not a regular file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    begun = f".{target.name}.{_MACHINE}-"
-    part = target.with_name(f"{begun}{os.getpid()}.part")
-    for leftover in target.parent.glob(f"{glob.escape(begun)}*.part"):
-        if not _runs(leftover.name.removeprefix(begun).removesuffix(".part")):
+    part = target.with_name(f".{target.name}.{_MACHINE}-{os.getpid()}.part")
+    for leftover in target.parent.glob(f".*.{_MACHINE}-*.part"):
+        if not _runs(leftover.stem.rpartition("-")[2]):
             leftover.unlink(missing_ok=True)
     try:
         yield part

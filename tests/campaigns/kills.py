@@ -159,7 +159,8 @@ def _killed_and_finished(
     if name not in whole:
         calm = trial.folder / f"whole-{name.replace(' ', '-')}"
         _prepared(calm, name)
-        Command(calm, known(calm)[name].arguments, save_every_s=0.0).run()
+        undisturbed = Command(calm, known(calm)[name].arguments, save_every_s=0.0).start()
+        undisturbed.process.join()  # type: ignore[attr-defined]  # a queue of Slurm takes its time
         whole[name] = verb.product(calm)
     _prepared(home, name)
     dead = 0

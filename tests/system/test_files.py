@@ -57,9 +57,9 @@ def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(
         "with replacing(Path(sys.argv[1])) as part:\n"
         "    part.write_text('half'); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "file")], cwd=ROOT)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "gone")], cwd=ROOT)
     [left] = tmp_path.iterdir()
-    machine, _, process = left.name.removeprefix(".file.").removesuffix(".part").partition("-")
+    machine, _, process = left.name.removeprefix(".gone.").removesuffix(".part").partition("-")
     others = {f".file.{machine}-{os.getppid()}.part", f".file.another-{process}.part"}
     for name in others:  # a process at work here, and one of another machine
         (tmp_path / name).write_text("at work")

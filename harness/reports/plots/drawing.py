@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ProtocolError
-from harness.system import replacing
+from harness.system import replace_file
 
 # Dates and versions that would differ from run to run.
 _UNNAMED: dict[str, dict[str, None]] = {
@@ -47,7 +48,8 @@ def drawn_into(target: Path, dpi: int, font_size: float = 10) -> Iterator[Any]:
         try:
             yield plt
             form = target.suffix.lower().removeprefix(".")
-            with replacing(target) as part:
-                plt.gcf().savefig(part, format=form, dpi=dpi, metadata=_UNNAMED[form])
+            picture = BytesIO()  # drawing takes long: nothing half-written lies there meanwhile
+            plt.gcf().savefig(picture, format=form, dpi=dpi, metadata=_UNNAMED[form])
+            replace_file(target, lambda file: file.write(picture.getbuffer()))
         finally:
             plt.close(plt.gcf())
