@@ -205,7 +205,7 @@ def _connect(address: str | None) -> None:
         first = str(error).strip().splitlines()[0]
         raise ProtocolError(
             f"no Ray cluster at {address or 'this machine'}: {first}. Is it up? ray status. Does it "
-            "ask for a token, as `ray start` makes one? Set RAY_AUTH_MODE=token. Or name another "
+            "want a token, as `ray start` makes one? Set RAY_AUTH_MODE=token. Or name another "
             "with --address, or none to start one here"
         ) from error
 
