@@ -204,8 +204,8 @@ def _connect(address: str | None) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ProtocolError(
-            f"no Ray cluster at {address or 'this machine'}: {first}. Is it up? ray status. Does it "
-            "want a token, as `ray start` makes one? Set RAY_AUTH_MODE=token. Or name another "
+            f"no Ray cluster at {address or 'this machine'}: {first}. Is it up? ray status. Does "
+            "it want a token, as `ray start` makes one? Set RAY_AUTH_MODE=token. Or name another "
             "with --address, or none to start one here"
         ) from error
 
