@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from harness.checkpoints import in_browser
+from harness.errors import RegistryError
 from harness.registry import Registry
 from harness.reports.claims import DISPUTED, Claims, count_claims
 from harness.reports.errata import DISPUTE, INTRODUCTION, by_section, find_errata
@@ -139,9 +140,17 @@ def _environment() -> Environment:
     environment.filters["printed"] = printed_text
     environment.filters["here"] = here_text
     environment.filters["thumbnail"] = thumbnail
-    environment.filters["in_browser"] = in_browser
+    environment.filters["in_browser"] = _in_browser
     environment.tests["web"] = lambda text: str(text).startswith(("https://", "http://"))
     return environment
+
+
+def _in_browser(text: str) -> str:
+    """What a browser opens for the address; what is none stays as it is."""
+    try:
+        return in_browser(text)
+    except RegistryError:
+        return text
 
 
 def _page_of(paged: frozenset[str], board: str, id: str) -> str:
