@@ -4,6 +4,7 @@ Ray: three nodes as its own cluster utility starts them (extra `cluster`). Slurm
 tests/launch/slurm_here.sh starts it; without one its tests are skipped.
 """
 
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from tests.launch.trainings import prunings, results, run, shared, trainings, we
 ROOT = Path(__file__).parents[2]
 SMALL = Resources(1, 0.0, 0.5)
 DEADLINE_S = 400
+TOO_LONG_S = 100.0  # of training: Slurm tells a job of two minutes after one to two
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
@@ -201,15 +203,22 @@ def test_a_job_that_is_requeued_goes_on(slurm_training):
     assert len(results(home)) == 1
 
 
-def test_a_job_that_reaches_its_time_limit_goes_on_in_another(slurm_training, monkeypatch):
-    home, thread, endings, events = slurm_training(epochs=2000, minutes=2, save_every_s=600)
+def test_a_job_that_reaches_its_time_limit_goes_on_in_another(
+    slurm_training, monkeypatch, tmp_path
+):
+    began = time.monotonic()
+    run("inline", trainings(seeds=(5,), epochs=50), tmp_path)
+    epochs = math.ceil(TOO_LONG_S * 50 / (time.monotonic() - began))
+    home, thread, endings, events = slurm_training(epochs, minutes=2, save_every_s=600)
     thread.join(3 * DEADLINE_S)
     assert {ending.state for ending in endings.values()} == {"done"}
     assert "preempted" in events  # told before its limit, saved, and was sent again
-    assert len(results(home)) == 1
+    [folder] = home.glob("runs/*/*-seed0")
     monkeypatch.setenv("BENCH_HOME", str(home / "undisturbed"))
-    run("inline", trainings(seeds=(0,), epochs=2000), home / "one")
-    assert weights(home / "undisturbed") == weights(home)
+    run("inline", trainings(seeds=(0,), epochs=epochs), home / "one")
+    [calm] = home.glob("undisturbed/runs/*/*-seed0")
+    there, here = (each / "weights.safetensors" for each in (folder, calm))
+    assert there.read_bytes() == here.read_bytes()
 
 
 @pytest.fixture
