@@ -14,6 +14,7 @@ from harness.launch.queue import Queue, Watching
 from harness.launch.queue_folder import QueueFolder
 from harness.launch.through_store import sent
 from harness.results import Result, file_of, load
+from harness.system import remove_leftovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ def launched(
         executor = make_executor(launch.executor, place)
         try:
             made = Queue(executor, journal, watching, launch.max_jobs, still_there, queue.cancelled)
-            yield from made.coming(jobs)
+            for job, ending in made.coming(jobs):
+                _tidy(ending)
+                yield job, ending
         finally:
             executor.close()
 
@@ -64,6 +67,12 @@ def result_of(ending: Ending | None) -> Result | None:
     if not value or "result_id" not in value:
         return None
     return load(file_of(value["entry"], value["result_id"]))
+
+
+def _tidy(ending: Ending) -> None:
+    """Remove what a killed command had begun beside a result that needs nothing more written."""
+    if ending.value and "result_id" in ending.value:
+        remove_leftovers(file_of(ending.value["entry"], ending.value["result_id"]).parent)
 
 
 def _also(

@@ -11,7 +11,7 @@ from .distributed import (
     wait_for_all,
     world_size,
 )
-from .files import publish, replace_file, replace_text, replacing
+from .files import publish, remove_leftovers, replace_file, replace_text, replacing
 from .hashes import sha256_file
 from .locks import locked, working_process
 from .numbers import finite, read_json, real_number, whole_number
@@ -45,6 +45,7 @@ __all__ = [
     "read_sealed",
     "real_number",
     "refuse_differences",
+    "remove_leftovers",
     "replace_file",
     "replace_text",
     "replacing",

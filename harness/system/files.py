@@ -31,9 +31,7 @@ def replacing(target: Path) -> Iterator[Path]:
         raise FileExistsError(errno.EEXIST, "not a regular file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{_MACHINE}-{os.getpid()}.part")
-    for leftover in target.parent.glob(f".*.{_MACHINE}-*.part"):
-        if not _runs(leftover.stem.rpartition("-")[2]):
-            leftover.unlink(missing_ok=True)
+    remove_leftovers(target.parent)
     try:
         yield part
         with open(part, "r+b") as file:
@@ -41,6 +39,13 @@ def replacing(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine had begun to write in `folder`."""
+    for leftover in folder.glob(f".*.{_MACHINE}-*.part"):
+        if not _runs(leftover.stem.rpartition("-")[2]):
+            leftover.unlink(missing_ok=True)
 
 
 def _runs(process: str) -> bool:
