@@ -3,6 +3,7 @@
     fast = harness.sparse.compile(model, torch.zeros(1, 3, 224, 224))
     logits = fast(images)
     print(fast.plan.table())
+    fast.save("net.sparse")                       # harness.sparse.load("net.sparse") starts at once
 
 Batch norms are folded, activations and residual sums fused, filters and channels that do not
 matter removed; every layer then runs in whichever way was fastest on this machine, and so does
@@ -13,6 +14,7 @@ device layers whose zeros follow the 2:4 pattern run on the sparse tensor cores.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -33,6 +35,7 @@ from harness.sparse.form_choice import (
 from harness.sparse.network_choice import Slower, eager_network, fastest_network
 from harness.sparse.output_check import check_equal
 from harness.sparse.rewriting import simplify
+from harness.sparse.saved_network import planned_layers, read_network, say_measured_again
 from harness.sparse.semi_structured import TwoFourNetwork, compile_two_four
 from harness.sparse.tracing import copied, trace
 
@@ -42,6 +45,7 @@ __all__ = [
     "CompiledNetwork",
     "LayerPlan",
     "compile",
+    "load",
     "onnx_session",
     "quiet_exporter",
 ]
@@ -105,6 +109,24 @@ def _sparse(model: nn.Module, image: Tensor, allowed: Sequence[str]) -> Compiled
         compiled = CompiledNetwork.of(network, choices, plan)
         check_equal(compiled, model)
         return compiled
+
+
+def load(path: str | Path) -> CompiledNetwork:
+    """The network that `CompiledNetwork.save` wrote, as fast as it was, without the model's code.
+
+    On another machine, with another number of threads or other versions every layer is measured
+    again, which a StateWarning says. Raises ProtocolError without the file, DamagedFile for one
+    that is damaged or of another version; nothing in a file is executed.
+    """
+    network, plan, differences = read_network(Path(path))
+    with torch.inference_mode():
+        choices = Choices(network, FORMS)
+        if differences:
+            say_measured_again(Path(path), differences)
+            rows = choose_rows(choices)
+            layers = choose_forms(choices, rows, planned_layers(network, plan))
+            plan = CompilePlan(layers, rows, torch.get_num_threads())
+        return CompiledNetwork.of(network, choices, plan)
 
 
 def _check(model: nn.Module, example_input: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -28,6 +29,7 @@ from harness.sparse.operation_graph import (
     Reference,
     Untouched,
 )
+from harness.sparse.saved_network import write_network
 from harness.sparse.steps import (
     AddStep,
     AffineStep,
@@ -58,12 +60,23 @@ class CompiledNetwork(nn.Module):
         self.plan = plan
         self.image_shape = tuple(image_shape)
         self._run = (run,)  # a module of the user's own is no part of this one
+        self._graph: OperationGraph | None = None
         super().train(False)
 
     @classmethod
     def of(cls, network: OperationGraph, choices: Choices, plan: CompilePlan) -> CompiledNetwork:
         """The sparse network that runs `network` as planned."""
-        return cls(Program(network, choices, plan), network.shapes[network.input][1:], plan)
+        made = cls(Program(network, choices, plan), network.shapes[network.input][1:], plan)
+        made._graph = network
+        return made
+
+    def save(self, path: str | Path) -> None:
+        """Write operations, weights and plan to one file, which `harness.sparse.load` starts from.
+
+        The model's code is not needed there. Raises ProtocolError if the network does not run
+        sparse, or calls what has no name in such files.
+        """
+        write_network(self._graph, self.plan, Path(path))
 
     def extra_repr(self) -> str:
         return f"{self.plan.network}, {self.plan.threads} threads"

@@ -172,7 +172,7 @@ class _Reader:
         if node.op == "call_function" and node.target is F.dropout:
             return not node.kwargs.get("training", True)
         idle = isinstance(layer, nn.Identity | nn.Dropout | nn.Dropout2d)
-        return idle and not _hooked(layer)
+        return idle and not is_hooked(layer)
 
     def _in_place(self, node: fx.Node) -> bool:
         if not (node.args and isinstance(node.args[0], fx.Node)):
@@ -210,7 +210,7 @@ class _Reader:
     def _known_layer(self, node: fx.Node) -> Operation | None:
         layer = self._layer(node)
         source = self.shapes.get(self._source(node), ())
-        if _hooked(layer) or source[:1] != (1,):
+        if is_hooked(layer) or source[:1] != (1,):
             return None
         if len(source) != (2 if type(layer) is nn.Linear else 4):
             return None
@@ -315,20 +315,20 @@ class _Reader:
         if node.op == "call_module":
             return self.module.get_submodule(str(node.target))
         if node.op == "call_method":
-            return _Method(str(node.target))
+            return Method(str(node.target))
         if node.op == "placeholder":
-            return _Constant(node.args[0])
+            return Constant(node.args[0])
         if node.op == "get_attr":
-            return _Constant(operator.attrgetter(str(node.target))(self.module))
+            return Constant(operator.attrgetter(str(node.target))(self.module))
         return node.target  # type: ignore[return-value]
 
 
-def _hooked(layer: nn.Module | None) -> bool:
+def is_hooked(layer: nn.Module | None) -> bool:
     """Whether more happens at a call than the layer's own forward."""
     return layer is not None and bool(layer._forward_pre_hooks or layer._forward_hooks)
 
 
-class _Constant:
+class Constant:
     """Returns one stored value: a parameter or buffer that the forward reads."""
 
     def __init__(self, value: object) -> None:
@@ -338,7 +338,7 @@ class _Constant:
         return self.value
 
 
-class _Method:
+class Method:
     """Calls a method of its first argument."""
 
     def __init__(self, name: str) -> None:
