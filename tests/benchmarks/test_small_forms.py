@@ -27,8 +27,10 @@ SLOW = {
         "imagenet_proof",
         "latency_table",
         "network_macs",
+        "never_slower",
         "rate_distortion",
         "snip_gap",
+        "sparse_peers",
         "sparse_runtime",
     )
 }
