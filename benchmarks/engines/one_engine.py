@@ -2,10 +2,10 @@
 
     PYTHON benchmarks/engines/one_engine.py deepsparse network.onnx in.npy out.npy --threads 2
 
-Needs numpy and the engine, nothing of this project: it runs in whatever environment the engine is
-installed in. Writes the outputs, says what it is as one line of JSON, then answers every line
-`N` on stdin with N milliseconds, each after one untimed pass that wakes its threads and fills its
-caches; a closed stdin ends it.
+Needs numpy and the engine: other people's engines run in whatever environment they are installed
+in, without this project. Writes the outputs, says what it is as one line of JSON, then answers
+every line `N` on stdin with N milliseconds, each after one untimed pass that wakes its threads and
+fills its caches; a closed stdin ends it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,36 @@ import numpy as np
 
 Array = np.ndarray
 Run = Callable[[], Array]
+
+
+def reprune(file: str, images: Array, threads: int) -> Run:
+    """The sparse runtime of this project, started from a saved network."""
+    import torch
+
+    from harness import sparse
+
+    torch.set_num_threads(threads)
+    network, batch = sparse.load(file), torch.from_numpy(images)
+    return lambda: network(batch).numpy()
+
+
+def torch(file: str, images: Array, threads: int) -> Run:
+    """PyTorch's eager execution. file: MODEL.safetensors, as harness.models.build names it."""
+    import torch
+    from safetensors.torch import load_file
+
+    from harness.models import build
+
+    torch.set_num_threads(threads)
+    network = build(os.path.basename(file).removesuffix(".safetensors")).eval()
+    network.load_state_dict(load_file(file))
+    batch = torch.from_numpy(images)
+
+    def run() -> Array:
+        with torch.inference_mode():
+            return network(batch).numpy()
+
+    return run
 
 
 def deepsparse(file: str, images: Array, threads: int) -> Run:
@@ -81,7 +111,10 @@ def litert(file: str, images: Array, threads: int) -> Run:
     return run
 
 
-ENGINES = {engine.__name__: engine for engine in (deepsparse, onnxruntime, openvino, litert)}
+ENGINES = {
+    engine.__name__: engine
+    for engine in (reprune, torch, onnxruntime, openvino, litert, deepsparse)
+}
 PACKAGES = {"litert": "ai-edge-litert"}
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from harness.errors import ProtocolError
 from harness.sparse.compile_plan import CompilePlan, LayerPlan
 from harness.sparse.compiled import CompiledNetwork
-from harness.sparse.dense_ways import onnx_session, quiet_exporter
+from harness.sparse.dense_ways import onnx_session, quick_onnx, quiet_exporter
 from harness.sparse.form_choice import (
     FORMS,
     Choices,
@@ -47,6 +47,7 @@ __all__ = [
     "compile",
     "load",
     "onnx_session",
+    "quick_onnx",
     "quiet_exporter",
 ]
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from harness.errors import ProtocolError
 from harness.sparse import operation_graph
 from harness.sparse.operation_graph import Operation, OperationGraph, Reference
-from harness.sparse.tracing import Constant, Method, is_hooked
+from harness.sparse.tracing import Constant, TensorMethod, is_hooked
 
 _NAMES: dict[Any, str] = {
     operator: "add sub mul truediv floordiv neg getitem matmul iadd isub imul itruediv pow",
@@ -108,7 +108,7 @@ class Writer:
         match value:
             case Reference():
                 return {"value": value.value}
-            case Method() if value.name in _METHODS:
+            case TensorMethod() if value.name in _METHODS:
                 return {"method": value.name}
             case Constant():
                 return {"constant": self.value(value.value)}
@@ -201,10 +201,10 @@ class Reader:
         operation: Operation = kind(**made)
         return operation
 
-    def _method(self, name: str) -> Method:
+    def _method(self, name: str) -> TensorMethod:
         if name not in _METHODS:
             raise ValueError(f"the method {name} is not among those that networks call")
-        return Method(name)
+        return TensorMethod(name)
 
     def _layer(self, name: str, settings: Any, state: dict[str, Any]) -> nn.Module:
         layer: nn.Module = _LAYERS[name](**self.value(settings))

@@ -315,7 +315,7 @@ class _Reader:
         if node.op == "call_module":
             return self.module.get_submodule(str(node.target))
         if node.op == "call_method":
-            return Method(str(node.target))
+            return TensorMethod(str(node.target))
         if node.op == "placeholder":
             return Constant(node.args[0])
         if node.op == "get_attr":
@@ -338,7 +338,7 @@ class Constant:
         return self.value
 
 
-class Method:
+class TensorMethod:
     """Calls a method of its first argument."""
 
     def __init__(self, name: str) -> None:
