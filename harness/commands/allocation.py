@@ -53,8 +53,9 @@ def budget_options(command: F) -> F:
     for option in (
         click.option(
             "--solver",
-            type=click.Choice(["exact", "official"]),
-            help="exact: ours, the default; official: the published program, errors included.",
+            type=click.Choice(["exact", "official", "joint"]),
+            help="exact: ours, the default; official: the published program, errors included; "
+            "joint: ours, for all layers pruned at once.",
         ),
         click.option(
             "--calibration",

@@ -102,7 +102,7 @@ def measure(
     with evaluating(model):
         batches = [part.to(_device(model)) for part in images.split(batch_size)]
         seen = list(map(redraw(""), batches)) if redraw else batches
-        dense, executed = _dense_logits(model, seen, chosen)
+        dense, executed = dense_logits(model, seen, chosen)
         if todo:
             runner = _runner(model, batches, dense, memory_budget_bytes, redraw)
             recorded = isinstance(runner, Replay)
@@ -201,7 +201,7 @@ def _jobs(
 ) -> list[_MeasuredLayer]:
     """What to measure, in the order the layers execute."""
     jobs = [
-        _MeasuredLayer(name, runner.part(_parameter_name(model, layer)), layer, grid, noisy)
+        _MeasuredLayer(name, runner.part(parameter_name(model, layer)), layer, grid, noisy)
         for name, layer in layers.items()
     ]
     return sorted(jobs, key=lambda job: job.part.start)
@@ -254,7 +254,7 @@ class _Meter:
 _NOT_FINITE = "Check the weights (NaN or Inf?) and that the images are normalised."
 
 
-def _dense_logits(
+def dense_logits(
     model: nn.Module, batches: list[Tensor], layers: Mapping[str, Weight]
 ) -> tuple[list[Tensor], set[str]]:
     executed: set[str] = set()
@@ -294,7 +294,7 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _parameter_name(model: nn.Module, layer: Weight) -> str:
+def parameter_name(model: nn.Module, layer: Weight) -> str:
     """The name under which the layer's weight is registered first (it may be shared)."""
     if layer.computed:
         msg = f"the weight of {layer.name!r} is computed (a parametrization or a pruning hook)"

@@ -2,8 +2,9 @@
 
 Each pruning event measures every layer's distortion curve (`distortion`), picks one rate per layer
 under a budget (`solvers`) and removes the smallest weights of each layer. Source: ICCV 2023,
-arXiv 2308.10438, and the published program. `keys` has the
-keys under which curves and allocations are kept.
+arXiv 2308.10438, and the published program. With solver="joint", ours, no curve is measured: counts
+are sought that disturb the logits least when all layers are pruned at once (`joint_search`). `keys`
+has the keys under which curves and allocations are kept.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from methods.rate_distortion.distortion import (
 )
 from methods.rate_distortion.exact_count import kept_counts
 from methods.rate_distortion.flops import output_positions
+from methods.rate_distortion.joint_pruning import JointSearch
 from methods.rate_distortion.keys import curve_key, network_hash, tensors_hash
 from methods.rate_distortion.redraw import redrawing
 from methods.rate_distortion.solvers import (
@@ -50,7 +52,7 @@ class RateDistortionSettings(LayerSettings):
 
     points: int = Field(100, ge=1, le=65535)  # K: rates 0, 1/K, ..., 1
     reduction: Reduction = "worst"  # the published program without a flag: "mean"
-    solver: Literal["exact", "official"] = "exact"
+    solver: Literal["exact", "official", "joint"] = "exact"  # joint: ours, needs no curves
     budget: Literal["weights", "macs"] = "weights"  # macs: ours, not in the published method
     exact_count: bool = True  # exact solver: give back what a step of the grid removed too much
     calibration: Literal["train", "synthetic"] = "train"
@@ -65,16 +67,25 @@ class RateDistortionSettings(LayerSettings):
             raise ValueError("made-up images are never cropped; leave out calib_augment")
         return self
 
+    @model_validator(mode="after")
+    def _joint_exchanges_weights(self) -> RateDistortionSettings:
+        if self.solver == "joint" and self.budget != "weights":
+            raise ValueError("the joint solver knows no MACs budget; use solver='exact'")
+        if self.solver == "joint" and (self.calib_augment or not self.exact_count):
+            msg = "the joint solver measures the same pictures every time and ends on exact counts"
+            raise ValueError(f"{msg}; leave out calib_augment and exact_count")
+        return self
+
 
 @dataclass(frozen=True)
 class Allocation:
     """What one pruning event decided, layer by layer."""
 
-    measurement: Measurement
     target: float  # sparsity asked for; budget "macs": share of MACs to remove
     previous: tuple[float, ...]  # rate reached before
-    choices: tuple[int, ...]  # index into measurement.rates
     kept: tuple[int, ...]  # weights left
+    measurement: Measurement | None = None  # the curves; the joint solver has none
+    choices: tuple[int, ...] = ()  # index into measurement.rates
 
 
 class RateDistortion(MaskedMethod):
@@ -124,7 +135,8 @@ class RateDistortion(MaskedMethod):
         images: calibration set (M, C, H, W), normalised: real ones picked by
         `calibration_indices`, or `synthetic_images`. The exact solver removes exactly
         round(sparsity * N) of the N weights; with `exact_count` off, or a budget of MACs,
-        n - int(rate * n) stay in a layer, at most the budget. Weights pruned before stay pruned.
+        n - int(rate * n) stay in a layer, at most the budget. The joint solver removes exactly
+        round(sparsity * N), too. Weights pruned before stay pruned.
         Raises ValueError for no images, logits that are not finite or a target out of reach, and
         OfficialIndexError where the published program fails; nothing is pruned then.
         """
@@ -134,6 +146,9 @@ class RateDistortion(MaskedMethod):
             raise ValueError(f"target {sparsity} is not a fraction; 0.9 removes 90 %")
         self.adopt(model)
         layers = chosen_weights(model, self.settings)
+        if self.settings.solver == "joint":
+            self._prune_jointly(model, images, layers, sparsity)
+            return
         if self.settings.solver == "official":  # before anything slow
             self._check_official(model, images, layers, sparsity)
         previous = self._previous()
@@ -149,7 +164,7 @@ class RateDistortion(MaskedMethod):
         self._chosen = rates
         kept = survivors(self.masks)
         self.allocation = Allocation(
-            measurement, sparsity, tuple(previous.values()), tuple(choices), tuple(kept.values())
+            sparsity, tuple(previous.values()), tuple(kept.values()), measurement, tuple(choices)
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,6 +180,40 @@ class RateDistortion(MaskedMethod):
     def import_published(raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """The program's weight_orig times weight_mask under plain names; heads become linear."""
         return rd(raw)
+
+    def _prune_jointly(
+        self, model: nn.Module, images: Tensor, layers: Mapping[str, Weight], sparsity: float
+    ) -> None:
+        """Masks of least joint distortion; see `joint_search`."""
+        previous = self._previous()
+        search = JointSearch(
+            model,
+            images,
+            layers,
+            self.masks,
+            self.settings.reduction,
+            self.options.get("batch_size", BATCH_SIZE),
+        )
+        total = sum(layer.numel() for layer in layers.values())
+        left = total - round(sparsity * total)
+        if self.store is None:
+            kept = search.solve(left)
+        else:
+            question = self._keys(model, images)(
+                layers=tuple(layers),
+                target=sparsity,
+                solver="joint",
+                budget="weights",
+                previous=list(previous.values()),
+            )
+            kept = search.solve_and_store(left, self.store, question)
+        self.set_masks(
+            {
+                name: keep_largest(magnitude(self.chosen[name].stored, self.masks[name]), count)
+                for name, count in kept.items()
+            }
+        )
+        self.allocation = Allocation(sparsity, tuple(previous.values()), tuple(kept.values()))
 
     def _previous(self) -> dict[str, float]:
         """Rate each layer has reached: its share of zeros, or the rate chosen for it last."""
