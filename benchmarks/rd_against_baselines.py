@@ -1,10 +1,12 @@
-"""Rate-distortion pruning against LAMP, ERK, uniform, uniform+ and global magnitude, one-shot.
+"""Rate-distortion pruning, both solvers, against LAMP, ERK, uniform(+) and global magnitude.
 
 Each network is pruned once to each target by each rule. On record are its test accuracy and what
 the rules did to the logits of one calibration set, the same for all: the squared change, mean over
 classes, as mean and as maximum over images. `sum` is what the single-layer curves add up to at the
-rule's rates: the quantity that rate-distortion pruning minimises. With --recalibrate N every
-network is evaluated once more after its batch norms took the statistics of N training images.
+rule's rates: the quantity that rate-distortion pruning as published minimises; "joint RD", ours,
+minimises the measured distortion itself. Both are measured again on test images, which no rule has
+seen. With --recalibrate N every network is evaluated once more after its batch norms took the
+statistics of N training images.
 
     python -m benchmarks.rd_against_baselines dense-resnet20-cifar10 [ID ...]
         [--targets 50 70 80 90] [--calibration 1024] [--points 100] [--recalibrate N] [--limit N]
@@ -21,6 +23,8 @@ import copy
 import json
 import math
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +42,20 @@ from harness.profile import measure_cost
 from harness.registry import EVALUATION_BATCH, Entry, Evaluation, Registry, input_shape, load
 from harness.system import Options, Progress, sha256_json, verdict_precision, versions
 from harness.training import BASELINES, CurveCache, calibration_images, kept_counts, pruned
+from methods.inventory import prunable_weights
 from methods.magnitude import Magnitude, MagnitudeSettings
 from methods.masked import AllocationName, MaskedMethod
+from methods.masks import keep_largest
 from methods.rate_distortion import Measurement, RateDistortion, RateDistortionSettings
 from methods.rate_distortion.distortion import BATCH_SIZE, evaluating
 
 RD = "RD"
+JOINT = "joint RD"
+HELD_OUT = 500  # test images, evenly spread, on which distortion is measured once more
 AGAIN = "top1_recalibrated_pct"  # of a row: accuracy after recalibration
 MAGNITUDE: dict[str, AllocationName] = {**BASELINES, "uniform": "uniform"}
-RULES = (RD, *MAGNITUDE)
-_SHADES = ("#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195", "#8a8f98")
+RULES = (JOINT, RD, *MAGNITUDE)
+_SHADES = ("#000000", "#c0392b", "#1f4e79", "#3f8f5b", "#d59b2d", "#7a5195", "#8a8f98")
 COLOURS = dict(zip(RULES, _SHADES, strict=True))
 Row = dict[str, Any]
 
@@ -68,6 +76,10 @@ class Record:
     def add(self, row: Row) -> None:
         """Write one more row."""
         self.rows.append(row)
+        self.save()
+
+    def save(self) -> None:
+        """Write all rows."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(self.content, indent=1))
@@ -90,10 +102,36 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([model(part).double() for part in images.split(BATCH_SIZE)])
 
 
-def moved(dense: Tensor, changed: Tensor) -> dict[str, float]:
+def moved(dense: Tensor, changed: Tensor, prefix: str = "distortion") -> dict[str, float]:
     """Squared change of the logits, mean over classes: its mean and its maximum over images."""
     errors = (dense - changed).square().mean(1)
-    return {"distortion_mean": float(errors.mean()), "distortion_worst": float(errors.max())}
+    return {f"{prefix}_mean": float(errors.mean()), f"{prefix}_worst": float(errors.max())}
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Pictures and what the dense network says of them: calibration ones, and unseen ones."""
+
+    images: Tensor
+    unseen: Tensor
+    dense: Tensor  # logits of `images`
+    dense_unseen: Tensor
+
+    @classmethod
+    def of(cls, model: nn.Module, images: Tensor, unseen: Tensor) -> Yardstick:
+        """Run the dense network."""
+        return cls(images, unseen, logits_of(model, images), logits_of(model, unseen))
+
+    def moved(self, changed: nn.Module) -> dict[str, float]:
+        """Both distortions of a changed network on both kinds of pictures."""
+        return {
+            **moved(self.dense, logits_of(changed, self.images)),
+            **self.moved_unseen(changed),
+        }
+
+    def moved_unseen(self, changed: nn.Module) -> dict[str, float]:
+        """Both distortions on test images."""
+        return moved(self.dense_unseen, logits_of(changed, self.unseen), "unseen")
 
 
 def sum_of_curves(measurement: Measurement, kept: tuple[int, ...]) -> float:
@@ -107,9 +145,10 @@ def sum_of_curves(measurement: Measurement, kept: tuple[int, ...]) -> float:
 
 def method_for(rule: str, settings: RateDistortionSettings, bars: Progress) -> MaskedMethod:
     """The rule as a method."""
-    if rule != RD:
+    if rule not in (RD, JOINT):
         return Magnitude(MagnitudeSettings(allocation=MAGNITUDE[rule]))
-    method = RateDistortion(settings)
+    solver = "joint" if rule == JOINT else "exact"
+    method = RateDistortion(settings.model_copy(update={"solver": solver}))
     method.store = CurveCache(bars)
     return method
 
@@ -154,39 +193,73 @@ def run(entry: Entry, registry: Registry, chosen: argparse.Namespace, bars: Prog
     )
     configuration = configuration_of(chosen, obtained.sha256, evaluation, test)
     record = Record(entry.id, configuration)
+    images = calibration_images(
+        RateDistortion(settings), evaluation, chosen.data_root, chosen.device, seed=0
+    )
+    assert images is not None
+    spread = evaluation_batches(
+        evaluation, chosen.data_root, chosen.device, EVALUATION_BATCH, limit=HELD_OUT
+    )
+    unseen = torch.cat([pictures for pictures, _ in spread])
+    yardstick = Yardstick.of(model, images, unseen)
+    add_unseen(record, model, yardstick)
     wanted = [(t, rule) for t in chosen.targets for rule in RULES if not record.has(rule, t)]
     if not wanted:
         bars.note(f"{entry.id}: every row is there")
         return
-    method = RateDistortion(settings)
-    images = calibration_images(method, evaluation, chosen.data_root, chosen.device, seed=0)
-    assert images is not None
-    method.store = CurveCache(bars, f"{entry.id}: distortion curves")
-    pruned(method, model, wanted[0][0] / 100, images)
-    assert method.allocation is not None
-    measurement, dense = method.allocation.measurement, logits_of(model, images)
     if not record.has("dense", 0.0):
-        row = row_of("dense", 0.0, model, dense, dense, entry, registry, test)
+        row = row_of("dense", 0.0, model, yardstick, entry, registry, test)
         record.add(row | recalibrated(copy.deepcopy(model), evaluation, test, chosen))
+    curves = None
+    if any(rule != JOINT for _, rule in wanted):
+        curves = curves_of(model, images, settings, wanted[0][0] / 100, bars)
     for target_pct, rule in wanted:
         bars.stage(f"{entry.id}: {rule} at {target_pct:g} %")
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             changed = pruned(method_for(rule, settings, bars), model, target_pct / 100, images)
         except ValueError as error:
             record.add({"rule": rule, "target_pct": target_pct, "cannot": str(error)})
             continue
-        row = row_of(
-            rule, target_pct, changed, dense, logits_of(changed, images), entry, registry, test
-        )
-        row["sum"] = sum_of_curves(measurement, kept_counts(changed))
+        solved = time.process_time() - started
+        row = row_of(rule, target_pct, changed, yardstick, entry, registry, test)
+        if curves is not None:
+            row["sum"] = sum_of_curves(curves, kept_counts(changed))
         row |= recalibrated(changed, evaluation, test, chosen)
-        row["seconds"] = time.perf_counter() - started
-        record.add(row)
+        record.add(row | {"solver_cpu_s": solved})
         bars.note(
             f"{entry.id} {rule} {target_pct:g} %: top-1 {row['top1_pct']:.2f} %, "
             f"distortion worst {row['distortion_worst']:.4g}, mean {row['distortion_mean']:.4g}"
         )
+
+
+def curves_of(
+    model: nn.Module,
+    images: Tensor,
+    settings: RateDistortionSettings,
+    target: float,
+    bars: Progress,
+) -> Measurement:
+    """The single-layer curves, from the cache as far as they are there."""
+    method = method_for(RD, settings, bars)
+    pruned(method, model, target, images)
+    assert isinstance(method, RateDistortion)
+    assert method.allocation is not None
+    assert method.allocation.measurement is not None
+    return method.allocation.measurement
+
+
+def add_unseen(record: Record, model: nn.Module, yardstick: Yardstick) -> None:
+    """Distortion on test images for rows of before: their counts say which weights are left."""
+    missing = [row for row in record.rows if "kept" in row and "unseen_mean" not in row]
+    for row in missing:
+        changed = copy.deepcopy(model)
+        for weight, kept in zip(prunable_weights(changed).values(), row["kept"], strict=True):
+            stored = weight.stored.detach()
+            stored.mul_(keep_largest(stored.abs(), kept))
+        row |= yardstick.moved_unseen(changed)
+    if missing:
+        record.save()
 
 
 def recalibrated(
@@ -204,8 +277,7 @@ def row_of(
     rule: str,
     target_pct: float,
     model: nn.Module,
-    dense: Tensor,
-    logits: Tensor,
+    yardstick: Yardstick,
     entry: Entry,
     registry: Registry,
     test: EvaluationBatches,
@@ -219,7 +291,7 @@ def row_of(
         "top1": counts.top1,
         "n": counts.n,
         "top1_pct": counts.top1_pct,
-        **moved(dense, logits),
+        **yardstick.moved(model),
         "sparsity_pct": cost.sparsity_pct,
         "macs_effective": cost.macs_effective,
         "macs_dense": cost.macs_dense,
@@ -229,11 +301,21 @@ def row_of(
 
 
 def finding(rows: list[Row], target_pct: float, measure: str) -> str:
-    """Whether RD moved the logits least at this target, and if not, why not."""
+    """Which rule moved the logits least at this target, and where RD as published stands."""
     found = {r["rule"]: r for r in rows if r["target_pct"] == target_pct and "cannot" not in r}
     if RD not in found or len(found) < 2:
         return "not all rules are measured yet"
-    others = [name for name in found if name != RD]
+    if JOINT not in found:
+        return additive_finding(found, measure)
+    ranked = sorted(found, key=lambda name: found[name][measure])
+    unseen = measure.replace("distortion", "unseen")
+    seen, new = (", ".join(f"{n} {found[n][m]:.4g}" for n in ranked) for m in (measure, unseen))
+    return f"{ranked[0]} moves the logits least: {seen}; on {HELD_OUT} test images {new}"
+
+
+def additive_finding(found: dict[str, Row], measure: str) -> str:
+    """Whether RD as published moved the logits least, and if not, why not."""
+    others = [name for name in found if name not in (RD, JOINT)]
     best = min(others, key=lambda name: found[name][measure])
     mine, theirs = found[RD], found[best]
     both = f"RD {mine[measure]:.4g}, {best} {theirs[measure]:.4g}"
@@ -249,12 +331,40 @@ def finding(rows: list[Row], target_pct: float, measure: str) -> str:
     )
 
 
+def tally(records: list[Row]) -> str:
+    """At how many targets each rule moved the logits least, on pictures it saw and on others."""
+    lowest: dict[str, Counter[str]] = {"distortion": Counter(), "unseen": Counter()}
+    targets = 0
+    for content in records:
+        rows = [r for r in content["rows"] if r["target_pct"] and "cannot" not in r]
+        for target in {r["target_pct"] for r in rows}:
+            found = [r for r in rows if r["target_pct"] == target]
+            if not any(r["rule"] == JOINT for r in found):
+                continue
+            targets += 1
+            for measure, counts in lowest.items():
+                key = f"{measure}_{content['configuration']['reduction']}"
+                counts[min(found, key=lambda row: row[key])["rule"]] += 1
+    seen, new = (
+        ", ".join(f"{rule} at {n}" for rule, n in counts.most_common())
+        for counts in lowest.values()
+    )
+    return (
+        f"Lowest measured distortion, of {targets} targets with all rules: {seen} on the "
+        f"calibration images; {new} on {HELD_OUT} test images that no rule has seen."
+    )
+
+
 def markdown(records: list[Row]) -> str:
     """Table and findings of every network and configuration."""
     parts = ["# Rate-distortion pruning against other rules, one-shot, no fine-tuning", ""]
     parts += [
         "distortion: squared change of the calibration logits, mean over classes; sum: what the "
-        "single-layer curves add up to; MACs of conv and linear weights times density.",
+        "single-layer curves add up to (not measured for rows of joint RD that came later); unseen: "
+        f"the distortion of the section's kind on {HELD_OUT} test images, evenly spread; MACs of "
+        "conv and linear weights times density.",
+        "",
+        tally(records),
         "",
     ]
     for content in records:
@@ -285,25 +395,31 @@ def won(rows: list[Row], target_pct: float, count: int) -> str:
 
 def _table(content: Row) -> list[str]:
     more = ("recalibrated %",) if "recalibrate" in content["configuration"] else ()
-    numbers = ("top-1 %", *more, "worst", "mean", "sum", "sparsity %", "MACs left %")
+    numbers = ("top-1 %", *more, "worst", "mean", "unseen", "sum", "sparsity %", "MACs left %")
+    unseen = f"unseen_{content['configuration']['reduction']}"
     lines = [
         "| " + " | ".join(("target %", "rule", *numbers)) + " |",
         "| ---: | --- " + "| ---: " * len(numbers) + "|",
     ]
     for row in sorted(content["rows"], key=lambda r: r["target_pct"]):
-        cells = _cells(row) if "cannot" not in row else [row["cannot"], *[""] * (len(numbers) - 1)]
+        cells = (
+            _cells(row, unseen)
+            if "cannot" not in row
+            else [row["cannot"], *[""] * (len(numbers) - 1)]
+        )
         lines.append("| " + " | ".join((f"{row['target_pct']:g}", row["rule"], *cells)) + " |")
     return [*lines, ""]
 
 
-def _cells(row: Row) -> list[str]:
-    again = row.get(AGAIN)
+def _cells(row: Row, unseen: str) -> list[str]:
+    again, added = row.get(AGAIN), row.get("sum", None if row["rule"] == JOINT else 0.0)
     return [
         f"{row['top1_pct']:.2f}",
         *([] if again is None else [f"{again:.2f}"]),
         f"{row['distortion_worst']:.4g}",
         f"{row['distortion_mean']:.4g}",
-        f"{row.get('sum', 0.0):.4g}",
+        f"{row[unseen]:.4g}" if unseen in row else "–",
+        "–" if added is None else f"{added:.4g}",
         f"{row['sparsity_pct']:.2f}",
         f"{100 * row['macs_effective'] / row['macs_dense']:.2f}",
     ]
