@@ -203,7 +203,7 @@ def run(entry: Entry, registry: Registry, chosen: argparse.Namespace, bars: Prog
     unseen = torch.cat([pictures for pictures, _ in spread])
     yardstick = Yardstick.of(model, images, unseen)
     add_unseen(record, model, yardstick)
-    wanted = [(t, rule) for t in chosen.targets for rule in RULES if not record.has(rule, t)]
+    wanted = [(t, rule) for t in chosen.targets for rule in chosen.rules if not record.has(rule, t)]
     if not wanted:
         bars.note(f"{entry.id}: every row is there")
         return
@@ -360,7 +360,7 @@ def markdown(records: list[Row]) -> str:
     parts = ["# Rate-distortion pruning against other rules, one-shot, no fine-tuning", ""]
     parts += [
         "distortion: squared change of the calibration logits, mean over classes; sum: what the "
-        "single-layer curves add up to (not measured for rows of joint RD that came later); unseen: "
+        "single-layer curves add up to (– where no curve was measured); unseen: "
         f"the distortion of the section's kind on {HELD_OUT} test images, evenly spread; MACs of "
         "conv and linear weights times density.",
         "",
@@ -402,11 +402,8 @@ def _table(content: Row) -> list[str]:
         "| ---: | --- " + "| ---: " * len(numbers) + "|",
     ]
     for row in sorted(content["rows"], key=lambda r: r["target_pct"]):
-        cells = (
-            _cells(row, unseen)
-            if "cannot" not in row
-            else [row["cannot"], *[""] * (len(numbers) - 1)]
-        )
+        refused = [row.get("cannot", ""), *[""] * (len(numbers) - 1)]
+        cells = refused if "cannot" in row else _cells(row, unseen)
         lines.append("| " + " | ".join((f"{row['target_pct']:g}", row["rule"], *cells)) + " |")
     return [*lines, ""]
 
@@ -485,6 +482,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ids", nargs="*", help="dense registry entries")
     parser.add_argument("--targets", type=float, nargs="+", default=[50.0, 70.0, 80.0, 90.0])
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--calibration", type=int, default=1024, help="training images")
     parser.add_argument("--points", type=int, default=100, help="K: rates 0, 1/K, ..., 1")
     parser.add_argument("--reduction", choices=("worst", "mean"), default="worst")
