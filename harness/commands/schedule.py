@@ -31,6 +31,7 @@ class TrainingChoices:
     evaluate_every: int
     channels_last: bool
     compiled: bool
+    cuda_graphs: bool
     max_hours: float | None = None
     train_images: int | None = None
 
@@ -72,6 +73,11 @@ training_options = gathered(
     click.option(
         "--compile", "compiled", is_flag=True, help="torch.compile the network (recorded)."
     ),
+    click.option(
+        "--cuda-graphs",
+        is_flag=True,
+        help="Compile; replay the passes as CUDA graphs: for small networks (recorded).",
+    ),
 )
 
 # Where nothing published is trained again; field `train_images` of the choices.
@@ -92,7 +98,7 @@ def chosen_training(schedule: TrainingChoices, overrides: Overrides | None = Non
         seeds=tuple(range(schedule.seeds)),
         fresh=schedule.fresh,
         evaluate_every=schedule.evaluate_every,
-        speed=Speed(channels_last=schedule.channels_last, compile=schedule.compiled),
+        speed=Speed(schedule.channels_last, schedule.compiled, schedule.cuda_graphs),
         overrides=overrides or {},
     )
 

@@ -29,7 +29,7 @@ from .entries import (
     is_metric,
     require_id,
 )
-from .fields import Fault, from_mapping, nearest, plain
+from .fields import Fault, from_mapping, later, nearest, plain
 from .method_choice import (
     final_choices,
     make_method,
@@ -71,6 +71,7 @@ from .recipes import (
 
 __all__ = [
     "evaluation_on",
+    "later",
     "standard_protocol",
     "is_metric",
     "Augmentation",

@@ -1,6 +1,7 @@
 from .allocation_preview import BASELINES, AllocationComparison, allocate, kept_counts, pruned
 from .curve_cache import CurveCache
-from .loop import Speed, TrainingTask, train
+from .loop import TrainingTask, train
+from .network_speed import Speed
 from .optimizers import build_optimizer
 from .planned_runs import PlannedOutcome, PlannedRun, dry_run, dry_runs
 from .queue import TrainingCost, queued_result, training_cost, training_images

@@ -12,9 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +36,7 @@ from harness.system import (
 )
 from harness.training.generators import generator_states, restore_generators
 from harness.training.meter import Meter
+from harness.training.network_speed import Speed, as_called, autocast
 from harness.training.optimizers import build_optimizer, set_learning_rate, usual_groups
 from harness.training.run_folder import RunFolder
 from harness.training.signals import StopRequest, deferred, signal_name
@@ -45,14 +44,6 @@ from methods.base import Method, Schedule
 
 CHECK_EVERY = 50  # steps between looks at the loss or at each other: a look waits for the device
 HISTORY = tuple[dict[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast to compute. Anything but the default is recorded with the result."""
-
-    channels_last: bool = False
-    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +132,7 @@ class _Loop:
         self.optimizer = build_optimizer(spec, groups or usual_groups(job.model, spec))
         self.method.bind(self.optimizer)
         parallel = replicate(job.model, job.device)
-        self.forward: Callable[[Tensor], Tensor] = (
-            torch.compile(parallel) if job.speed.compile else parallel
-        )
+        self.forward = as_called(parallel, job.speed, job.device)
         # Half precision needs its small gradients scaled up; everything else passes unchanged.
         self.scaler = torch.amp.GradScaler(
             torch.device(job.device).type, enabled=self.recipe.precision == "amp-fp16"
@@ -195,8 +184,10 @@ class _Loop:
         set_learning_rate(self.optimizer, self._rate)
         if self.job.speed.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        if self.job.speed.cuda_graphs:  # what the step before returned may be overwritten now
+            torch.compiler.cudagraph_mark_step_begin()
         method.begin_step(self.step, images, targets)
-        with _autocast(recipe.precision, self.job.device):
+        with autocast(recipe.precision, self.job.device):
             outputs = self.forward(images)
             loss = F.cross_entropy(outputs, targets, label_smoothing=recipe.label_smoothing)
             extra = method.extra_loss(outputs, targets)
@@ -375,10 +366,3 @@ class _Loop:
             cpu_s=self._cpu(),
             history=tuple(self.history),
         )
-
-
-def _autocast(precision: str, device: str) -> Any:
-    if precision == "fp32":
-        return nullcontext()
-    kind = torch.bfloat16 if precision == "amp-bf16" else torch.float16
-    return torch.autocast(torch.device(device).type, dtype=kind)

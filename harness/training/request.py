@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import ProtocolError
 from harness.registry import Entry, Fault, Override, Recipe, from_mapping, plain
 from harness.system import Options, Progress, Reading
-from harness.training.loop import Speed
+from harness.training.network_speed import Speed
 from harness.training.training_plan import FirstTraining, Training
 
 

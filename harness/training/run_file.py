@@ -46,6 +46,7 @@ def _chosen(plan: TrainingPlan, seed: int) -> dict[str, object]:
         "evaluate-every": training.evaluate_every if training.evaluate_every > 1 else None,
         "channels-last": training.speed.channels_last,
         "compile": training.speed.compile,
+        "cuda-graphs": training.speed.cuda_graphs,
         "device": torch.device(options.device).type,
         "data-root": whole(options.data_root),
     }

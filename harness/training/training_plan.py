@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,11 +21,12 @@ from harness.registry import (
     Registry,
     evaluation_sha256,
     make_method,
+    plain,
     recipe_sha256,
     without_choices,
 )
 from harness.system import Options, SharedStore, sha256_json, world_size
-from harness.training.loop import Speed
+from harness.training.network_speed import Speed
 from harness.training.run_folder import RunFolder, folder_name
 from harness.training.start_weights import Start, initialise
 from methods.base import Schedule
@@ -85,7 +86,7 @@ def run_folder(plan: TrainingPlan, seed: int) -> RunFolder:
             "data": plan.test.identity.fingerprint,
             "limit": plan.options.limit,
             "start": plan.start.facts.sha256 if plan.start else None,
-            "speed": asdict(plan.training.speed),
+            "speed": plain(plan.training.speed, hashed=True),
             "device": torch.device(plan.options.device).type,
             "processes": world_size(),
             "seed": seed,

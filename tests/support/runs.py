@@ -82,7 +82,7 @@ RECIPE = Recipe(
 )
 
 
-def job(folder, method=None, model=None, recipe=RECIPE, seed=0, **changes):
+def job(folder, method=None, model=None, recipe=RECIPE, seed=0, device="cpu", **changes):
     """Five steps per epoch on made-up pictures."""
     batches = TrainBatches(
         images(),
@@ -91,16 +91,18 @@ def job(folder, method=None, model=None, recipe=RECIPE, seed=0, **changes):
         std=EVALUATION.std,
         seed=seed,
         channels="gray",
+        device=device,
     )
-    test = resident_batches(images(16, seed=1), EVALUATION, "cpu", batch_size=16)
+    test = resident_batches(images(16, seed=1), EVALUATION, device, batch_size=16)
     common = TrainingTask(
-        model=network() if model is None else model,
+        model=(network() if model is None else model).to(device),
         method=method or Dense(Dense.Settings()),
         recipe=recipe,
         batches=batches,
         evaluate=lambda net: evaluate(net, test),
         folder=RunFolder(Path(folder), "key"),
         seed=seed,
+        device=device,
     )
     return replace(common, **changes)
 
