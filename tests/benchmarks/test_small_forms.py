@@ -23,6 +23,7 @@ SLOW = {
         "channel_removal",
         "energy_pruning",
         "ftwt_skip",
+        "gpu_session",
         "imagenet_evaluation",
         "imagenet_proof",
         "latency_table",

@@ -54,7 +54,8 @@ def test_a_gpu_trains_to_the_loss_of_a_cpu(speed: Speed, tmp_path: Path) -> None
 def test_half_precision_on_a_gpu_is_close(tmp_path: Path) -> None:
     recipe = replace(RECIPE, precision="amp-bf16")
     expected = train(job(tmp_path / "cpu")).history[-1]["train_loss"]
-    found = train(job(tmp_path / "gpu", device="cuda", recipe=recipe, speed=Speed(cuda_graphs=True)))
+    graphs = Speed(cuda_graphs=True)
+    found = train(job(tmp_path / "gpu", device="cuda", recipe=recipe, speed=graphs))
     assert found.history[-1]["train_loss"] == pytest.approx(expected, abs=BF16_LOSS)
 
 
