@@ -93,35 +93,15 @@ def openvino(file: str, images: Array, threads: int) -> Run:
     return lambda: request.infer([images], share_inputs=True)[0]
 
 
-def litert(file: str, images: Array, threads: int) -> Run:
-    """A .tflite file through XNNPACK, the delegate that LiteRT takes on CPUs."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(file, num_threads=threads)
-    interpreter.allocate_tensors()
-    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    if tuple(taken["shape"]) != images.shape:  # channels last
-        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-
-    def run() -> Array:
-        interpreter.set_tensor(taken["index"], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(given["index"])
-
-    return run
-
-
 ENGINES = {
-    engine.__name__: engine
-    for engine in (reprune, torch, onnxruntime, openvino, litert, deepsparse)
+    engine.__name__: engine for engine in (reprune, torch, onnxruntime, openvino, deepsparse)
 }
-PACKAGES = {"litert": "ai-edge-litert"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="one inference engine, timed on request")
     parser.add_argument("engine", choices=ENGINES)
-    parser.add_argument("network", help="ONNX file; for litert a .tflite file")
+    parser.add_argument("network", help="ONNX file; for reprune a saved network, for torch weights")
     parser.add_argument("images", help=".npy file, float32 (N,C,H,W)")
     parser.add_argument("outputs", help=".npy file to write")
     parser.add_argument("--threads", type=int, required=True)
@@ -130,7 +110,7 @@ def main() -> None:
     os.dup2(2, 1)  # what engines print goes where messages go
     run = ENGINES[chosen.engine](chosen.network, np.load(chosen.images), chosen.threads)
     np.save(chosen.outputs, run())
-    version = importlib.metadata.version(PACKAGES.get(chosen.engine, chosen.engine))
+    version = importlib.metadata.version(chosen.engine)
     print(json.dumps({"engine": chosen.engine, "version": version}), file=answers)
     for line in sys.stdin:
         print(json.dumps(timed(run, int(line))), file=answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +39,8 @@ LINEAR_FORMS = ("csr", "dense")
 # Above this share of an ungrouped layer's weights a sparse product cannot win: it reaches about
 # half the multiply-accumulates per second of a dense one.
 DENSEST = 0.6
+SPARSEST = 0.1  # below this share of its own weights a dense product is not timed any more
+LIKE_DENSITIES = 4  # steps per factor of e
 MOST_ENTRIES = 30_000_000  # 240 MB of indices and values in one layer
 # A block of these many floats per channel keeps sparse products in the fast cache.
 BLOCK_FLOATS = (48, 260)
@@ -52,9 +55,11 @@ class Choices:
     workspace: Workspace = field(default_factory=Workspace)
     entries: dict[tuple[object, ...], Entries] = field(default_factory=dict)
     measured: dict[tuple[object, ...], float] = field(default_factory=dict)
+    nnz: dict[str, int] = field(default_factory=dict)  # of each convolution's weight
 
     def __post_init__(self) -> None:
         for conv in self.network.convolutions():
+            self.nnz[conv.name] = conv.nnz
             shape = self.network.shapes[conv.source]
             for kind in tables.KINDS:
                 self.workspace.announce(tables.geometry(kind, conv, shape), shape[1])
@@ -62,21 +67,23 @@ class Choices:
     def forms(self, conv: Convolution, source: BlockGrid, out: BlockGrid) -> list[str]:
         """The allowed forms that fit a layer; where none is allowed, the plain dense one."""
         fitting = []
+        hopeless = conv.groups == 1 and self.nnz[conv.name] < SPARSEST * conv.weight.numel()
         for form in self.allowed:
             kind, _, kernel = form.rpartition("-")
             if form in DENSE:
-                fitting.append(form)
+                fitting += [] if hopeless else [form]
             elif kernel in KERNELS and tables.fits(kind, conv, source, out):
                 if self._worth(conv, kind, source, out):
                     fitting.append(form)
-        return fitting or ["dense"]
+        return fitting or [form for form in self.allowed if form in DENSE] or ["dense"]
 
     def _worth(self, conv: Convolution, kind: str, source: BlockGrid, out: BlockGrid) -> bool:
         blocks = {"direct": out.blocks, "rows": out.height, "whole": 1}[kind]
-        if conv.nnz * blocks > MOST_ENTRIES:
+        nnz = self.nnz[conv.name]
+        if nnz * blocks > MOST_ENTRIES:
             return False
-        full = len(conv.bias) * source.channels * conv.weight[0, 0].numel()
-        return conv.nnz <= DENSEST * full or not any(form in DENSE for form in self.allowed)
+        only_sparse = not any(form in DENSE for form in self.allowed)
+        return only_sparse or nnz <= DENSEST * _all_weights(conv, source)
 
     def step(
         self,
@@ -106,17 +113,37 @@ class Choices:
     ) -> dict[str, float]:
         """Form -> milliseconds of a layer between values in the given layouts.
 
-        quick: with one kernel per layout of the table, for a first comparison of layouts.
+        quick: with one kernel per layout of the table, for a first comparison of layouts; layers of
+        one geometry and about the same density count as one.
         """
         forms = self.forms(conv, source, out)
         if quick:
             bags = {form for form in forms if form.endswith("bag")}
             forms = [form for form in forms if form.replace("csr", "bag") not in bags - {form}]
-        return {form: self._ms(form, conv, source, out) for form in forms}
+        layer = self._like(conv, source) if quick else (conv.name,)
+        return {form: self._ms(form, layer, conv, source, out) for form in forms}
 
-    def _ms(self, form: str, conv: Convolution, source: BlockGrid, out: BlockGrid) -> float:
+    def _like(self, conv: Convolution, source: BlockGrid) -> tuple[object, ...]:
+        """What layers have in common whose times hardly differ: densities within an eighth."""
+        density = self.nnz[conv.name] / _all_weights(conv, source)
+        return (
+            *tables.geometry("", conv, (source.height, source.width)),
+            conv.weight.shape[:2],
+            conv.activation,
+            conv.residual is None,
+            round(LIKE_DENSITIES * math.log(density)) if density else None,
+        )
+
+    def _ms(
+        self,
+        form: str,
+        layer: tuple[object, ...],
+        conv: Convolution,
+        source: BlockGrid,
+        out: BlockGrid,
+    ) -> float:
         layouts = (source.plain, out.plain) if form in DENSE else (source.rows, out.rows)
-        key = (conv.name, form, *layouts)
+        key = (form, *layer, *layouts)
         if key not in self.measured:
             stored = StoredValue.empty(source)
             stored.flat.uniform_(0, 1)
@@ -135,6 +162,11 @@ class Choices:
         """Milliseconds of a max pool between values in the given layouts."""
         step = PoolStep(pool, StoredValue.empty(source), StoredValue.empty(out), self.workspace)
         return milliseconds(step)
+
+
+def _all_weights(conv: Convolution, source: BlockGrid) -> int:
+    """Weights of the layer without groups."""
+    return max(1, len(conv.bias) * source.channels * conv.weight[0, 0].numel())
 
 
 def makes_fresh(form: str, conv: Convolution, out: BlockGrid) -> bool:
