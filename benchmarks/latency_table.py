@@ -2,8 +2,10 @@
 
 Weights are random and their zeros lie at random places, layer by layer as many as STR's networks
 have: honest for timing, since a kernel's time depends on how many zeros there are and on the
-shapes, not on values. `channels-0.5` is the same network without half of its channels. The dense
-network run eagerly is timed along with every part, so a ratio never leaves its record.
+shapes, not on values. `channels-0.5` is the same network without half of its channels, and
+`channels-0.5-str-95.15` that one with zeros in what is left, in each layer the share of that level:
+the sparse runtime's plan holds both then. The dense network run eagerly is timed along with every
+part, so a ratio never leaves its record.
 
     python -m benchmarks.latency_table --batch 1 [--network str-95.15 ...] [--backend sparse ...]
     python -m benchmarks.latency_table --small         # a tiny network, nothing on record
@@ -31,11 +33,13 @@ from harness.commands import progress
 from harness.export import remove_channels_
 from harness.profile import (
     BURST,
+    DRAWN_WITH_SEED,
     LatencyRequest,
     TimedNetwork,
     TimedNetworks,
     measure_latency,
     networks_of_model,
+    prune_at_random_,
 )
 from harness.reports import (
     machine_in_words,
@@ -47,13 +51,16 @@ from harness.reports import (
 )
 from harness.results import BACKENDS, EAGER, LatencyRecord, load_timings, save_timings
 from harness.system import provenance
+from methods.budgets import read
 
 NAME = "resnet50-str-budgets"
 MODEL, DENSE = "resnet50", "dense"
 BUDGETS = Path("tests/fixtures/str/budgets_resnet50.csv")
 LEVELS = ("90.23", "95.15", "98.05")
 CHANNELS = "channels-0.5"
-NETWORKS = (DENSE, *(f"str-{level}" for level in LEVELS), CHANNELS)
+BOTH_LEVEL = "95.15"
+BOTH = f"{CHANNELS}-str-{BOTH_LEVEL}"
+NETWORKS = (DENSE, *(f"str-{level}" for level in LEVELS), CHANNELS, BOTH)
 
 
 def subjects(model: str, wanted: Iterable[str]) -> TimedNetworks:
@@ -63,12 +70,21 @@ def subjects(model: str, wanted: Iterable[str]) -> TimedNetworks:
     found = networks_of_model(model, budgets=[f"{BUDGETS}:{level}" for level in levels], name=NAME)
     dense, *pruned = found.networks
     made = [dense, *(replace(subject, name=f"str-{subject.name}") for subject in pruned)]
-    if CHANNELS in names:
+    if {CHANNELS, BOTH} & names:
         images = torch.randn(1, *found.input_shape, generator=torch.Generator().manual_seed(0))
         small = copy.deepcopy(dense.network)
         remove_channels_(small, images, 0.5)
         made_of = f"{dense.weights}; without 50 % of the channels, smallest L1 norm first"
-        made.append(TimedNetwork(CHANNELS, model, made_of, small))
+        if CHANNELS in names:
+            made.append(TimedNetwork(CHANNELS, model, made_of, small))
+        if BOTH in names:
+            both = copy.deepcopy(small)
+            budget = read(f"{BUDGETS}:{BOTH_LEVEL}")
+            prune_at_random_(both, budget, torch.Generator().manual_seed(DRAWN_WITH_SEED))
+            said = (
+                f"{made_of}; zeros at random places, layer densities of {BUDGETS.name}:{BOTH_LEVEL}"
+            )
+            made.append(TimedNetwork(BOTH, model, said, both))
     return replace(found, networks=tuple(made))
 
 

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from benchmarks import home, parsed
 from harness import paths, sparse
 from harness.models import build
-from harness.profile import fresh_network, input_shape_of, networks_of_model
+from harness.profile import fresh_network, input_shape_of, networks_of_model, prune_at_random_
 from harness.system import provenance
 from methods.inventory import prunable_weights
 
@@ -105,10 +105,7 @@ def networks(name: str) -> tuple[str, nn.Module, nn.Module]:
     shape = input_shape_of(model, None)
     dense_network, network = (fresh_network(model, None, shape) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
-    weights = prunable_weights(network)
-    for layer, share in _budget(model, level).items():
-        flat = weights[layer].stored.view(-1)
-        flat[torch.randperm(len(flat), generator=generator)[: round(share * len(flat))]] = 0
+    prune_at_random_(network, _budget(model, level), generator)
     return model, dense_network, network
 
 

@@ -14,6 +14,7 @@ from .timed_networks import (
     input_shape_of,
     network_from_file,
     networks_of_model,
+    prune_at_random_,
 )
 from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, times_of
 from .zeros import sparsity
@@ -45,6 +46,7 @@ __all__ = [
     "missing_compiler",
     "notes_of",
     "networks_of_model",
+    "prune_at_random_",
     "require_repeats",
     "size_table",
     "abbreviated",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet, MobileNetV2, SqueezeNet
 
 from harness import sparse
+from harness.export import remove_channels_
 from harness.models import build
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
@@ -129,3 +130,23 @@ def test_a_feature_map_as_output_is_plain_and_belongs_to_the_caller() -> None:
     assert torch.equal(kept, before)
     with torch.no_grad():
         assert relative_difference(kept, model(first)) < ORDER_OF_SUMS
+
+
+def test_fewer_channels_and_zeros_in_the_rest_are_one_plan() -> None:
+    pytest.importorskip("torch_pruning")
+    model, batch = build("resnet20"), images(2, 3, 32, 32)
+    whole = convolution_shapes(model)
+    remove_channels_(model, batch[:1], 0.5)
+    narrow = convolution_shapes(model)
+    assert sum(narrow[name][0] < whole[name][0] for name in whole) >= 9  # one in every block
+    fast = sparse.compile(pruned(model, 0.1), batch, slower="keep")
+    with torch.no_grad():
+        assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
+    layers = {layer.name: layer for layer in fast.plan.layers}
+    assert {name: layers[name].shape for name in narrow} == narrow
+    assert all(layers[name].density < 0.2 for name in narrow)
+
+
+def convolution_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    convolutions = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    return {name: tuple(module.weight.shape) for name, module in convolutions}
