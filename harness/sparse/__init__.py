@@ -34,7 +34,8 @@ from harness.sparse.form_choice import (
 )
 from harness.sparse.network_choice import Slower, eager_network, fastest_network
 from harness.sparse.output_check import check_equal
-from harness.sparse.rewriting import simplify
+from harness.sparse.plane_choice import kernels_for, plane_network
+from harness.sparse.rewriting import simplify, split_columns
 from harness.sparse.saved_network import planned_layers, read_network, say_measured_again
 from harness.sparse.semi_structured import TwoFourNetwork, compile_two_four
 from harness.sparse.tracing import copied, trace
@@ -64,9 +65,10 @@ def compile(
 
     On CUDA: float16 inside, see `compile_two_four`; no option applies there.
     model: float32 on the CPU, zeros in place; it is copied, not changed. example_input: (N,C,H,W)
-    or (N,...); later inputs need its shape, any N. only: choose among these ways to run a
-    convolution (see FORMS) instead of all; a layer that none of them fits runs densely. Layers of
-    unknown kinds run as they are.
+    or (N,...), N being the batch to be fast at; later inputs need its shape, any N. only: choose
+    among these ways to run a convolution (see FORMS) instead of all; a layer that none of them fits
+    runs densely. Layers of unknown kinds run as they are. With llvmlite installed (extra `sparse`)
+    the native kernels are used; without it, the sparse products that PyTorch ships.
 
     The whole network is then timed in turns with eager execution, and with onnxruntime where it is
     installed, over batches of N. slower: what is handed out if one of these is faster: "replace"
@@ -89,7 +91,7 @@ def compile(
     _check(model, example_input)
     images, model = example_input.detach(), copied(model)
     try:
-        compiled = _sparse(model, images[:1], allowed)
+        compiled = _sparse(model, images, allowed)
     except ProtocolError as error:
         if impossible == "refuse":
             raise
@@ -98,11 +100,11 @@ def compile(
     return compiled if slower == "keep" else fastest_network(compiled, model, images, slower)
 
 
-def _sparse(model: nn.Module, image: Tensor, allowed: Sequence[str]) -> CompiledNetwork:
+def _sparse(model: nn.Module, images: Tensor, allowed: Sequence[str]) -> CompiledNetwork:
     """The sparse network, every layer in the fastest allowed form."""
-    network = trace(model, image)
+    network = trace(model, images[:1])
     given = given_layers(network)
-    simplify(network)
+    kernels = kernels_for(allowed)
     with torch.inference_mode():
         choices = Choices(network, allowed)
         rows = choose_rows(choices)

@@ -48,8 +48,8 @@ class CompiledNetwork(nn.Module):
     """Logits of a pruned network for images (N,C,H,W) float32 on the CPU, for inference only.
 
     Equal to the network it was compiled from up to the order of float sums. C, H, W are those of
-    the example; N is free, images run one after the other. Memory between layers belongs to the
-    module, so one thread at a time may call it; copying the module returns the module itself.
+    the example; N is free. Memory between layers belongs to the module, so one thread at a time
+    may call it; copying the module returns the module itself.
     `plan` tells what was chosen for every layer, and `plan.network` for the whole.
     """
 

@@ -34,7 +34,9 @@ from harness.sparse.steps import (
 )
 
 DENSE = {"dense": torch.contiguous_format, "dense-channels-last": torch.channels_last}
-FORMS = (*(f"{kind}-{kernel}" for kind in tables.KINDS for kernel in KERNELS), *DENSE)
+PLANES = ("planes-4", "planes-8")  # registers of pixels per block, see plane_program
+TABLES = tuple(f"{kind}-{kernel}" for kind in tables.KINDS for kernel in KERNELS)
+FORMS = (*PLANES, *TABLES, *DENSE)
 LINEAR_FORMS = ("csr", "dense")
 # Above this share of an ungrouped layer's weights a sparse product cannot win: it reaches about
 # half the multiply-accumulates per second of a dense one.

@@ -29,7 +29,6 @@ def simplify(network: OperationGraph) -> None:
     _fuse_activations(network)
     _pool_before_clamping(network)
     remove_channels(network)
-    _split_columns(network)
 
 
 def _fold_norms(network: OperationGraph) -> None:
@@ -82,7 +81,7 @@ def _pool_before_clamping(network: OperationGraph) -> None:
                 pool.activation, before.activation = before.activation, None
 
 
-def _split_columns(network: OperationGraph) -> None:
+def split_columns(network: OperationGraph) -> None:
     """Let a sparse convolution before a pooling of stride 2 make even and odd columns apart.
 
     As twice as many filters at twice the stride, the odd half with its kernels moved on by one

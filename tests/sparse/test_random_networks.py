@@ -145,6 +145,7 @@ def test_a_random_network_computes_the_same_when_compiled(data: st.DataObject) -
             expected = model(batch)
         except RuntimeError:
             return  # the map became smaller than a kernel
-    forms = data.draw(st.sampled_from([("dense",), ("rows-bag",), ("whole-csr",), sparse.FORMS]))
+    some = [("dense",), ("rows-bag",), ("whole-csr",), ("planes-4", "dense"), sparse.FORMS]
+    forms = data.draw(st.sampled_from(some))
     fast = sparse.compile(model.train(), batch, only=(*forms, "direct-bag"))
     assert relative_difference(fast(batch), expected) < ORDER_OF_SUMS

@@ -1,0 +1,416 @@
+"""The sparse kernels in LLVM's intermediate language; needs llvmlite, see native_kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+from harness.sparse.native_builder import (
+    F32,
+    FLOAT,
+    I1,
+    I32,
+    I64,
+    PTR,
+    VOID,
+    Code,
+    Value,
+    int64,
+)
+from harness.sparse.native_fields import (
+    ENTRY_BYTES,
+    FIELD_BYTES,
+    FIELDS,
+    MOST_VECTORS,
+    ROW_BYTES,
+    TILE_BYTES,
+    Field,
+    Kind,
+    interleaved,
+)
+
+SPINS = 1 << 12  # looks at the barrier before a waiting thread lets others run
+
+
+class KernelModule:
+    """All functions of the kernels for registers of `lanes` floats; str() is LLVM assembly."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        self.vector = ir.VectorType(F32, lanes)
+        self.module = ir.Module("sparse")
+        width = 32 * lanes
+        self.attributes = [
+            f'"prefer-vector-width"="{width}"',
+            f'"min-legal-vector-width"="{width}"',
+        ]
+        self.fma = self._intrinsic(f"llvm.fmuladd.v{lanes}f32", self.vector, [self.vector] * 3)
+        masked = [self.vector, PTR, I32, ir.VectorType(I1, lanes)]
+        self.masked_store = self._intrinsic(f"llvm.masked.store.v{lanes}f32.p0", VOID, masked)
+        loaded = [PTR, I32, ir.VectorType(I1, lanes), self.vector]
+        self.masked_load = self._intrinsic(f"llvm.masked.load.v{lanes}f32.p0", self.vector, loaded)
+        blocks = {vectors: self._block(vectors) for vectors in range(1, MOST_VECTORS + 1)}
+        steps = {
+            Kind.PRODUCT: self._product(blocks),
+            Kind.RESAMPLE: self._resample(),
+            Kind.POOL: self._pool(),
+            Kind.MEAN: self._mean(),
+        }
+        barrier = self._barrier()
+        self._run(self._steps(steps, barrier), barrier)
+
+    def __str__(self) -> str:
+        return str(self.module)
+
+    def _intrinsic(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+        return ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+    def _function(self, name: str, arguments: Sequence[ir.Type]) -> tuple[ir.Function, Code]:
+        function = ir.Function(self.module, ir.FunctionType(VOID, arguments), name)
+        for attribute in self.attributes:
+            function.attributes._known = function.attributes._known | {attribute}
+            function.attributes.add(attribute)
+        if name != "run":
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+        return function, Code(function.append_basic_block("entry"))
+
+    def _vector(self, code: Code, pointer: Value, index: int) -> Value:
+        return code.get(self.vector, pointer, FLOAT * self.lanes * index)
+
+    def _block(self, vectors: int) -> ir.Function:
+        """Some filters at `vectors` registers of pixels: the sparse product itself."""
+        function, code = self._function(f"block_{vectors}", [PTR] * 7 + [F32] * 2)
+        x, y, residual, entries, row, end, mask, low, high = function.args
+        low, high = code.splat(low, self.lanes), code.splat(high, self.lanes)
+        sums = [
+            [code.local(self.vector) for _ in range(vectors)] for _ in range(interleaved(vectors))
+        ]
+        first, last = (code.ptrtoint(place, I64) for place in (row, end))
+        with code.count(first, last, ROW_BYTES) as address:
+            row = code.inttoptr(address, PTR)
+            self._sum(code, sums, x, entries, row)
+            offset = code.get(I64, row, 0, 8)
+            self._finish(code, sums, code.at(y, offset), residual, offset, mask, (low, high))
+        code.ret_void()
+        return function
+
+    def _sum(
+        self, code: Code, sums: list[list[Value]], x: Value, entries: Value, row: Value
+    ) -> None:
+        """sums += weights * pixels over the entries of one filter."""
+        bias = code.splat(code.get(F32, row, 24), self.lanes)
+        for part in sums:
+            for place in part:
+                code.store(bias if part is sums[0] else ir.Constant(self.vector, None), place)
+        begin, end = code.get(I64, row, 8, 8), code.get(I64, row, 16, 8)
+        with code.count(begin, end, ENTRY_BYTES * len(sums)) as at:
+            for place, part in enumerate(sums):
+                entry = code.at(entries, code.add(at, int64(ENTRY_BYTES * place)))
+                pixels = code.at(x, code.sext(code.get(I32, entry), I64))
+                weight = code.splat(code.get(F32, entry, 4), self.lanes)
+                for index, total in enumerate(part):
+                    value = self._vector(code, pixels, index)
+                    code.store(
+                        code.call(self.fma, [value, weight, code.load(total, typ=self.vector)]),
+                        total,
+                    )
+
+    def _finish(
+        self,
+        code: Code,
+        sums: list[list[Value]],
+        y: Value,
+        residual: Value,
+        offset: Value,
+        mask: Value,
+        limits: tuple[Value, Value],
+    ) -> None:
+        """Add the parts and the residual, clamp, clear what is no pixel, write."""
+        total = sums[0]
+        for index, place in enumerate(total):
+            for part in sums[1:]:
+                both = code.fadd(*(code.load(p[index], typ=self.vector) for p in (sums[0], part)))
+                code.store(both, place)
+        with code.if_then(code.icmp_unsigned("!=", code.ptrtoint(residual, I64), int64(0))):
+            for index, place in enumerate(total):
+                added = self._vector(code, code.at(residual, offset), index)
+                code.store(code.fadd(code.load(place, typ=self.vector), added), place)
+        whole = ir.VectorType(I32, self.lanes)
+        for index, place in enumerate(total):
+            value = code.larger(code.load(place, typ=self.vector), limits[0])
+            bits = code.bitcast(code.smaller(value, limits[1]), whole)
+            keep = code.get(whole, mask, FLOAT * self.lanes * index)
+            at = code.at(y, FLOAT * self.lanes * index)
+            code.store(code.bitcast(code.and_(bits, keep), self.vector), at, align=4)
+
+    def _step(self, name: str) -> tuple[ir.Function, Code]:
+        """A step on one image: (fields, images handed in, slot, image, part, parts)."""
+        return self._function(name, [PTR, I64, I64, I64, I64, I64])
+
+    def _operand(self, code: Code, arguments: Sequence[Value], field: int) -> Value:
+        """Where an operand of this image lies, as a number."""
+        step, images, slot, image, *_ = arguments
+        base = code.field(step, field)
+        if field == Field.X:
+            base = code.add(base, code.mul(images, code.field(step, Field.GIVEN)))
+        for number, index in enumerate((slot, image), 1):
+            base = code.add(base, code.mul(index, code.field(step, field + number)))
+        return base
+
+    def _bounds(self, code: Code, step: Value, field: int, part: Value) -> tuple[Value, Value]:
+        """What a share has to do, from the table of bounds that a field points at."""
+        at = code.at(code.pointer_field(step, field), code.mul(part, int64(16)))
+        return code.get(I64, at, 0, 8), code.get(I64, at, 8, 8)
+
+    def _product(self, blocks: dict[int, ir.Function]) -> ir.Function:
+        function, code = self._step("product")
+        step, *_, part, parts = function.args
+        alone = code.icmp_unsigned("==", parts, int64(1))
+        start = code.select(alone, int64(0), code.add(part, int64(1)))
+        tile, last_tile = self._bounds(code, step, Field.TILE_BOUNDS, start)
+        row, last_row = self._bounds(code, step, Field.ROW_BOUNDS, start)
+        x, y = (
+            code.inttoptr(self._operand(code, function.args, field), PTR)
+            for field in (Field.X, Field.Y)
+        )
+        residual = self._operand(code, function.args, Field.RESIDUAL)
+        none = code.icmp_unsigned("==", code.field(step, Field.RESIDUAL), int64(0))
+        low, high = code.float_field(step, Field.LOW), code.float_field(step, Field.HIGH)
+        rows, entries, mask, tiles = (
+            code.pointer_field(step, field)
+            for field in (Field.ROWS, Field.ENTRIES, Field.MASK, Field.TILES)
+        )
+        first, last = (code.at(rows, code.mul(n, int64(ROW_BYTES))) for n in (row, last_row))
+        with code.count(tile, last_tile) as index:
+            at = code.at(tiles, code.mul(index, int64(TILE_BYTES)))
+            place, vectors = code.get(I64, at, 0, 8), code.get(I64, at, 8, 8)
+            beside = code.select(none, int64(0), code.add(residual, place))
+            arguments = [code.at(x, place), code.at(y, place), code.inttoptr(beside, PTR)]
+            arguments += [entries, first, last, code.at(mask, place), low, high]
+            self._switch(code, vectors, {n: (block, arguments) for n, block in blocks.items()})
+        code.ret_void()
+        return function
+
+    def _switch(
+        self, code: Code, value: Value, cases: dict[int, tuple[ir.Function, list[Value]]]
+    ) -> None:
+        """Call the function of one case."""
+        done = code.append_basic_block("chosen")
+        switch = code.switch(value, done)
+        for number, (function, arguments) in cases.items():
+            block = code.append_basic_block("case")
+            switch.add_case(int64(number), block)
+            code.position_at_end(block)
+            code.call(function, arguments)
+            code.branch(done)
+        code.position_at_end(done)
+
+    def _lanes_below(self, code: Code, count: Value) -> Value:
+        """True in the first `count` lanes."""
+        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+        return code.icmp_signed("<", numbers, code.splat(count, self.lanes))
+
+    def _pixels(self, code: Code, pointer: Value, stride: int, count: Value) -> Value:
+        """The first `count` of every stride-th float (1 or 2), and zeros; reads no others."""
+        zeros = ir.Constant(self.vector, None)
+        if stride == 1:
+            known = self._lanes_below(code, count)
+            return code.call(self.masked_load, [pointer, I32(FLOAT), known, zeros])
+        span = code.sub(code.mul(count, int64(2)), int64(1))
+        halves = [
+            code.call(
+                self.masked_load,
+                [
+                    code.at(pointer, FLOAT * self.lanes * half),
+                    I32(FLOAT),
+                    self._lanes_below(code, code.sub(span, int64(self.lanes * half))),
+                    zeros,
+                ],
+            )
+            for half in range(2)
+        ]
+        even = ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2)))
+        return code.shuffle_vector(*halves, even)
+
+    @contextmanager
+    def _lines(self, code: Code, arguments: Sequence[Value]) -> Iterator[tuple[Value, Value]]:
+        """Every line of this part's channels: where it is read and where it is written."""
+        step, *_, part, parts = arguments
+        x, y = (self._operand(code, arguments, field) for field in (Field.X, Field.Y))
+        channels = code.field(step, Field.CHANNELS)
+        first = code.sdiv(code.mul(channels, part), parts)
+        last = code.sdiv(code.mul(channels, code.add(part, int64(1))), parts)
+        with code.count(first, last) as channel:
+            with code.count(int64(0), code.field(step, Field.HEIGHT)) as line:
+                places = []
+                for base, plane, pitch in (
+                    (x, Field.X_PLANE, Field.X_LINE),
+                    (y, Field.Y_PLANE, Field.Y_LINE),
+                ):
+                    at = code.add(base, code.mul(channel, code.field(step, plane)))
+                    at = code.add(at, code.mul(line, code.field(step, pitch)))
+                    places.append(code.inttoptr(at, PTR))
+                yield places[0], places[1]
+
+    def _resample(self) -> ir.Function:
+        function, code = self._step("resample")
+        step = function.args[0]
+        width, stride = code.field(step, Field.WIDTH), code.field(step, Field.STRIDE)
+        with self._lines(code, function.args) as (source, target):
+            for known in (1, 2):
+                with code.if_then(code.icmp_signed("==", stride, int64(known))):
+                    with code.count(int64(0), width, self.lanes) as column:
+                        count = code.sub(width, column)
+                        at = code.at(source, code.mul(column, int64(FLOAT * known)))
+                        value = self._pixels(code, at, known, count)
+                        self._put(
+                            code, value, code.at(target, code.mul(column, int64(FLOAT))), count
+                        )
+            with code.if_then(code.icmp_signed(">", stride, int64(2))):
+                with code.count(int64(0), width) as column:
+                    at = code.mul(code.mul(column, stride), int64(FLOAT))
+                    value = code.get(F32, source, at)
+                    code.store(value, code.at(target, code.mul(column, int64(FLOAT))), align=4)
+        code.ret_void()
+        return function
+
+    def _put(self, code: Code, value: Value, pointer: Value, count: Value) -> None:
+        """Write the first `count` lanes."""
+        known = self._lanes_below(code, count)
+        code.call(self.masked_store, [value, pointer, I32(FLOAT), known])
+
+    def _pool(self) -> ir.Function:
+        function, code = self._step("pool")
+        step = function.args[0]
+        width, stride = code.field(step, Field.WIDTH), code.field(step, Field.STRIDE)
+        taps, tap_count = code.pointer_field(step, Field.TAPS), code.field(step, Field.TAP_COUNT)
+        low, high = (
+            code.splat(code.float_field(step, field), self.lanes)
+            for field in (Field.LOW, Field.HIGH)
+        )
+        best = code.local(self.vector)
+        with self._lines(code, function.args) as (source, target):
+            for known in (1, 2):
+                with code.if_then(code.icmp_signed("==", stride, int64(known))):
+                    with code.count(int64(0), width, self.lanes) as column:
+                        count = code.sub(width, column)
+                        code.store(low, best)
+                        at = code.at(source, code.mul(column, int64(FLOAT * known)))
+                        with code.count(int64(0), tap_count) as tap:
+                            shift = code.get(I64, taps, code.mul(tap, int64(8)), 8)
+                            value = self._pixels(code, code.at(at, shift), known, count)
+                            code.store(code.larger(value, code.load(best, typ=self.vector)), best)
+                        value = code.smaller(code.load(best, typ=self.vector), high)
+                        self._put(
+                            code, value, code.at(target, code.mul(column, int64(FLOAT))), count
+                        )
+        code.ret_void()
+        return function
+
+    def _mean(self) -> ir.Function:
+        function, code = self._step("mean")
+        step, *_, part, parts = function.args
+        x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
+        channels = code.field(step, Field.CHANNELS)
+        first = code.sdiv(code.mul(channels, part), parts)
+        last = code.sdiv(code.mul(channels, code.add(part, int64(1))), parts)
+        total = code.local(self.vector)
+        with code.count(first, last) as channel:
+            at = code.inttoptr(code.add(x, code.mul(channel, code.field(step, Field.X_PLANE))), PTR)
+            code.store(ir.Constant(self.vector, None), total)
+            with code.count(int64(0), code.field(step, Field.POSITIONS), self.lanes) as place:
+                value = code.get(self.vector, at, code.mul(place, int64(FLOAT)))
+                code.store(code.fadd(code.load(total, typ=self.vector), value), total)
+            value = code.load(total, typ=self.vector)
+            whole = code.extract_element(value, I32(0))
+            for lane in range(1, self.lanes):
+                whole = code.fadd(whole, code.extract_element(value, I32(lane)))
+            to = code.add(y, code.mul(channel, code.field(step, Field.Y_PLANE)))
+            scale = code.float_field(step, Field.SCALE)
+            code.store(code.fmul(whole, scale), code.inttoptr(to, PTR), align=4)
+        code.ret_void()
+        return function
+
+    def _barrier(self) -> ir.Function:
+        """Wait until all threads have come here: (counter, threads, function that yields)."""
+        function, code = self._function("barrier", [I64, I64, I64])
+        counter, threads, pause = function.args
+        counter = code.inttoptr(counter, PTR)
+        ticket = code.atomic_rmw("add", counter, int64(1), "seq_cst")
+        goal = code.mul(code.add(code.udiv(ticket, threads), int64(1)), threads)
+        spins = code.local(I64)
+        code.store(int64(0), spins)
+        look, again, tired, done = (
+            code.append_basic_block(name) for name in ("look", "again", "tired", "done")
+        )
+        code.branch(look)
+        code.position_at_end(look)
+        seen = code.load_atomic(counter, "seq_cst", 8, typ=I64)
+        code.cbranch(code.icmp_unsigned(">=", seen, goal), done, again)
+        code.position_at_end(again)
+        count = code.add(code.load(spins, typ=I64), int64(1))
+        code.store(count, spins)
+        known = code.icmp_unsigned("!=", pause, int64(0))
+        late = code.icmp_unsigned(">", count, int64(SPINS))
+        code.cbranch(code.and_(known, late), tired, look)
+        code.position_at_end(tired)
+        code.call(code.inttoptr(pause, ir.FunctionType(I32, []).as_pointer()), [])
+        code.branch(look)
+        code.position_at_end(done)
+        code.ret_void()
+        return function
+
+    def _steps(self, steps: dict[int, ir.Function], barrier: ir.Function) -> ir.Function:
+        """All steps on images first <= i < last, in slots from `slot`:
+        (program, end, images, slot, first, last, part, parts, counter, pause)."""
+        function, code = self._function("steps", [I64] * 10)
+        program, end, images, slot, first, last, part, parts, counter, pause = function.args
+        with code.count(program, end, FIELD_BYTES * FIELDS) as address:
+            step = code.inttoptr(address, PTR)
+            kind = code.field(step, Field.KIND)
+            with code.count(first, last) as image:
+                place = code.add(slot, code.sub(image, first))
+                arguments = [step, images, place, image, part, parts]
+                self._switch(code, kind, {n: (one, arguments) for n, one in steps.items()})
+            with code.if_then(code.icmp_unsigned(">", parts, int64(1))):
+                code.call(barrier, [counter, parts, pause])
+        code.ret_void()
+        return function
+
+    def _run(self, steps: ir.Function, barrier: ir.Function) -> None:
+        """What one thread does: whole images of its own, then its part of those left over:
+        (program, end, images, count, group, thread, threads, counter, pause)."""
+        function, code = self._function("run", [I64] * 9)
+        program, end, images, count, group, thread, threads, counter, pause = function.args
+        own = code.udiv(count, threads)
+        first = code.mul(thread, own)
+        last = code.add(first, own)
+        slot = code.mul(thread, group)
+        one, none = int64(1), int64(0)
+        begin = code.local(I64)
+        code.store(first, begin)
+        loop, body, rest = (code.append_basic_block(name) for name in ("loop", "body", "rest"))
+        code.branch(loop)
+        code.position_at_end(loop)
+        at = code.load(begin, typ=I64)
+        code.cbranch(code.icmp_unsigned("<", at, last), body, rest)
+        code.position_at_end(body)
+        until = code.add(at, group)
+        until = code.select(code.icmp_unsigned("<", until, last), until, last)
+        code.call(steps, [program, end, images, slot, at, until, none, one, counter, pause])
+        code.store(until, begin)
+        code.branch(loop)
+        code.position_at_end(rest)
+        left = code.mul(own, threads)
+        with code.if_then(code.icmp_unsigned("<", left, count)):
+            code.call(barrier, [counter, threads, pause])
+            with code.count(left, count) as image:
+                stop = code.add(image, one)
+                code.call(
+                    steps,
+                    [program, end, images, none, image, stop, thread, threads, counter, pause],
+                )
+        code.ret_void()

@@ -1,0 +1,63 @@
+"""The sparse kernels as machine code for this processor, made at run time by LLVM (llvmlite).
+
+A program is a list of steps, each described by one row of 64-bit fields (see `Field`); threads
+run it together, every thread on images of its own or all on a share of each image. The main step
+is a sparse product on planes (see plane_layout): registers hold some pixels of one filter while
+    y[filter, p] = clamp(bias + residual[filter, p] + sum over non-zeros of w * x[p + offset])
+is summed, so weights are read once per block of pixels and outputs written once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Machine code: `run` is the address-bound function, `lanes` floats fill one register."""
+
+    run: Any
+    lanes: int
+    pause: int
+    keep_alive: object
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The compiled kernels; None without llvmlite."""
+    try:
+        import llvmlite.binding as llvm
+
+        from harness.sparse.native_code import KernelModule
+    except ImportError:
+        return None
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    lanes = 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
+    module = llvm.parse_assembly(str(KernelModule(lanes)))
+    module.verify()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3
+    )
+    tuning = llvm.create_pipeline_tuning_options(3)
+    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = False
+    llvm.create_pass_builder(machine, tuning).getModulePassManager().run(
+        module, llvm.create_pass_builder(machine, tuning)
+    )
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)
+    return Kernels(signature(engine.get_function_address("run")), lanes, _yield(), engine)
+
+
+def _yield() -> int:
+    """Address of what lets other threads run while one waits; 0 where there is none."""
+    try:
+        function = ctypes.CDLL(None).sched_yield
+    except (AttributeError, OSError, TypeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

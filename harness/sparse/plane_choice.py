@@ -1,0 +1,106 @@
+"""Which layers run on planes, in blocks of which size, and which run densely: the fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from harness.errors import ProtocolError
+from harness.sparse.compile_plan import CompilePlan, LayerPlan
+from harness.sparse.compiled import CompiledNetwork
+from harness.sparse.form_choice import DENSE, PLANES, GivenLayer
+from harness.sparse.native_kernels import Kernels, kernels
+from harness.sparse.operation_graph import Convolution, Linear, OperationGraph
+from harness.sparse.plane_program import PlaneProgram, linear_forms
+from harness.sparse.step_timing import milliseconds
+
+# Below this density of an ungrouped layer PyTorch's dense product cannot win: it reaches at most
+# eight times the multiply-accumulates per second of a sparse one.
+SPARSE_FOR_SURE = 0.1
+
+
+def kernels_for(allowed: Sequence[str]) -> Kernels | None:
+    """The native kernels, if a form that needs them is allowed and they are there.
+
+    Raises ProtocolError if nothing else is allowed and llvmlite is missing.
+    """
+    if not set(PLANES) & set(allowed):
+        return None
+    found = kernels()
+    if found is None and set(allowed) <= set(PLANES):
+        msg = f"{', '.join(allowed)}: llvmlite is not installed. Run: pip install 'reprune[sparse]'"
+        raise ProtocolError(msg)
+    return found
+
+
+def plane_network(
+    network: OperationGraph,
+    given: dict[str, GivenLayer],
+    images: Tensor,
+    found: Kernels,
+    allowed: Sequence[str],
+) -> CompiledNetwork:
+    """The network on planes, tuned for batches like `images`.
+
+    given: operation -> what it was in the model. Every layer is measured between its neighbours
+    in each allowed form.
+    """
+    threads = torch.get_num_threads()
+    convolutions = list(network.convolutions())
+    times: dict[str, dict[str, float]] = {conv.name: {} for conv in convolutions}
+    linears = [op for op in network.operations if isinstance(op, Linear)]
+    times |= {linear.name: _linear_times(linear, len(images)) for linear in linears}
+    for form in [form for form in PLANES if form in allowed]:
+        forms = {linear.name: fastest(times[linear.name]) for linear in linears}
+        forms |= {conv.name: form for conv in convolutions}
+        program = PlaneProgram(network, found, forms, len(images), threads)
+        program(images.contiguous())
+        for conv in convolutions:
+            times[conv.name][form] = program.milliseconds(conv.name, len(images))
+    for conv in convolutions:
+        if set(DENSE) & set(allowed):
+            times[conv.name] |= _dense_times(network, conv, len(images))
+    chosen = {name: fastest(ms) for name, ms in times.items()}
+    layers = tuple(
+        _layer_plan(network, op, given[op.name], chosen[op.name], times[op.name])
+        for op in network.operations
+        if isinstance(op, Convolution | Linear)
+    )
+    program = PlaneProgram(network, found, chosen, len(images), threads)
+    plan = CompilePlan(layers, {}, threads)
+    return CompiledNetwork(program, network.shapes[network.input][1:], plan)
+
+
+def fastest(ms: dict[str, float]) -> str:
+    return min(ms, key=lambda form: ms[form])
+
+
+def _dense_times(network: OperationGraph, conv: Convolution, count: int) -> dict[str, float]:
+    """Of PyTorch's own product with the copies from and to planes; {} where it cannot win."""
+    full = conv.weight.numel()
+    if conv.groups == 1 and conv.nnz < SPARSE_FOR_SURE * full:
+        return {}
+    image = torch.rand(count, *network.shapes[conv.source][1:])
+    return {"dense": milliseconds(lambda: conv.dense(image.clone()).clone())}
+
+
+def _linear_times(linear: Linear, count: int) -> dict[str, float]:
+    features = torch.rand(count, linear.weight.shape[1])
+    return {
+        form: milliseconds(partial(layer, features)) for form, layer in linear_forms(linear).items()
+    }
+
+
+def _layer_plan(
+    network: OperationGraph,
+    layer: Convolution | Linear,
+    given: GivenLayer,
+    form: str,
+    ms: dict[str, float],
+) -> LayerPlan:
+    positions = torch.Size(network.shapes[layer.name][2:]).numel()
+    macs = int(layer.weight.count_nonzero()) * positions
+    return LayerPlan(layer.label, given.shape, macs / given.macs, given.macs, macs, form, ms)

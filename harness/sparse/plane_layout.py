@@ -1,0 +1,78 @@
+"""How the native kernels lay feature maps out: one zero-padded plane per channel.
+
+Pixel (h, w) of a plane lies at h * pitch + w; pitch exceeds the width, so that the zeros after a
+line are both its right border and the left border of the next one. Before each plane lie `lead`
+more zeros, the border above it and below the plane before. A 3x3 convolution then reads shifted
+planes where they are, without a copy. Steps write zeros between the lines and never elsewhere, so
+memory can be handed on among values of one grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+VECTOR = 16  # floats; planes begin and end at multiples of it, whatever the processor's registers
+SLACK = 16 * VECTOR  # floats after the last plane that a block of pixels may read
+
+
+def rounded(count: int) -> int:
+    """The next multiple of VECTOR."""
+    return -(-count // VECTOR) * VECTOR
+
+
+@dataclass(frozen=True)
+class PlaneGrid:
+    """height, width: of the pixels. gap: zeros after each line. lead: zeros before each plane."""
+
+    height: int
+    width: int
+    gap: int = 0
+    lead: int = 0
+
+    @property
+    def pitch(self) -> int:
+        return self.width + self.gap
+
+    @property
+    def positions(self) -> int:
+        """Floats of a plane that blocks of pixels run over."""
+        return rounded(self.height * self.pitch)
+
+    @property
+    def plane(self) -> int:
+        """Floats from one plane to the next."""
+        return self.lead + self.positions
+
+    def mask(self) -> Tensor:
+        """(positions,) int32: -1 for pixels, 0 between them."""
+        place = torch.arange(self.positions)
+        inside = (place < self.height * self.pitch) & (place % self.pitch < self.width)
+        return -inside.to(torch.int32)
+
+
+class Planes:
+    """Memory for `count` images of `channels` planes, zero between the pixels."""
+
+    def __init__(self, grid: PlaneGrid, channels: int, count: int) -> None:
+        self.grid, self.channels, self.count = grid, channels, count
+        self.image = channels * grid.plane + grid.lead + SLACK
+        self.memory = torch.zeros(count * self.image)
+
+    @property
+    def address(self) -> int:
+        """Of pixel (0, 0) of the first plane of the first image."""
+        return self.memory.data_ptr() + 4 * self.grid.lead
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Bytes of an image before and after its pixel (0, 0) of channel 0."""
+        return 4 * self.grid.lead, 4 * (self.image - self.grid.lead)
+
+    def view(self, channels: int, count: int) -> Tensor:
+        """(count, channels, H, W), a view."""
+        grid = self.grid
+        size = (count, channels, grid.height, grid.width)
+        return self.memory.as_strided(size, (self.image, grid.plane, grid.pitch, 1), grid.lead)

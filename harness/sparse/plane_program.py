@@ -1,0 +1,378 @@
+"""A network as native steps on planes, with PyTorch's own operations in between."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx.node import map_aggregate
+
+from harness.sparse.form_choice import PLANES
+from harness.sparse.native_fields import FIELD_BYTES, FIELDS
+from harness.sparse.native_kernels import Kernels
+from harness.sparse.native_threads import run_together
+from harness.sparse.operation_graph import (
+    Add,
+    Affine,
+    Concatenate,
+    Convolution,
+    Linear,
+    MaxPool,
+    Mean,
+    Operation,
+    OperationGraph,
+    Pointwise,
+    Reference,
+    Untouched,
+    is_feature_map,
+)
+from harness.sparse.plane_layout import PlaneGrid, Planes, rounded
+from harness.sparse.plane_steps import (
+    FLOAT,
+    Machine,
+    NativeStep,
+    Operand,
+    Phases,
+    Taps,
+    mean_step,
+    pool_step,
+    product_step,
+    reads_in_place,
+    resample,
+)
+from harness.sparse.sparse_products import Entries, csr_matrix
+from harness.sparse.step_timing import milliseconds
+
+Size = tuple[int, int]
+
+
+def plane_grids(network: OperationGraph) -> dict[Size, PlaneGrid]:
+    """Height and width -> the grid of all values of that size, with room for every reader."""
+    gaps: dict[Size, int] = defaultdict(int)
+    borders: dict[Size, Size] = defaultdict(lambda: (0, 0))  # lines, columns
+
+    def reserve(size: Size, gap: int, border: Size = (0, 0)) -> None:
+        gaps[size] = max(gaps[size], gap)
+        borders[size] = max(borders[size][0], border[0]), max(borders[size][1], border[1])
+
+    for operation in network.operations:
+        if isinstance(operation, Convolution):
+            source, out = _size(network, operation.source), _size(network, operation.name)
+            up, below, left, right = Taps.of(operation).reach
+            if reads_in_place(operation, source, out):
+                reserve(out, max(left, right), (max(up, below), max(left, right)))
+            else:
+                reserve(out, left + right)
+        elif isinstance(operation, MaxPool) and _pools_natively(network, operation):
+            padding = operation.padding
+            reserve(_size(network, operation.source), padding, (padding, padding))
+    grids = {}
+    for shape in network.shapes.values():
+        if is_feature_map(shape):
+            size = (shape[2], shape[3])
+            lines, columns = borders[size]
+            lead = rounded(lines * (size[1] + gaps[size]) + columns)
+            grids[size] = PlaneGrid(*size, gaps[size], lead)
+    return grids
+
+
+def _size(network: OperationGraph, value: str) -> Size:
+    height, width = network.shapes[value][-2:]
+    return height, width
+
+
+def _pools_natively(network: OperationGraph, pool: MaxPool) -> bool:
+    """Whether zeros around the image may take part in the maximum, and the stride is known."""
+    before = network.producer(pool.source)
+    above = [pool.activation, getattr(before, "activation", None)]
+    harmless = pool.padding == 0 or any(a is not None and a.low >= 0 for a in above)
+    return pool.stride in (1, 2) and harmless and not pool.split
+
+
+def linear_forms(linear: Linear) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Form -> features (N,K) @ weight.T + bias."""
+    matrix, bias = csr_matrix(Entries.of_matrix(linear.weight)), linear.bias.unsqueeze(1)
+    return {
+        "csr": lambda features: torch.addmm(bias, matrix, features.t()).t(),
+        "dense": lambda features: F.linear(features, linear.weight, linear.bias),
+    }
+
+
+@dataclass
+class Segment:
+    """Native steps without anything else in between."""
+
+    steps: list[NativeStep] = field(default_factory=list)
+    program: Tensor | None = None
+
+    def addresses(self) -> tuple[int, int]:
+        if self.program is None:
+            self.program = torch.cat([step.fields for step in self.steps])
+        first = self.program.data_ptr()
+        return first, first + FIELD_BYTES * FIELDS * len(self.steps)
+
+
+class PlaneProgram:
+    """Logits of images (N,...); one thread takes one image through the native steps at a time.
+
+    forms: layer -> "planes-4" or "planes-8" (the most registers of pixels per block), "dense", and
+    for linear ones "csr" or "dense". batch: images to expect; more are run in several goes.
+    """
+
+    def __init__(
+        self,
+        network: OperationGraph,
+        kernels: Kernels,
+        forms: dict[str, str],
+        batch: int,
+        threads: int,
+    ) -> None:
+        self.network, self.kernels, self.forms = network, kernels, forms
+        self.count, self.threads = max(batch, threads), threads
+        self.grids = plane_grids(network)
+        self.loose: dict[str, Any] = {}
+        self.planes: dict[str, Planes] = {}
+        self.linears = {
+            op.name: linear_forms(op)[forms[op.name]]
+            for op in network.operations
+            if isinstance(op, Linear)
+        }
+        self.free: dict[tuple[PlaneGrid, bool], list[Planes]] = defaultdict(list)
+        self.steps: list[Segment | Callable[[int], None]] = []
+        self.images = torch.empty(0)
+        self.spans: dict[str, tuple[Segment, int, int]] = {}  # native steps of a convolution
+        self._build()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        results = [self._batch(part.contiguous()) for part in images.split(self.count)]
+        return results[0] if len(results) == 1 else torch.cat(results)
+
+    def _batch(self, images: Tensor) -> Tensor:
+        count = len(images)
+        self.images = self.loose[self.network.input] = images
+        for step in self.steps:
+            if isinstance(step, Segment):
+                self._run(step.addresses(), count)
+            else:
+                step(count)
+        result = self._read(self.network.output, count)
+        assert isinstance(result, Tensor)  # checked when the model was traced
+        return result
+
+    def _run(self, program: tuple[int, int], count: int) -> None:
+        images = self.images.data_ptr()
+        run_together(self.kernels, program, images, count, 1, self.threads)
+
+    def milliseconds(self, convolution: str, count: int) -> float:
+        """Of the native steps of one convolution, on what the last images left in memory."""
+        segment, first, last = self.spans[convolution]
+        start = segment.addresses()[0]
+        row = FIELD_BYTES * FIELDS
+        program = (start + row * first, start + row * last)
+        return milliseconds(lambda: self._run(program, count))
+
+    def _native(self, operation: Operation) -> bool:
+        if isinstance(operation, Convolution):
+            return self.forms[operation.name] in PLANES
+        if isinstance(operation, MaxPool):
+            return _pools_natively(self.network, operation)
+        return isinstance(operation, Mean)
+
+    def _build(self) -> None:
+        operations = self.network.operations
+        runs, number = {self.network.input: -1}, 0  # value -> number of the stretch it is made in
+        for place, operation in enumerate(operations):
+            if place and not (self._native(operation) and self._native(operations[place - 1])):
+                number += 1
+            runs[operation.name] = number
+        readers = {value: self.network.users(value) for value in runs}
+        self.shared = {  # read or written outside one stretch of native steps
+            value
+            for value in runs
+            for maker in [self.network.producer(value)]
+            if value == self.network.output
+            or any(runs[user.name] != runs[value] for user in readers[value])
+            or not (maker is None or self._native(maker))
+        }
+        last = {value: op for op in operations for value in op.inputs}
+        for operation in operations:
+            self._add(operation)
+            for value in dict.fromkeys(operation.inputs):
+                if last[value] is operation and value != self.network.output:
+                    self._hand_on(value)
+
+    def _hand_on(self, value: str) -> None:
+        planes = self.planes.get(value)
+        if planes is not None:
+            self.free[planes.grid, value in self.shared].append(planes)
+
+    def _grid(self, value: str) -> PlaneGrid | None:
+        shape = self.network.shapes.get(value, ())
+        return self.grids[shape[2:]] if is_feature_map(shape) else None
+
+    def _place(self, value: str) -> Operand:
+        """Memory for a value, from what is free if any fits."""
+        grid, channels = self._grid(value), self.network.shapes[value][1]
+        assert grid is not None
+        shared = value in self.shared
+        free = self.free[grid, shared]
+        fitting = [planes for planes in free if planes.channels >= channels]
+        if fitting:
+            planes = min(fitting, key=lambda planes: planes.channels)
+            free.remove(planes)
+        else:
+            planes = Planes(grid, channels, self._slots(shared))
+        self.planes[value] = planes
+        return self._operand(planes, shared)
+
+    def _slots(self, shared: bool) -> int:
+        return self.count if shared else self.threads
+
+    def _operand(self, planes: Planes, shared: bool) -> Operand:
+        image = FLOAT * planes.image
+        before, after = planes.room
+        grid = planes.grid
+        return Operand(
+            planes.address, 0 if shared else image, image if shared else 0,
+            FLOAT * grid.plane, FLOAT * grid.pitch, before, after,
+        )  # fmt: skip
+
+    def _source(self, value: str) -> Operand:
+        """A value in memory; the images handed in are read where they are."""
+        if value in self.planes:
+            return self._operand(self.planes[value], value in self.shared)
+        assert value == self.network.input
+        channels, height, width = self.network.shapes[value][1:]
+        image = FLOAT * channels * height * width
+        return Operand(0, 0, image, FLOAT * height * width, FLOAT * width, 0, image)
+
+    def _on_planes(self, value: str) -> Operand:
+        """A value as planes; the images handed in are copied there first."""
+        if value not in self.planes:
+            source, (_, channels, height, width) = self._source(value), self.network.shapes[value]
+            self._native_step(
+                resample(source, self._place(value), (0, 0), (channels, height, width), 1)
+            )
+        return self._source(value)
+
+    def _native_step(self, *steps: NativeStep) -> tuple[Segment, int]:
+        """Append to the stretch of native steps; which, and the number of the first of `steps`."""
+        if not self.steps or not isinstance(self.steps[-1], Segment):
+            self.steps.append(Segment())
+        segment = self.steps[-1]
+        assert isinstance(segment, Segment)
+        segment.steps.extend(steps)
+        return segment, len(segment.steps) - len(steps)
+
+    def _add(self, operation: Operation) -> None:
+        if not self._native(operation):
+            self.steps.append(self._torch_step(operation))
+        elif isinstance(operation, Convolution):
+            self._convolution(operation)
+        elif isinstance(operation, MaxPool):
+            source = self._on_planes(operation.source)
+            out = self._place(operation.name)
+            shape = self.network.shapes[operation.name]
+            self._native_step(pool_step(operation, source, out, shape))
+        elif isinstance(operation, Mean):
+            grid = self._grid(operation.source)
+            assert grid is not None
+            source, out = self._on_planes(operation.source), self._place(operation.name)
+            channels = self.network.shapes[operation.name][1]
+            self._native_step(mean_step(source, out, grid, channels))
+
+    def _convolution(self, conv: Convolution) -> None:
+        shapes, grid = self.network.shapes, self._grid(conv.name)
+        assert grid is not None
+        residual = self._on_planes(conv.residual) if conv.residual else None
+        steps: list[NativeStep] = []
+        machine = Machine(self.kernels.lanes, self.threads)
+        m, c, dy, dx = conv.weight.nonzero().unbind(1)
+        filters, per_group = conv.weight.shape[:2]
+        c = c + (m // (filters // conv.groups)) * per_group
+        if reads_in_place(conv, shapes[conv.source], shapes[conv.name]):
+            source, taps = self._on_planes(conv.source), Taps.of(conv)
+            down, right = torch.tensor(taps.down)[dy], torch.tensor(taps.right)[dx]
+            offsets = c * grid.plane + down * grid.pitch + right
+        else:
+            before, size = self._source(conv.source), _size(self.network, conv.source)
+            phases = Phases(conv, shapes[conv.source][1], grid)
+            planes = Planes(phases.grid, phases.planes, self._slots(False))
+            self.loose["phases of " + conv.name] = planes
+            source = self._operand(planes, False)
+            steps = phases.steps(before, size, source)
+            offsets = phases.offsets(c, dy, dx)
+        operands = (source, self._place(conv.name), residual)
+        cap = int(self.forms[conv.name].removeprefix("planes-"))
+        steps.append(product_step(conv, offsets, operands, grid, machine, cap))
+        segment, first = self._native_step(*steps)
+        self.spans[conv.name] = segment, first, first + len(steps)
+
+    def _read(self, value: str, count: int) -> Any:
+        """A value as PyTorch's own operations read it, in memory of its own."""
+        if value in self.planes:
+            channels = self.network.shapes[value][1]
+            view = self.planes[value].view(channels, count)
+            return view.clone(memory_format=torch.contiguous_format)
+        return self.loose[value]
+
+    def _torch_step(self, operation: Operation) -> Callable[[int], None]:
+        grid = self._grid(operation.name)
+        if grid is not None:
+            self._place(operation.name)
+        planes = self.planes.get(operation.name)
+        channels = self.network.shapes.get(operation.name, (0, 0))[1] if planes else 0
+
+        def run(count: int) -> None:
+            result = self._computed(operation, count)
+            if planes is None:
+                self.loose[operation.name] = result
+            else:
+                planes.view(channels, count).copy_(result)
+
+        return run
+
+    def _computed(self, operation: Operation, count: int) -> Any:
+        """What PyTorch's own operations make of the inputs, for `count` images."""
+        if isinstance(operation, Untouched):
+            return self._untouched(operation, count)
+        inputs = [self._read(value, count) for value in operation.inputs]
+        x = inputs[0]
+        match operation:
+            case Linear():
+                return self.linears[operation.name](x)
+            case Convolution():
+                result = operation.dense(x)
+                result = result if operation.residual is None else result + inputs[1]
+            case Affine():
+                shape = (1, -1, 1, 1)
+                result = x * operation.scale.float().view(shape)
+                result = result + operation.shift.float().view(shape)
+            case Add():
+                result = x + inputs[-1]
+            case Concatenate():
+                return torch.cat(inputs, 1)
+            case MaxPool():
+                sizes = (operation.kernel, operation.stride, operation.padding)
+                result = F.max_pool2d(x, *sizes)
+            case Pointwise():
+                return operation.function(x)
+            case _:
+                raise AssertionError(operation)
+        return result if operation.activation is None else operation.activation(result)
+
+    def _untouched(self, operation: Untouched, count: int) -> Any:
+        def value_of(argument: Any) -> Any:
+            if not isinstance(argument, Reference):
+                return argument
+            value = self._read(argument.value, count)
+            return value.clone() if operation.in_place and isinstance(value, Tensor) else value
+
+        arguments = map_aggregate(operation.arguments, value_of)
+        keywords = map_aggregate(operation.keywords, value_of)
+        return operation.target(*arguments, **keywords)

@@ -1,0 +1,344 @@
+"""Steps of a network on planes, as rows of fields for the native kernels.
+
+Every address that a step can touch is checked here, before a kernel sees it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from harness.sparse.native_fields import (
+    ENTRY_BYTES,
+    FIELDS,
+    ROW_BYTES,
+    Field,
+    Kind,
+    interleaved,
+)
+from harness.sparse.operation_graph import Activation, Convolution, MaxPool
+from harness.sparse.plane_layout import PlaneGrid
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where a value of an image lies, in bytes: pixel (0, 0) of plane 0 of image i in slot s at
+    address + s * slot + i * image; `before` and `after` that pixel there is memory to touch.
+    plane, line: from one plane and one line of pixels to the next."""
+
+    address: int
+    slot: int
+    image: int
+    plane: int
+    line: int
+    before: int
+    after: int
+
+    def holds(self, low: int, high: int) -> None:
+        """Check that all bytes low <= b < high from pixel (0, 0) on are the value's."""
+        if low < -self.before or high > self.after:
+            msg = f"a step would touch bytes {low} to {high} of {-self.before} to {self.after}"
+            raise AssertionError(msg)
+
+
+@dataclass
+class NativeStep:
+    """Fields of a step, and the tensors whose addresses are among them."""
+
+    fields: Tensor
+    tables: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, kind: Kind, **operands: Operand | None) -> NativeStep:
+        """operands: x, y, residual."""
+        step = cls(torch.zeros(FIELDS, dtype=torch.int64))
+        step.fields[Field.KIND] = int(kind)
+        for name, place in (("x", Field.X), ("y", Field.Y), ("residual", Field.RESIDUAL)):
+            operand = operands.get(name)
+            if operand is not None:
+                step.fields[place] = operand.address
+                step.fields[place + 1], step.fields[place + 2] = operand.slot, operand.image
+        return step
+
+    def set(self, **values: int | float | Tensor) -> NativeStep:
+        """Set fields by name; a tensor is kept, and its address is the field."""
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                self.tables.append(value)
+                value = value.data_ptr()
+            bits = float_bits(value) if isinstance(value, float) else value
+            self.fields[Field[name.upper()]] = bits
+        return self
+
+    def clamp(self, activation: Activation | None) -> NativeStep:
+        limits = (-math.inf, math.inf) if activation is None else (activation.low, activation.high)
+        return self.set(low=float(limits[0]), high=float(limits[1]))
+
+
+def float_bits(value: float) -> int:
+    """A float32 as the integer of the same bits."""
+    return int(struct.unpack("<i", struct.pack("<f", value))[0])
+
+
+@dataclass(frozen=True)
+class Taps:
+    """How the taps of a convolution read: tap (dy, dx) at output (h, w) reads phase
+    (row_phase[dy], column_phase[dx]) of its input at (h + down[dy], w + right[dx]).
+
+    A phase holds every stride-th pixel. Of stride 1 there is one, the input itself.
+    """
+
+    row_phase: tuple[int, ...]
+    down: tuple[int, ...]
+    column_phase: tuple[int, ...]
+    right: tuple[int, ...]
+
+    @classmethod
+    def of(cls, conv: Convolution) -> Taps:
+        spans = []
+        for axis in (0, 1):
+            stride, padding = conv.stride[axis], conv.padding[axis]
+            places = [
+                tap * conv.dilation[axis] - padding for tap in range(conv.weight.shape[2 + axis])
+            ]
+            spans += [tuple(p % stride for p in places), tuple(p // stride for p in places)]
+        return cls(*spans)
+
+    @property
+    def reach(self) -> tuple[int, int, int, int]:
+        """The farthest taps: up, down, left, right; none negative."""
+        return (
+            max(0, -min(self.down)), max(0, *self.down),
+            max(0, -min(self.right)), max(0, *self.right),
+        )  # fmt: skip
+
+
+def reads_in_place(conv: Convolution, source: Sequence[int], out: Sequence[int]) -> bool:
+    """Whether taps are shifts of the source's own planes: stride 1, same height and width."""
+    return conv.stride == (1, 1) and tuple(source[-2:]) == tuple(out[-2:])
+
+
+class Phases:
+    """The phases of a convolution's input, as planes with the pitch of its output.
+
+    Plane n * channels + c is phase `used[n]` of channel c; its first pixel is the one that the
+    tap farthest up and left reads at output (0, 0).
+    """
+
+    def __init__(self, conv: Convolution, channels: int, out: PlaneGrid) -> None:
+        self.taps, self.stride, self.channels, self.out = Taps.of(conv), conv.stride, channels, out
+        self.up, below, self.left, beside = self.taps.reach
+        self.lines, self.columns = out.height + self.up + below, out.width + self.left + beside
+        found = conv.weight.abs().amax((0, 1)).nonzero().tolist()
+        pairs = {(self.taps.row_phase[y], self.taps.column_phase[x]) for y, x in found}
+        self.used = sorted(pairs)
+        self.grid = PlaneGrid(self.lines, out.pitch)
+
+    @property
+    def planes(self) -> int:
+        return max(1, len(self.used)) * self.channels
+
+    def offsets(self, channels: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
+        """Floats from the first plane's first pixel to what taps read at output (0, 0)."""
+        taps, pitch = self.taps, self.grid.pitch
+        numbers = torch.zeros(self.stride, dtype=torch.int64)
+        for number, (row, column) in enumerate(self.used):
+            numbers[row, column] = number
+        row, down, column, right = (
+            torch.tensor(values)
+            for values in (taps.row_phase, taps.down, taps.column_phase, taps.right)
+        )
+        plane = numbers[row[dy], column[dx]] * self.channels + channels
+        shift = (down[dy] + self.up) * pitch + right[dx] + self.left
+        return plane * self.grid.plane + shift
+
+    def steps(self, source: Operand, size: tuple[int, int], goal: Operand) -> list[NativeStep]:
+        """Copies of every phase's pixels; what lies beyond the image stays zero."""
+        made = []
+        for number, (row, column) in enumerate(self.used):
+            lines = _count(size[0], self.stride[0], row, self.lines - self.up)
+            columns = _count(size[1], self.stride[1], column, self.columns - self.left)
+            if not lines or not columns:
+                continue
+            read = row * source.line + FLOAT * column
+            write = number * self.channels * goal.plane + self.up * goal.line + FLOAT * self.left
+            made.append(
+                resample(
+                    replace(source, line=source.line * self.stride[0]),
+                    goal,
+                    (read, write),
+                    (self.channels, lines, columns),
+                    self.stride[1],
+                )
+            )
+        return made
+
+
+def _count(size: int, stride: int, phase: int, most: int) -> int:
+    """How many of phase, phase + stride, ... lie below `size`, at most `most`."""
+    return max(0, min(most, (size - 1 - phase) // stride + 1))
+
+
+def resample(
+    source: Operand,
+    goal: Operand,
+    shifts: tuple[int, int],
+    size: tuple[int, int, int],
+    stride: int,
+) -> NativeStep:
+    """Copy (channels, lines, columns) pixels, of each line every stride-th.
+
+    shifts: bytes from pixel (0, 0) to the first pixel read and written.
+    """
+    channels, lines, columns = size
+    for operand, shift, apart in ((source, shifts[0], stride), (goal, shifts[1], 1)):
+        last = operand.plane * (channels - 1) + operand.line * (lines - 1)
+        operand.holds(shift, shift + last + FLOAT * (apart * (columns - 1) + 1))
+    step = NativeStep.of(Kind.RESAMPLE, x=source, y=goal)
+    step.fields[Field.X] += shifts[0]
+    step.fields[Field.Y] += shifts[1]
+    return step.set(
+        given=int(source.address == 0), channels=channels, x_plane=source.plane,
+        y_plane=goal.plane, x_line=source.line, y_line=goal.line, height=lines, width=columns, stride=stride,
+    )  # fmt: skip
+
+
+def pool_step(pool: MaxPool, source: Operand, out: Operand, shape: tuple[int, ...]) -> NativeStep:
+    """shape: of the output, (..., C, H, W)."""
+    channels, height, width = shape[-3:]
+    places = range(-pool.padding, pool.kernel - pool.padding)
+    taps = torch.tensor([dy * source.line + dx * FLOAT for dy in places for dx in places])
+    last = source.plane * (channels - 1) + source.line * pool.stride * (height - 1)
+    last += FLOAT * pool.stride * (width - 1)
+    source.holds(int(taps.min()), int(taps.max()) + last + FLOAT)
+    out.holds(0, out.plane * (channels - 1) + out.line * (height - 1) + FLOAT * width)
+    return NativeStep.of(Kind.POOL, x=source, y=out).clamp(pool.activation).set(
+        channels=channels, x_plane=source.plane, y_plane=out.plane,
+        x_line=source.line * pool.stride, y_line=out.line, height=height, width=width,
+        stride=pool.stride, taps=taps, tap_count=len(taps),
+    )  # fmt: skip
+
+
+def mean_step(source: Operand, out: Operand, grid: PlaneGrid, channels: int) -> NativeStep:
+    """Mean over the pixels; the zeros between them add nothing."""
+    source.holds(0, source.plane * (channels - 1) + FLOAT * grid.positions)
+    out.holds(0, out.plane * (channels - 1) + FLOAT)
+    return NativeStep.of(Kind.MEAN, x=source, y=out).set(
+        channels=channels, x_plane=source.plane, y_plane=out.plane, positions=grid.positions,
+        scale=1.0 / (grid.height * grid.width),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a product is built for: floats per register and the threads that share an image."""
+
+    lanes: int
+    threads: int
+
+
+def product_step(
+    conv: Convolution,
+    offsets: Tensor,
+    operands: tuple[Operand, Operand, Operand | None],
+    grid: PlaneGrid,
+    machine: Machine,
+    cap: int,
+) -> NativeStep:
+    """The convolution as a sparse product over blocks of at most `cap` registers of pixels.
+
+    offsets: floats from the source's pixel (0, 0) to what each non-zero of conv.weight, in the
+    order of nonzero(), reads at output (0, 0). operands: source, output, residual.
+    """
+    source, out, residual = operands
+    tiles = blocks(grid.positions // machine.lanes, cap, machine.lanes)
+    fold = max(interleaved(vectors) for _, vectors in tiles)
+    entries, rows = _entries(conv, FLOAT * offsets, out.plane, fold)
+    if len(offsets):
+        reach = FLOAT * grid.positions
+        source.holds(FLOAT * int(offsets.min()), FLOAT * int(offsets.max()) + reach)
+    for operand in (out, residual):
+        if operand is not None:
+            operand.holds(0, out.plane * (len(conv.bias) - 1) + FLOAT * grid.positions)
+    work = (rows[:, 2] - rows[:, 1]) // ENTRY_BYTES + 4  # writing a filter costs a few entries
+    tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
+    return NativeStep.of(Kind.PRODUCT, x=source, y=out, residual=residual).clamp(
+        conv.activation
+    ).set(
+        entries=entries, rows=rows, mask=grid.mask(),
+        tiles=torch.tensor([(FLOAT * first, vectors) for first, vectors in tiles]),
+        tile_bounds=tile_bounds, row_bounds=row_bounds,
+    )  # fmt: skip
+
+
+def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
+    """(first float, registers) of blocks of nearly equal size, none above `cap` registers."""
+    count = -(-vectors // cap)
+    sizes = [vectors // count + (n < vectors % count) for n in range(count)]
+    return [(lanes * sum(sizes[:n]), size) for n, size in enumerate(sizes)]
+
+
+def _entries(conv: Convolution, offsets: Tensor, plane: int, fold: int) -> tuple[Tensor, Tensor]:
+    """(n, 2) int32 of offset and the bits of the weight, and per filter (4,) int64.
+
+    Filters with equally many entries follow each other, so that the processor foresees where a
+    sum ends, and every other one reads its input backwards, while the end is still in the cache.
+    Counts are filled up to a multiple of `fold` by zero weights.
+    """
+    assert not len(offsets) or -(2**31) <= int(offsets.min()) <= int(offsets.max()) < 2**31
+    filters = len(conv.bias)
+    owner = conv.weight.nonzero()[:, 0]
+    counts = torch.bincount(owner, minlength=filters)
+    padded = (counts + fold - 1) // fold * fold
+    order = padded.argsort(stable=True)
+    begin = torch.zeros(filters, dtype=torch.int64)
+    begin[order] = padded[order].cumsum(0) - padded[order]
+    backwards = torch.zeros(filters, dtype=torch.bool)
+    backwards[order[1::2]] = True
+    within = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
+    within = torch.where(backwards[owner], counts[owner] - 1 - within, within)
+    entries = torch.zeros(int(padded.sum()), 2, dtype=torch.int32)
+    place = begin[owner] + within
+    some = torch.zeros(filters, dtype=torch.int32)
+    some[owner] = offsets.to(torch.int32)  # a zero weight reads what another one of its filter does
+    entries[:, 0] = some[order].repeat_interleave(padded[order])
+    entries[place, 0] = offsets.to(torch.int32)
+    entries[place, 1] = conv.weight[conv.weight != 0].contiguous().view(torch.int32)
+    rows = torch.stack(
+        [
+            plane * torch.arange(filters),
+            ENTRY_BYTES * begin,
+            ENTRY_BYTES * (begin + padded),
+            conv.bias.contiguous().view(torch.int32).to(torch.int64),
+        ],
+        1,
+    )[order]
+    assert rows.element_size() * rows.shape[1] == ROW_BYTES
+    return entries, rows.contiguous()
+
+
+def _shares(tiles: int, work: Tensor, threads: int) -> tuple[Tensor, Tensor]:
+    """Bounds of the blocks and of the filters: (0, all) for a thread that has the image for
+    itself, then (first, end) for each of the threads that share it.
+
+    They share blocks where there are enough, else filters by their entries.
+    """
+    filters = len(work)
+    if tiles >= 4 * threads or tiles % threads == 0:
+        cuts = [tiles * part // threads for part in range(threads + 1)]
+        tile_pairs = list(zip(cuts, cuts[1:], strict=False))
+        row_pairs = [(0, filters)] * threads
+    else:
+        goals = work.sum() * torch.arange(1, threads) / threads
+        inner = torch.searchsorted(work.cumsum(0).double(), goals.double()).tolist()
+        cuts = [0, *inner, filters]
+        row_pairs = list(zip(cuts, cuts[1:], strict=False))
+        tile_pairs = [(0, tiles)] * threads
+    return torch.tensor([(0, tiles), *tile_pairs]), torch.tensor([(0, filters), *row_pairs])

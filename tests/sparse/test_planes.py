@@ -1,0 +1,167 @@
+"""Native kernels on planes: every kind of layer, batch and number of threads gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from harness import sparse
+from harness.errors import ProtocolError
+from harness.sparse import native_kernels, plane_choice
+from harness.sparse.native_fields import MOST_VECTORS, interleaved
+from harness.sparse.plane_layout import PlaneGrid, Planes
+from harness.sparse.plane_steps import Operand, blocks
+from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
+
+pytest.importorskip("llvmlite")
+PLANES = ["planes-4", "planes-8"]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def output(model: nn.Module, batch: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(batch)
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
+    """One convolution of any shape, and the shape of its images."""
+    groups = draw(st.sampled_from([1, 1, 2, 6]))
+    kernel = draw(st.sampled_from([(1, 1), (3, 3), (1, 3), (5, 5), (7, 7), (2, 2)]))
+    stride = draw(st.sampled_from([1, 1, 2, 3, (1, 2)]))
+    dilation = draw(st.sampled_from([1, 1, 2]))
+    reach = [dilation * (k - 1) for k in kernel]
+    padding = tuple(draw(st.integers(0, r)) for r in reach)
+    height, width = (draw(st.integers(r + 1, r + 20)) for r in reach)
+    filters = draw(st.sampled_from([6, 12]))
+    layer = nn.Conv2d(
+        6, filters, kernel, stride, padding, dilation, groups, bias=draw(st.booleans())
+    )
+    after = draw(st.sampled_from([nn.ReLU(), nn.ReLU6(), nn.Hardtanh(0.5, 2.0), nn.Identity()]))
+    density = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    return pruned(nn.Sequential(layer, after), density, draw(st.integers(0, 9))), (6, height, width)
+
+
+@settings(max_examples=25, deadline=None)
+@given(layers(), st.sampled_from([1, 2, 3]), st.sampled_from(PLANES))
+def test_any_convolution_on_planes_equals_the_dense_one(
+    drawn: tuple[nn.Module, tuple[int, int, int]], tuned: int, form: str
+) -> None:
+    model, shape = drawn
+    fast = sparse.compile(model, images(tuned, *shape), only=[form])
+    batch = images(5, *shape)
+    expected = output(model, batch)
+    assert relative_difference(fast(batch), expected) < ORDER_OF_SUMS
+
+
+class Bottleneck(nn.Module):
+    """Stem with pooling, a strided block with a shortcut of its own, a plain block, a head."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )  # fmt: skip
+        self.down = nn.Conv2d(width, 2 * width, 1, 2)
+        self.left = nn.Sequential(
+            nn.Conv2d(width, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, 2 * width, 1)
+        )
+        self.plain = nn.Conv2d(2 * width, 2 * width, 3, 1, 1)
+        self.head = nn.Linear(2 * width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.relu(self.down(x) + self.left(x))
+        x = torch.relu(self.plain(x) + x)
+        return self.head(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+@pytest.mark.parametrize("tuned", [1, 4])
+def test_any_batch_equals_the_model_whatever_it_was_tuned_for(
+    two_threads: None, tuned: int
+) -> None:
+    model = pruned(Bottleneck(), 0.3)
+    fast = sparse.compile(model, images(tuned, 3, 45, 37))
+    assert {layer.form for layer in fast.plan.layers} & set(PLANES)
+    for count in (1, 2, 3, 9):
+        batch = images(count, 3, 45, 37)
+        assert relative_difference(fast(batch), output(model, batch)) < ORDER_OF_SUMS
+
+
+def test_threads_and_place_in_the_batch_change_no_bit(two_threads: None) -> None:
+    model, batch = pruned(Bottleneck(), 0.3), images(5, 3, 45, 37)
+    only = ["planes-4"]
+    both = sparse.compile(model, batch, only=only)
+    together = both(batch)
+    assert all(torch.equal(both(batch), together) for _ in range(5))
+    body, torch_threads = together, torch.get_num_threads()
+    assert torch_threads == 2
+    torch.set_num_threads(1)
+    alone = sparse.compile(model, batch, only=only)
+    assert torch.equal(alone(batch), body)
+
+
+def test_channels_last_and_sliced_batches_are_read_right() -> None:
+    model, batch = pruned(Bottleneck(), 0.3), images(3, 3, 45, 37)
+    fast = sparse.compile(model, batch)
+    expected = fast(batch)
+    assert torch.equal(fast(batch.to(memory_format=torch.channels_last)), expected)
+    assert torch.equal(fast(batch.repeat_interleave(2, 0)[::2]), expected)
+
+
+def test_without_llvmlite_the_tables_run_and_planes_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plane_choice, "kernels", lambda: None)
+    model, batch = pruned(Bottleneck(), 0.3), images(1, 3, 32, 32)
+    fast = sparse.compile(model, batch)
+    assert relative_difference(fast(batch), output(model, batch)) < ORDER_OF_SUMS
+    assert not {layer.form for layer in fast.plan.layers} & set(PLANES)
+    with pytest.raises(ProtocolError, match="llvmlite is not installed.*reprune\\[sparse\\]"):
+        sparse.compile(model, batch, only=PLANES)
+
+
+def test_a_step_outside_its_memory_is_not_made() -> None:
+    operand = Operand(64, 0, 0, 256, 16, before=16, after=512)
+    operand.holds(-16, 512)
+    with pytest.raises(AssertionError, match="would touch bytes -20 to 0"):
+        operand.holds(-20, 0)
+    with pytest.raises(AssertionError, match="would touch bytes 0 to 516"):
+        operand.holds(0, 516)
+
+
+@given(st.integers(1, 60), st.integers(1, MOST_VECTORS))
+def test_blocks_cover_every_register_once(vectors: int, cap: int) -> None:
+    made = blocks(vectors, cap, 8)
+    covered = [place for first, size in made for place in range(first // 8, first // 8 + size)]
+    assert covered == list(range(vectors))
+    assert all(1 <= size <= cap and size * interleaved(size) <= 8 for _, size in made)
+
+
+def test_planes_are_zero_between_their_pixels() -> None:
+    planes = Planes(PlaneGrid(3, 5, gap=2, lead=16), 4, 2)
+    planes.view(4, 2).fill_(1.0)
+    assert int(planes.memory.count_nonzero()) == 2 * 4 * 3 * 5
+    assert -int(planes.grid.mask().sum()) == 3 * 5
+
+
+def test_kernels_are_made_for_narrower_processors_too() -> None:
+    from harness.sparse.native_code import KernelModule
+
+    for lanes in (4, 8, 16):
+        assert f"<{lanes} x float>" in str(KernelModule(lanes))
+    found = native_kernels.kernels()
+    assert found is not None and found.lanes in (4, 8, 16)
