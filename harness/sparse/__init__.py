@@ -106,10 +106,15 @@ def _sparse(model: nn.Module, images: Tensor, allowed: Sequence[str]) -> Compile
     given = given_layers(network)
     kernels = kernels_for(allowed)
     with torch.inference_mode():
-        choices = Choices(network, allowed)
-        rows = choose_rows(choices)
-        plan = CompilePlan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
-        compiled = CompiledNetwork.of(network, choices, plan)
+        simplify(network)
+        if kernels is not None:
+            compiled = plane_network(network, given, images, kernels, allowed)
+        else:
+            split_columns(network)
+            choices = Choices(network, allowed)
+            rows = choose_rows(choices)
+            plan = CompilePlan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
+            compiled = CompiledNetwork.of(network, choices, plan)
         check_equal(compiled, model)
         return compiled
 

@@ -20,7 +20,7 @@ def int64(value: int) -> Value:
     return ir.Constant(I64, value)
 
 
-class Code(ir.IRBuilder):  # type: ignore[misc]
+class Code(ir.IRBuilder):
     """An IRBuilder with the few idioms that the kernels share."""
 
     def at(self, pointer: Value, offset: Value | int) -> Value:

@@ -7,7 +7,7 @@ from enum import IntEnum
 MOST_VECTORS = 8  # of pixels per block; with AVX-512 half of the registers
 
 
-class Kind(IntEnum):
+class StepKind(IntEnum):
     """What a step does."""
 
     PRODUCT = 0  # sparse product on planes

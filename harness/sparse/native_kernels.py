@@ -31,7 +31,7 @@ def kernels() -> Kernels | None:
     try:
         import llvmlite.binding as llvm
 
-        from harness.sparse.native_code import KernelModule
+        from harness.sparse.native_schedule import KernelModule
     except ImportError:
         return None
     llvm.initialize_native_target()

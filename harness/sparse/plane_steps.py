@@ -18,7 +18,7 @@ from harness.sparse.native_fields import (
     FIELDS,
     ROW_BYTES,
     Field,
-    Kind,
+    StepKind,
     interleaved,
 )
 from harness.sparse.operation_graph import Activation, Convolution, MaxPool
@@ -56,7 +56,7 @@ class NativeStep:
     tables: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def of(cls, kind: Kind, **operands: Operand | None) -> NativeStep:
+    def of(cls, kind: StepKind, **operands: Operand | None) -> NativeStep:
         """operands: x, y, residual."""
         step = cls(torch.zeros(FIELDS, dtype=torch.int64))
         step.fields[Field.KIND] = int(kind)
@@ -201,12 +201,13 @@ def resample(
     for operand, shift, apart in ((source, shifts[0], stride), (goal, shifts[1], 1)):
         last = operand.plane * (channels - 1) + operand.line * (lines - 1)
         operand.holds(shift, shift + last + FLOAT * (apart * (columns - 1) + 1))
-    step = NativeStep.of(Kind.RESAMPLE, x=source, y=goal)
+    step = NativeStep.of(StepKind.RESAMPLE, x=source, y=goal)
     step.fields[Field.X] += shifts[0]
     step.fields[Field.Y] += shifts[1]
     return step.set(
         given=int(source.address == 0), channels=channels, x_plane=source.plane,
-        y_plane=goal.plane, x_line=source.line, y_line=goal.line, height=lines, width=columns, stride=stride,
+        y_plane=goal.plane, x_line=source.line, y_line=goal.line,
+        height=lines, width=columns, stride=stride,
     )  # fmt: skip
 
 
@@ -219,7 +220,7 @@ def pool_step(pool: MaxPool, source: Operand, out: Operand, shape: tuple[int, ..
     last += FLOAT * pool.stride * (width - 1)
     source.holds(int(taps.min()), int(taps.max()) + last + FLOAT)
     out.holds(0, out.plane * (channels - 1) + out.line * (height - 1) + FLOAT * width)
-    return NativeStep.of(Kind.POOL, x=source, y=out).clamp(pool.activation).set(
+    return NativeStep.of(StepKind.POOL, x=source, y=out).clamp(pool.activation).set(
         channels=channels, x_plane=source.plane, y_plane=out.plane,
         x_line=source.line * pool.stride, y_line=out.line, height=height, width=width,
         stride=pool.stride, taps=taps, tap_count=len(taps),
@@ -230,7 +231,7 @@ def mean_step(source: Operand, out: Operand, grid: PlaneGrid, channels: int) -> 
     """Mean over the pixels; the zeros between them add nothing."""
     source.holds(0, source.plane * (channels - 1) + FLOAT * grid.positions)
     out.holds(0, out.plane * (channels - 1) + FLOAT)
-    return NativeStep.of(Kind.MEAN, x=source, y=out).set(
+    return NativeStep.of(StepKind.MEAN, x=source, y=out).set(
         channels=channels, x_plane=source.plane, y_plane=out.plane, positions=grid.positions,
         scale=1.0 / (grid.height * grid.width),
     )  # fmt: skip
@@ -269,7 +270,7 @@ def product_step(
             operand.holds(0, out.plane * (len(conv.bias) - 1) + FLOAT * grid.positions)
     work = (rows[:, 2] - rows[:, 1]) // ENTRY_BYTES + 4  # writing a filter costs a few entries
     tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
-    return NativeStep.of(Kind.PRODUCT, x=source, y=out, residual=residual).clamp(
+    return NativeStep.of(StepKind.PRODUCT, x=source, y=out, residual=residual).clamp(
         conv.activation
     ).set(
         entries=entries, rows=rows, mask=grid.mask(),

@@ -94,7 +94,7 @@ def test_any_batch_equals_the_model_whatever_it_was_tuned_for(
     two_threads: None, tuned: int
 ) -> None:
     model = pruned(Bottleneck(), 0.3)
-    fast = sparse.compile(model, images(tuned, 3, 45, 37))
+    fast = sparse.compile(model, images(tuned, 3, 45, 37), slower="keep")
     assert {layer.form for layer in fast.plan.layers} & set(PLANES)
     for count in (1, 2, 3, 9):
         batch = images(count, 3, 45, 37)
@@ -116,7 +116,7 @@ def test_threads_and_place_in_the_batch_change_no_bit(two_threads: None) -> None
 
 def test_channels_last_and_sliced_batches_are_read_right() -> None:
     model, batch = pruned(Bottleneck(), 0.3), images(3, 3, 45, 37)
-    fast = sparse.compile(model, batch)
+    fast = sparse.compile(model, batch, slower="keep")
     expected = fast(batch)
     assert torch.equal(fast(batch.to(memory_format=torch.channels_last)), expected)
     assert torch.equal(fast(batch.repeat_interleave(2, 0)[::2]), expected)
@@ -127,7 +127,7 @@ def test_without_llvmlite_the_tables_run_and_planes_are_refused(
 ) -> None:
     monkeypatch.setattr(plane_choice, "kernels", lambda: None)
     model, batch = pruned(Bottleneck(), 0.3), images(1, 3, 32, 32)
-    fast = sparse.compile(model, batch)
+    fast = sparse.compile(model, batch, slower="keep")
     assert relative_difference(fast(batch), output(model, batch)) < ORDER_OF_SUMS
     assert not {layer.form for layer in fast.plan.layers} & set(PLANES)
     with pytest.raises(ProtocolError, match="llvmlite is not installed.*reprune\\[sparse\\]"):
@@ -159,7 +159,7 @@ def test_planes_are_zero_between_their_pixels() -> None:
 
 
 def test_kernels_are_made_for_narrower_processors_too() -> None:
-    from harness.sparse.native_code import KernelModule
+    from harness.sparse.native_schedule import KernelModule
 
     for lanes in (4, 8, 16):
         assert f"<{lanes} x float>" in str(KernelModule(lanes))

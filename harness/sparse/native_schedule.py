@@ -1,0 +1,101 @@
+"""How threads run the steps: images of their own first, then shares of those left over."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from harness.sparse.native_builder import I32, I64, PTR, int64
+from harness.sparse.native_code import StepCode
+from harness.sparse.native_fields import FIELD_BYTES, FIELDS, Field
+
+SPINS = 1 << 12  # looks at the barrier before a waiting thread lets others run
+
+
+class KernelModule(StepCode):
+    """The steps and `run`, which every thread calls."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__(lanes)
+        barrier = self._barrier()
+        self._run(self._steps(barrier), barrier)
+
+    def _barrier(self) -> ir.Function:
+        """Wait until all threads have come here: (counter, threads, function that yields)."""
+        function, code = self._function("barrier", [I64, I64, I64])
+        counter, threads, pause = function.args
+        counter = code.inttoptr(counter, PTR)
+        ticket = code.atomic_rmw("add", counter, int64(1), "seq_cst")
+        goal = code.mul(code.add(code.udiv(ticket, threads), int64(1)), threads)
+        spins = code.local(I64)
+        code.store(int64(0), spins)
+        look, again, tired, done = (
+            code.append_basic_block(name) for name in ("look", "again", "tired", "done")
+        )
+        code.branch(look)
+        code.position_at_end(look)
+        seen = code.load_atomic(counter, "seq_cst", 8, typ=I64)
+        code.cbranch(code.icmp_unsigned(">=", seen, goal), done, again)
+        code.position_at_end(again)
+        count = code.add(code.load(spins, typ=I64), int64(1))
+        code.store(count, spins)
+        known = code.icmp_unsigned("!=", pause, int64(0))
+        late = code.icmp_unsigned(">", count, int64(SPINS))
+        code.cbranch(code.and_(known, late), tired, look)
+        code.position_at_end(tired)
+        code.call(code.inttoptr(pause, ir.FunctionType(I32, []).as_pointer()), [])
+        code.branch(look)
+        code.position_at_end(done)
+        code.ret_void()
+        return function
+
+    def _steps(self, barrier: ir.Function) -> ir.Function:
+        """All steps on images first <= i < last, in slots from `slot`:
+        (program, end, images, slot, first, last, part, parts, counter, pause)."""
+        function, code = self._function("steps", [I64] * 10)
+        program, end, images, slot, first, last, part, parts, counter, pause = function.args
+        with code.count(program, end, FIELD_BYTES * FIELDS) as address:
+            step = code.inttoptr(address, PTR)
+            kind = code.field(step, Field.KIND)
+            with code.count(first, last) as image:
+                place = code.add(slot, code.sub(image, first))
+                arguments = [step, images, place, image, part, parts]
+                self._switch(code, kind, {n: (one, arguments) for n, one in self.steps.items()})
+            with code.if_then(code.icmp_unsigned(">", parts, int64(1))):
+                code.call(barrier, [counter, parts, pause])
+        code.ret_void()
+        return function
+
+    def _run(self, steps: ir.Function, barrier: ir.Function) -> None:
+        """What one thread does: whole images of its own, then its part of those left over:
+        (program, end, images, count, group, thread, threads, counter, pause)."""
+        function, code = self._function("run", [I64] * 9)
+        program, end, images, count, group, thread, threads, counter, pause = function.args
+        own = code.udiv(count, threads)
+        first = code.mul(thread, own)
+        last = code.add(first, own)
+        slot = code.mul(thread, group)
+        one, none = int64(1), int64(0)
+        begin = code.local(I64)
+        code.store(first, begin)
+        loop, body, rest = (code.append_basic_block(name) for name in ("loop", "body", "rest"))
+        code.branch(loop)
+        code.position_at_end(loop)
+        at = code.load(begin, typ=I64)
+        code.cbranch(code.icmp_unsigned("<", at, last), body, rest)
+        code.position_at_end(body)
+        until = code.add(at, group)
+        until = code.select(code.icmp_unsigned("<", until, last), until, last)
+        code.call(steps, [program, end, images, slot, at, until, none, one, counter, pause])
+        code.store(until, begin)
+        code.branch(loop)
+        code.position_at_end(rest)
+        left = code.mul(own, threads)
+        with code.if_then(code.icmp_unsigned("<", left, count)):
+            code.call(barrier, [counter, threads, pause])
+            with code.count(left, count) as image:
+                stop = code.add(image, one)
+                code.call(
+                    steps,
+                    [program, end, images, none, image, stop, thread, threads, counter, pause],
+                )
+        code.ret_void()
