@@ -27,14 +27,17 @@ from harness.sparse.dense_ways import onnx_session, quick_onnx, quiet_exporter
 from harness.sparse.form_choice import (
     FORMS,
     Choices,
+    GivenLayer,
     checked_forms,
     choose_forms,
     choose_rows,
     given_layers,
 )
+from harness.sparse.native_kernels import Kernels
 from harness.sparse.network_choice import Slower, eager_network, fastest_network
+from harness.sparse.operation_graph import MaxPool, OperationGraph
 from harness.sparse.output_check import check_equal
-from harness.sparse.plane_choice import kernels_for, plane_network
+from harness.sparse.plane_choice import kernels_for, plane_network, planned_planes
 from harness.sparse.rewriting import simplify, split_columns
 from harness.sparse.saved_network import planned_layers, read_network, say_measured_again
 from harness.sparse.semi_structured import TwoFourNetwork, compile_two_four
@@ -107,16 +110,27 @@ def _sparse(model: nn.Module, images: Tensor, allowed: Sequence[str]) -> Compile
     kernels = kernels_for(allowed)
     with torch.inference_mode():
         simplify(network)
-        if kernels is not None:
-            compiled = plane_network(network, given, images, kernels, allowed)
-        else:
+        if kernels is None:
             split_columns(network)
-            choices = Choices(network, allowed)
-            rows = choose_rows(choices)
-            plan = CompilePlan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
-            compiled = CompiledNetwork.of(network, choices, plan)
+        compiled = _measured(network, given, images, allowed, kernels)
         check_equal(compiled, model)
         return compiled
+
+
+def _measured(
+    network: OperationGraph,
+    given: dict[str, GivenLayer],
+    images: Tensor,
+    allowed: Sequence[str],
+    kernels: Kernels | None,
+) -> CompiledNetwork:
+    """On planes with the native kernels, without them on tables."""
+    if kernels is not None:
+        return plane_network(network, given, images, kernels, allowed)
+    choices = Choices(network, allowed)
+    rows = choose_rows(choices)
+    plan = CompilePlan(choose_forms(choices, rows, given), rows, torch.get_num_threads())
+    return CompiledNetwork.of(network, choices, plan)
 
 
 def load(path: str | Path) -> CompiledNetwork:
@@ -127,14 +141,18 @@ def load(path: str | Path) -> CompiledNetwork:
     that is damaged or of another version; nothing in a file is executed.
     """
     network, plan, differences = read_network(Path(path))
+    # Columns that were split for the tables lie otherwise than planes do.
+    split = any(isinstance(op, MaxPool) and op.split for op in network.operations)
+    kernels = None if split else kernels_for(FORMS)
     with torch.inference_mode():
-        choices = Choices(network, FORMS)
         if differences:
             say_measured_again(Path(path), differences)
-            rows = choose_rows(choices)
-            layers = choose_forms(choices, rows, planned_layers(network, plan))
-            plan = CompilePlan(layers, rows, torch.get_num_threads())
-        return CompiledNetwork.of(network, choices, plan)
+            images = torch.rand(plan.network.batch, *network.shapes[network.input][1:])
+            layers = planned_layers(network, plan)
+            return _measured(network, layers, images, FORMS, kernels)
+        if kernels is not None and not plan.rows_per_block:
+            return planned_planes(network, plan, kernels)
+        return CompiledNetwork.of(network, Choices(network, FORMS), plan)
 
 
 def _check(model: nn.Module, example_input: Tensor) -> None:

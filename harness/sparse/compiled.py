@@ -66,7 +66,14 @@ class CompiledNetwork(nn.Module):
     @classmethod
     def of(cls, network: OperationGraph, choices: Choices, plan: CompilePlan) -> CompiledNetwork:
         """The sparse network that runs `network` as planned."""
-        made = cls(Program(network, choices, plan), network.shapes[network.input][1:], plan)
+        return cls.running(Program(network, choices, plan), network, plan)
+
+    @classmethod
+    def running(
+        cls, run: Callable[[Tensor], Tensor], network: OperationGraph, plan: CompilePlan
+    ) -> CompiledNetwork:
+        """The sparse network that `run` computes."""
+        made = cls(run, network.shapes[network.input][1:], plan)
         made._graph = network
         return made
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import ProtocolError
-from harness.sparse.compile_plan import CompilePlan, LayerPlan
+from harness.sparse.compile_plan import CompilePlan, LayerPlan, NetworkChoice
 from harness.sparse.compiled import CompiledNetwork
 from harness.sparse.form_choice import DENSE, PLANES, GivenLayer
 from harness.sparse.native_kernels import Kernels, kernels
@@ -69,9 +69,16 @@ def plane_network(
         for op in network.operations
         if isinstance(op, Convolution | Linear)
     )
-    program = PlaneProgram(network, found, chosen, len(images), threads)
-    plan = CompilePlan(layers, {}, threads)
-    return CompiledNetwork(program, network.shapes[network.input][1:], plan)
+    plan = CompilePlan(layers, {}, threads, NetworkChoice(batch=len(images)))
+    return planned_planes(network, plan, found)
+
+
+def planned_planes(network: OperationGraph, plan: CompilePlan, found: Kernels) -> CompiledNetwork:
+    """The network on planes as planned."""
+    layers = [op for op in network.operations if isinstance(op, Convolution | Linear)]
+    forms = {op.name: layer.form for op, layer in zip(layers, plan.layers, strict=True)}
+    program = PlaneProgram(network, found, forms, plan.network.batch, plan.threads)
+    return CompiledNetwork.running(program, network, plan)
 
 
 def fastest(ms: dict[str, float]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def machine() -> dict[str, Any]:
         "cpu": provenance.hardware("cpu")["cpu"],
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "llvmlite": find_spec("llvmlite") is not None,
         "torch": torch.__version__,
         "reprune": provenance.versions().get("reprune", ""),
     }

@@ -88,9 +88,10 @@ def test_a_plan_from_elsewhere_is_measured_again_and_that_is_said(
         there.setattr(saved_network, "machine", lambda: here | {key: value})
         fast.save(tmp_path / "net")
     asked = []
-    monkeypatch.setattr(
-        "harness.sparse.form_choice.milliseconds", lambda run: asked.append(run) or 1
-    )
+    for module in ("form_choice", "plane_choice", "plane_program"):
+        monkeypatch.setattr(
+            f"harness.sparse.{module}.milliseconds", lambda run: asked.append(run) or 1
+        )
     with pytest.warns(StateWarning, match=f"net: .*{key} {value}, here .*measured again"):
         again = sparse.load(tmp_path / "net")
     assert asked and {ms for layer in again.plan.layers for ms in layer.ms.values()} == {1}
