@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,13 +13,17 @@ from harness.commands import shared_options as options
 from harness.commands.number_types import WholeNumber
 from harness.commands.output import print_json, progress
 from harness.commands.printed_timings import show_timings
-from harness.results import BACKENDS
+from harness.results import BACKENDS, EAGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.profile import TimedNetworks
     from harness.system import Reading
+
+LEAST = 30  # passes; see harness.profile.require_repeats
+QUICK_MOST = 60
+QUICK_BURST = 10  # passes a turn: a third of the turns, each of which lets the machine settle
 
 
 @click.command(
@@ -50,21 +54,28 @@ if TYPE_CHECKING:
     "batches",
     multiple=True,
     type=WholeNumber(1),
-    default=(1, 32),
-    show_default=True,
-    help="Images per pass (repeatable).",
+    help="Images per pass (repeatable; default: 1 and 32).",
 )
 @click.option(
     "--backend",
     "backends",
     multiple=True,
     type=click.Choice(BACKENDS),
-    default=BACKENDS,
     help="Way of running it (repeatable; default: all).",
 )
 @options.device
 @click.option("--threads", type=WholeNumber(1), help="CPU threads (default: torch's own).")
-@click.option("--repeats", default=30, show_default=True, help="Timed passes each, at least 30.")
+@click.option(
+    "--repeats",
+    type=int,
+    help="Timed passes each, at least 30 (default: 30 to 120, until the 95 % interval of every "
+    "median is within 5 % of it).",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Seconds: batch 1, eager and sparse, 30 to 60 passes, no memory, unless said otherwise.",
+)
 @click.option("--no-memory", is_flag=True, help="Do not measure peak memory (a process per way).")
 @options.data_root
 @options.extra_registries
@@ -81,7 +92,8 @@ def command(
     backends: tuple[str, ...],
     device: str,
     threads: int | None,
-    repeats: int,
+    repeats: int | None,
+    quick: bool,
     no_memory: bool,
     data_root: Path | None,
     registries: tuple[Path, ...],
@@ -93,28 +105,24 @@ def command(
     same network drawn at random (dense kernels do not care about values). --model times a network
     of one's own; beside the ID of a run it names the run's own code.
     Each backend's outputs are compared with eager execution first. Records go below
-    reports/latency; Ctrl-C keeps the batch sizes that are complete.
+    reports/latency; Ctrl-C keeps the batch sizes that are complete. Under the table stands how
+    well the medians are known.
     """
     _require_one_kind(ids, model, bool(weights or budgets or dataset or name))
     registry = options.load_registry(registries)
     from harness.export import NetworkName, timed_network
-    from harness.profile import (
-        LatencyRequest,
-        measure_and_save,
-        networks_of_model,
-        require_repeats,
-    )
+    from harness.profile import LatencyRequest, measure_and_save, networks_of_model
     from harness.system import Options
 
-    require_repeats(repeats)
+    ways, sizes = ((EAGER, "sparse"), (1,)) if quick else (BACKENDS, (1, 32))
     with progress() as bars:
         request = LatencyRequest(
-            backends=tuple(dict.fromkeys(backends)),
-            batches=tuple(dict.fromkeys(batches)),
+            backends=tuple(dict.fromkeys(backends or ways)),
+            batches=tuple(dict.fromkeys(batches or sizes)),
             device=options.pick_device(device),
             threads=threads,
-            repeats=repeats,
-            memory=not no_memory,
+            **_passes(repeats, quick),
+            memory=not (no_memory or quick),
             progress=bars,
         )
         chosen = Options(data_root=data_root, progress=bars, reading=reading)
@@ -129,6 +137,21 @@ def command(
         return
     for record in records:
         show_timings(record)
+
+
+def _passes(repeats: int | None, quick: bool) -> dict[str, Any]:
+    """How many passes, and how many to a turn, as fields of a LatencyRequest.
+
+    Raises ProtocolError below 30.
+    """
+    from harness.profile import BURST, Precision, require_repeats
+
+    burst = QUICK_BURST if quick else BURST
+    if repeats is not None:
+        require_repeats(repeats)
+        return {"repeats": repeats, "burst": burst}
+    until = Precision(most=QUICK_MOST) if quick else Precision()
+    return {"repeats": LEAST, "burst": burst, "until": until}
 
 
 def _require_one_kind(ids: tuple[str, ...], model: str | None, about_model: bool) -> None:

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 def show_timings(record: LatencyRecord) -> None:
     """Print what was timed, the table, and what was left out."""
-    from harness.reports import MEBIBYTE, machine_in_words, timing_legend, timing_rows, timing_table
+    from harness.reports import (
+        MEBIBYTE,
+        known_to,
+        machine_in_words,
+        timing_legend,
+        timing_rows,
+        timing_table,
+    )
 
     screen = console()
     say_line(f"{record.entry}: {machine_in_words(record)}")
@@ -29,3 +36,4 @@ def show_timings(record: LatencyRecord) -> None:
     for reason in dict.fromkeys(reasons):
         say_line(f"not timed: {reason}")
     say(timing_legend([record]))
+    say(known_to(record))

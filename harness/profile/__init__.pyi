@@ -16,7 +16,7 @@ from .timed_networks import (
     networks_of_model,
     prune_at_random_,
 )
-from .timing import BURST, in_turns, interleaved, layer_times, require_repeats, times_of
+from .timing import BURST, Precision, in_turns, interleaved, layer_times, require_repeats, times_of
 from .zeros import sparsity
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "BURST",
     "DenseMacs",
     "LatencyRequest",
+    "Precision",
     "DRAWN_WITH_SEED",
     "SizeTable",
     "TimedNetwork",

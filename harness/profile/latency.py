@@ -22,6 +22,7 @@ from harness.profile.timing import (
     BURST,
     SETTLE_S,
     WARMUP_PASSES,
+    Precision,
     in_turns,
     require_repeats,
     times_of,
@@ -48,7 +49,8 @@ _VARIABLES = (
 class LatencyRequest:
     """What to time: every network on every backend at every batch size, `repeats` passes each.
 
-    ways: only these (network, backend). burst: timed passes per turn.
+    ways: only these (network, backend). burst: timed passes per turn. until: `repeats` are the
+    least, and more follow until every median is known that well.
     """
 
     backends: Sequence[str] = tuple(RUNNERS)
@@ -58,6 +60,7 @@ class LatencyRequest:
     repeats: int = 30
     burst: int = BURST
     ways: Collection[tuple[str, str]] | None = None
+    until: Precision | None = None
     memory: bool = True
     progress: Progress = field(default_factory=Silent)
 
@@ -116,6 +119,9 @@ def measure_latency(subjects: TimedNetworks, request: LatencyRequest) -> Latency
         warmup=WARMUP_PASSES,
         burst=request.burst,
         settle_s=SETTLE_S,
+        protocol=1 if request.until is None else 2,
+        most_repeats=request.until.most if request.until else None,
+        wanted_width=request.until.width if request.until else None,
         networks=measured.networks,
         timings=tuple(measured.timings),
         skipped=tuple(measured.skipped),
@@ -188,7 +194,8 @@ def _batch(
                 skipped.append(left_out)
     request.progress.stage(f"batch {batch}: {len(ways)} ways in turns", total=request.repeats)
     forwards = {key: way.forward for key, way in ways.items()}
-    taken = in_turns(forwards, images, request.repeats, request.burst, request.progress.advance)
+    advance = request.progress.advance
+    taken = in_turns(forwards, images, request.repeats, request.burst, advance, until=request.until)
     return [
         Timing(
             network=network,

@@ -7,14 +7,15 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.results import Latency, LayerTiming, Times
+from harness.results import Latency, LayerTiming, Times, interval_width
 
 MIN_REPEATS = 30
 WARMUP = 5
@@ -23,6 +24,17 @@ BURST = 3
 SETTLE_S = 0.25  # onnxruntime's threads were seen spinning for 0.1 s after its last pass
 Way = TypeVar("Way", bound=Hashable)
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How well medians are to be known: `width` of their 95 % interval relative to them.
+
+    most: passes after which a noisy machine is left alone, however wide the interval.
+    """
+
+    width: float = 0.05
+    most: int = 120
 
 
 def compare(networks: Mapping[str, nn.Module], images: Tensor, warmup: int = WARMUP) -> Latency:
@@ -93,8 +105,11 @@ def in_turns(
     burst: int = BURST,
     after_round: Callable[[int], None] = lambda passes: None,
     clock: Callable[[Tensor], float] | None = None,
+    until: Precision | None = None,
 ) -> dict[Way, list[float]]:
-    """Milliseconds of each way over `images`, exactly `repeats` of them apiece.
+    """Milliseconds of each way over `images`, `repeats` of them apiece.
+
+    until: more, in whole turns, until every median is known that well or `until.most` are taken.
 
     Each way is first run WARMUP_PASSES times. A turn is SETTLE_S or more of untimed passes, which
     bring the way's weights into the caches while threads of the previous one fall asleep, then
@@ -109,8 +124,7 @@ def in_turns(
         for forward in ways.values():
             for _ in range(WARMUP_PASSES):
                 forward(images)
-        for done in range(0, repeats, burst):
-            passes = min(burst, repeats - done)
+        for passes in _turns(repeats, burst, taken, until):
             for way, forward in order:
                 settled = now(images) + SETTLE_S
                 forward(images)
@@ -123,6 +137,20 @@ def in_turns(
             order.reverse()
             after_round(passes)
     return taken
+
+
+def _turns(
+    repeats: int, burst: int, taken: Mapping[Way, list[float]], until: Precision | None
+) -> Iterator[int]:
+    """Passes of each turn; looks at what was taken before every turn beyond `repeats`."""
+    for done in range(0, repeats, burst):
+        yield min(burst, repeats - done)
+    if until is None:
+        return
+    for done in range(repeats, until.most, burst):
+        if all(interval_width(ms) <= until.width for ms in taken.values()):
+            return
+        yield min(burst, until.most - done)
 
 
 def require_repeats(repeats: int) -> None:

@@ -3,6 +3,7 @@ from .errata import Erratum, by_section, errata_file, find_errata, write_errata
 from .frames import frame
 from .latency_table import (
     MEBIBYTE,
+    known_to,
     machine_in_words,
     network_lines,
     timing_cells,
@@ -109,6 +110,7 @@ __all__ = [
     "folded",
     "known_repository",
     "leaderboard",
+    "known_to",
     "timing_legend",
     "timing_markdown",
     "mirror",

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from harness.errors import MetricError
 from harness.reports.table.cells import MISSING
-from harness.results import EAGER, Gain, LatencyRecord, Network, Timing, gain
+from harness.results import (
+    EAGER,
+    Gain,
+    LatencyRecord,
+    Network,
+    Timing,
+    gain,
+    interval_width,
+    median_interval,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -134,6 +143,24 @@ def timing_legend(records: Sequence[LatencyRecord]) -> str:
         f"{'x'.join(map(str, first.input_shape))}."
     )
     return LEGEND.format(memory=first.memory or "not measured") + how
+
+
+def known_to(record: LatencyRecord) -> str:
+    """How well the medians are known, the worst of them, and what the measurement asked for."""
+    widest = max(record.timings, key=lambda timing: interval_width(timing.samples_ms))
+    low, high = median_interval(widest.samples_ms)
+    place = f"{widest.network} on {widest.backend}, batch {widest.batch}"
+    width = 100 * interval_width(widest.samples_ms)
+    said = (
+        f"The widest 95 % interval of a median is {low:.3f} to {high:.3f} ms, {width:.1f} % of it "
+        f"({place}, n = {widest.ms.n})"
+    )
+    if record.wanted_width is None:
+        return f"{said}."
+    goal = f"{100 * record.wanted_width:g} %"
+    if interval_width(widest.samples_ms) <= record.wanted_width:
+        return f"{said}; {goal} was asked for."
+    return f"{said}; {goal} was asked for, and {record.most_repeats} passes did not reach it."
 
 
 def machine_in_words(record: LatencyRecord) -> str:

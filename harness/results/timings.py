@@ -7,7 +7,8 @@ machines, devices or thread counts are never compared: `newest` hands out those 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,10 @@ class LatencyRecord:
     warmup: int  # untimed passes per way before the first turn
     burst: int  # timed passes per turn, after untimed ones
     settle_s: float = 0.0  # seconds of untimed passes in each turn, at least one pass
+    # 1: a fixed number of passes. 2: at least 30, more until every median is known well enough.
+    protocol: int = 1
+    most_repeats: int | None = None  # of protocol 2: where it stopped however wide the intervals
+    wanted_width: float | None = None  # of protocol 2: of the median's interval, relative to it
     networks: tuple[Network, ...]  # the first is the reference
     timings: tuple[Timing, ...]
     skipped: tuple[Skipped, ...] = ()
@@ -132,6 +137,28 @@ class TimingPlace:
     machine: str
     device: str
     threads: int
+
+
+def median_interval(ms: Sequence[float]) -> tuple[float, float]:
+    """Where the median lies with at least 95 %, from order statistics: no shape is assumed.
+
+    The ranks r and n + 1 - r with the largest r for which P(Binomial(n, 1/2) < r) <= 2.5 %. Passes
+    of one turn are alike, so on a machine whose speed changes slowly the interval is optimistic.
+    Raises ValueError below 6 times, which no such interval spans.
+    """
+    count, below, rank = len(ms), 0.0, 0
+    while (below := below + math.comb(count, rank) / 2**count) <= 0.025:
+        rank += 1
+    if rank == 0:
+        raise ValueError(f"{count} times are too few for an interval of their median; 6 will do")
+    ordered = sorted(ms)
+    return ordered[rank - 1], ordered[count - rank]
+
+
+def interval_width(ms: Sequence[float]) -> float:
+    """Width of `median_interval` as a fraction of the median."""
+    low, high = median_interval(ms)
+    return (high - low) / statistics.median(ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tests.commands.conftest import Bench, document
 from tests.results.test_timings import record
 from tests.support.results import changes, made, trained
 
-QUICK = ("--batch", 1, "--backend", "eager", "--no-memory", "--device", "cpu")
+QUICK = ("--batch", 1, "--backend", "eager", "--no-memory", "--device", "cpu", "--repeats", 30)
 SHIPPED = "str-convnet-tiny-digits-90"
 
 
@@ -40,11 +40,27 @@ def test_an_entry_is_timed_against_its_dense_network_and_put_on_record(bench: Be
     assert str(Path.home()) not in done.stdout and "written" in done.stderr
 
 
+def test_the_quick_form_is_short_and_says_how_well_it_knows(bench: Bench) -> None:
+    done = bench("latency", SHIPPED, "--quick", "--json")
+    [kept] = document(done)
+    assert {(t["backend"], t["batch"]) for t in kept["timings"]} == {("eager", 1), ("sparse", 1)}
+    assert all(30 <= len(t["samples_ms"]) <= 60 for t in kept["timings"])
+    assert all(t["peak_memory_bytes"] is None for t in kept["timings"])
+    assert (kept["protocol"], kept["most_repeats"], kept["wanted_width"]) == (2, 60, 0.05)
+
+
+def test_a_given_number_of_passes_is_the_protocol_of_before(bench: Bench) -> None:
+    done = bench("latency", "dense-convnet-tiny-digits", *QUICK, "--json")
+    [kept] = document(done)
+    assert (kept["protocol"], kept["most_repeats"], kept["wanted_width"]) == (1, None, None)
+
+
 def test_an_entry_without_zeros_stands_alone(bench: Bench) -> None:
     done = bench("latency", "dense-convnet-tiny-digits", *QUICK)
     assert done.exit_code == 0
     assert "dense: 0.00 % zeros" in done.stdout and "pruned" not in done.stdout
     assert "n = 30 passes each" in done.stdout
+    assert "The widest 95 % interval of a median is" in " ".join(done.stdout.split())
 
 
 def test_weights_of_ones_own_and_densities_of_a_budget(bench: Bench, tmp_path: Path) -> None:

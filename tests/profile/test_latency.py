@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ from harness.profile.timed_networks import (
     networks_of_model,
     prune_at_random_,
 )
-from harness.profile.timing import BURST, SETTLE_S, WARMUP_PASSES, in_turns
+from harness.profile.timing import BURST, SETTLE_S, WARMUP_PASSES, Precision, in_turns
+from harness.results import interval_width
 
 SHAPE = (3, 8, 8)
 ATOL = 1e-5  # float32 sums of 27 products in another order
@@ -85,6 +87,32 @@ def test_a_turn_begins_with_untimed_passes_until_the_machine_has_settled() -> No
     taken = in_turns({"a": run}, torch.zeros(1), 30, burst=10, clock=clock)
     assert len(taken["a"]) == 30
     assert len(seen) == WARMUP_PASSES + 3 * (4 + 10)
+
+
+def after(durations: Iterator[float]) -> tuple[Clock, dict[str, Callable[[Tensor], object]]]:
+    """A clock, and one way that takes the durations one after the other."""
+    clock = Clock()
+
+    def run(images: Tensor) -> None:
+        clock.now += next(durations)
+
+    return clock, {"a": run}
+
+
+def test_a_measurement_stops_once_the_median_is_known_well_enough() -> None:
+    until = Precision(width=0.05, most=60)
+    clock, ways = after(itertools.repeat(1.0))
+    assert len(in_turns(ways, torch.zeros(1), 30, clock=clock, until=until)["a"]) == 30
+    noise = random.Random(0)
+    clock, ways = after(iter(lambda: noise.uniform(1.0, 3.0), None))
+    assert len(in_turns(ways, torch.zeros(1), 30, clock=clock, until=until)["a"]) == 60
+    # Noise for ten turns, then steady passes: more and more middle ranks fall among those.
+    passes = WARMUP_PASSES + 10 * (1 + BURST)
+    noisy = (noise.uniform(1.0, 3.0) for _ in range(passes))
+    clock, ways = after(itertools.chain(noisy, itertools.repeat(2.0)))
+    taken = in_turns(ways, torch.zeros(1), 30, clock=clock, until=Precision(most=300))["a"]
+    assert interval_width(taken) <= 0.05 < interval_width(taken[:-BURST])
+    assert 30 < len(taken) < 300
 
 
 def test_too_few_repeats_are_refused_before_anything_runs() -> None:
@@ -183,10 +211,10 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     calls: Iterator[int] = itertools.count()
     real = latency_run.in_turns
 
-    def stopped(*arguments: object) -> object:
+    def stopped(*arguments: object, **named: object) -> object:
         if next(calls) == at:
             raise KeyboardInterrupt
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(latency_run, "in_turns", stopped)
 

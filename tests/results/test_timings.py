@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.errors import DamagedFile, MetricError
 from harness.reports.latency_table import (
+    known_to,
     timing_cells,
     timing_markdown,
     timing_rows,
@@ -30,6 +32,7 @@ from harness.results.timings import (
     gain,
     load,
     load_timings,
+    median_interval,
     newest,
     of_one_place,
     save_timings,
@@ -55,6 +58,35 @@ def timing(network: str, backend: str, p50: float, batch: int = 1, iqr: float = 
         largest_output=4.0,
         peak_memory_bytes=3 * 2**20,
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks"), [(6, (1, 6)), (10, (2, 9)), (30, (10, 21)), (100, (40, 61))]
+)
+def test_the_interval_of_a_median_has_the_ranks_of_the_tables(
+    count: int, ranks: tuple[int, int]
+) -> None:
+    ms = [float(i) for i in range(count, 0, -1)]
+    assert median_interval(ms) == ranks
+    low, high = ranks
+    inside = sum(math.comb(count, k) for k in range(low, high)) / 2**count
+    narrower = sum(math.comb(count, k) for k in range(low + 1, high - 1)) / 2**count
+    assert narrower < 0.95 <= inside
+
+
+def test_five_times_span_no_interval() -> None:
+    with pytest.raises(ValueError, match="5 times are too few"):
+        median_interval([1.0] * 5)
+
+
+def test_what_is_known_is_that_of_the_worst_median() -> None:
+    shaky = replace(timing("pruned", "sparse", 10.0), samples_ms=(*[9.0] * 15, *[11.0] * 15))
+    shown = record(timings=(timing("dense", "eager", 40.0), shaky))
+    said = "The widest 95 % interval of a median is 9.000 to 11.000 ms, 20.0 % of it (pruned on"
+    assert known_to(shown).startswith(said) and known_to(shown).endswith("n = 30).")
+    asked = replace(shown, protocol=2, most_repeats=60, wanted_width=0.05)
+    assert known_to(asked).endswith("5 % was asked for, and 60 passes did not reach it.")
+    assert known_to(replace(asked, wanted_width=0.2)).endswith("; 20 % was asked for.")
 
 
 def network(name: str, nnz: int = 100) -> Network:
