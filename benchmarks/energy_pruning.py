@@ -132,8 +132,8 @@ def peaks(rows: list[str], arguments: argparse.Namespace) -> dict[str, float]:
         return dict(zip(rows, pool.map(peak_of, rows, [arguments] * len(rows)), strict=True))
 
 
-def medians(rows: list[str], arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Median seconds and CPU seconds of a step per row, the rows in turn; empty without steps."""
+def taken(rows: list[str], arguments: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and CPU seconds of every step per row, the rows in turn; empty without steps."""
     if not arguments.steps:
         return {}
     runs = {row: step_of(row, arguments) for row in rows}
@@ -141,11 +141,29 @@ def medians(rows: list[str], arguments: argparse.Namespace) -> dict[str, tuple[f
     for _ in range(WARM_UP + arguments.steps):
         for row, run in runs.items():
             seconds[row].append(timed(run, torch.device(arguments.device)))
+    return {row: times[WARM_UP:] for row, times in seconds.items()}
+
+
+def medians(seconds: dict[str, list[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """Median seconds and CPU seconds of a step per row."""
     return {
         row: (statistics.median(wall), statistics.median(cpu))
         for row, times in seconds.items()
-        for wall, cpu in [zip(*times[WARM_UP:], strict=True)]
+        for wall, cpu in [zip(*times, strict=True)]
     }
+
+
+def quartiles(
+    seconds: dict[str, list[tuple[float, float]]],
+) -> dict[str, tuple[float, float] | None]:
+    """p25 and p75 of the ratios to the plain step of the same turn; None below two turns."""
+    plain = [wall for wall, _ in seconds[PLAIN]]
+    found: dict[str, tuple[float, float] | None] = {}
+    for row, times in seconds.items():
+        ratios = [wall / base for (wall, _), base in zip(times, plain, strict=True)]
+        cuts = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else None
+        found[row] = (cuts[0], cuts[2]) if cuts else None
+    return found
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -153,7 +171,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     known = table(arguments.batch)
     rows = [row for row in known if row == PLAIN or any(part in row for part in arguments.only)]
     memory = peaks(rows, arguments) if arguments.memory else {}
-    seconds = medians(rows, arguments)
+    steps = taken(rows, arguments)
+    seconds, spread = medians(steps), quartiles(steps) if steps else {}
     return {
         "model": arguments.model,
         "batch": arguments.batch,
@@ -168,6 +187,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 "row": row,
                 "seconds_p50": seconds[row][0] if seconds else None,
                 "ratio": seconds[row][0] / seconds[PLAIN][0] if seconds else None,
+                "ratio_p25_p75": spread.get(row),
                 "ratio_cpu": seconds[row][1] / seconds[PLAIN][1] if seconds else None,
                 "target_ratio": known[row][2],
                 "peak_gb": memory.get(row),
@@ -181,8 +201,8 @@ def markdown(found: dict[str, Any]) -> str:
     """One measurement as a table, and under which conditions it was taken."""
     authors = found["authors_margin_ratio"]
     lines = [
-        "| step | ms, median | x plain step | x, CPU | target | authors, 8 candidates | peak GB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| step | ms, median | x plain | p25-p75 | x, CPU | target | authors, 8 | peak GB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in found["rows"]:
         theirs = authors if row["row"].startswith("margin, 8") else None
@@ -190,6 +210,7 @@ def markdown(found: dict[str, Any]) -> str:
         cells = (
             _shown(ms, 1),
             _shown(row["ratio"], 2),
+            "-".join(_shown(x, 2) for x in row["ratio_p25_p75"] or (None,)),
             _shown(row["ratio_cpu"], 2),
             _shown(row["target_ratio"], 1),
             _shown(theirs, 2),

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from methods.ipruning.filter_layout import FilterLayout, mask_view
+from methods.ipruning.plain_channels import PlainChannels
 from methods.ipruning.residual_channels import Skeleton, channel_plan
 
-Entry = tuple[dict[str, Any], str, Tensor]  # a module's table, the key in it, what to put there
+# A module's table, the key in it, the tensor or layer to put there.
+Entry = tuple[dict[str, Any], str, Any]
 
 
 @contextmanager
 def replaced(entries: Sequence[Entry]) -> Iterator[None]:
-    """Put tensors in place of parameters or buffers while the context lasts."""
+    """Put tensors in place of parameters or buffers, or layers, for as long as it lasts."""
     originals = [table[key] for table, key, _ in entries]
     try:
         for table, key, tensor in entries:
@@ -142,7 +144,7 @@ def _cut(weight: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def candidate_logits(
     model: nn.Module,
     states: Iterable[Tensor],
-    stand_ins: MaskedParameters | CutParameters,
+    stand_ins: MaskedParameters | CutParameters | PlainChannels,
     images: Tensor,
 ) -> Tensor:
     """Logits (NS,B,K) of the network wearing each state in turn; no gradient, flat memory."""

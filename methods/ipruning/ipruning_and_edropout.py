@@ -26,8 +26,9 @@ from methods.ipruning.energy import (
     ising_energy,
     margin_energy,
 )
-from methods.ipruning.filter_layout import kept_coefficients
+from methods.ipruning.filter_layout import FilterLayout, kept_coefficients
 from methods.ipruning.filter_search import FilterSearch
+from methods.ipruning.plain_channels import PlainChannels
 from methods.ipruning.released import (
     ED06_FIRST_BATCH,
     ED06_WINDOW,
@@ -104,13 +105,11 @@ class EDropout(FilterSearch):
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         """Also choose how candidates run: cut where that is exact and sizes cost no round trip."""
         super().attach(model, schedule)
-        self._stand_ins: MaskedParameters | CutParameters = MaskedParameters(model, self.layout)
+        self._stand_ins: MaskedParameters | CutParameters | PlainChannels
+        self._stand_ins = MaskedParameters(model, self.layout)
         on_host = self.population.device.type == "cpu"
         if on_host and not self.released and self.layout.rule == "ip":
-            try:
-                self._stand_ins = CutParameters(model, self.layout, skeleton_of(model))
-            except ValueError:  # not a ResNet: its candidates run masked, with the same output
-                return
+            self._stand_ins = _cut(model, self.layout) or self._stand_ins
 
     def costs_of(self, states: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Margin energies (n,) of states (n,D); one forward pass for each state."""
@@ -127,3 +126,18 @@ class EDropout(FilterSearch):
         """As the public code: any repeated best cost among the last ten, late in the run."""
         late = self.epoch >= self.settings.early_epoch and batch > ED06_FIRST_BATCH
         return late and has_converged(self._best_costs, ED06_WINDOW)
+
+
+def _cut(model: nn.Module, layout: FilterLayout) -> CutParameters | PlainChannels | None:
+    """How candidates run without their dead channels; None where they can only run masked.
+
+    The output is that of the masked network but for the order of float32 sums.
+    """
+    try:
+        return CutParameters(model, layout, skeleton_of(model))
+    except ValueError:  # no ResNet
+        pass
+    try:
+        return PlainChannels(model, layout)
+    except ValueError:
+        return None

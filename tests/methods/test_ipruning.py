@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning, draw_parents, evolve, ising_energy, select
 from methods.ipruning.candidate_masks import CutParameters, MaskedParameters, candidate_logits
 from methods.ipruning.filter_layout import apply_state_, describe, unpack_bits
+from methods.ipruning.plain_channels import GatedLinear, PlainChannels
 from methods.ipruning.released import IP_WINDOW, has_converged
 from methods.ipruning.residual_channels import skeleton_of
 from tests.methods.ipruning_cases import FIXTURES, TinyNet, arrays, lived_in, stored_tinynet
@@ -249,6 +251,31 @@ def test_cut_candidates_give_the_logits_of_masked_ones(bottleneck: bool) -> None
         plain = copy.deepcopy(model)
         apply_state_(plain, layout, state)
         torch.testing.assert_close(logits, plain(images), rtol=0, atol=ATOL_LOGITS)
+
+
+@pytest.mark.parametrize(
+    "name", ["alexnet", "squeezenet1_1", pytest.param("vgg11", marks=pytest.mark.slow)]
+)
+def test_plain_networks_cut_their_candidates_too(name: str) -> None:
+    torch.manual_seed(0)
+    side = 32 if name == "vgg11" else 64
+    model = torchvision.models.get_model(name, num_classes=4).eval()
+    layout = describe(model)
+    states = random_states(3, layout.size)
+    states[1, : layout.groups[1].stop] = 0  # two layers with no filter left
+    images = torch.randn(2, 3, side, side)
+
+    cut = candidate_logits(model, states, PlainChannels(model, layout), images)
+
+    masked = candidate_logits(model, states, MaskedParameters(model, layout), images)
+    torch.testing.assert_close(cut, masked, rtol=0, atol=ATOL_LOGITS)
+    assert not any(isinstance(layer, GatedLinear) for layer in model.modules())
+
+
+def test_networks_with_batch_norm_or_of_ones_own_are_no_plain_chain() -> None:
+    for model in (torchvision.models.vgg11_bn(num_classes=4), TinyNet()):
+        with pytest.raises(ValueError, match="no (layer of a )?plain chain"):
+            PlainChannels(model, describe(model))
 
 
 @pytest.mark.parametrize("method_class", [IPruning, EDropout])
