@@ -33,6 +33,7 @@ SLOW = {
         "snip_gap",
         "sparse_peers",
         "sparse_runtime",
+        "training_peers",
     )
 }
 ON_RECORD = ("reports", "checkpoints", "runs", "cache")
