@@ -254,7 +254,7 @@ def choose_forms(
             macs = operation.nnz * out.height * out.width
         elif isinstance(operation, Linear):
             ms = _linear_times(choices, operation)
-            macs = int(operation.weight.count_nonzero())
+            macs = int(operation.weight.count_nonzero()) * positions_of(operation, choices.network)
         else:
             continue
         before = given[operation.name]
@@ -280,19 +280,25 @@ class GivenLayer:
     macs: int
 
 
+def positions_of(layer: Convolution | Linear, network: OperationGraph) -> int:
+    """How often one image meets every weight: its pixels, or its tokens."""
+    shape = network.shapes[layer.name]
+    return torch.Size(shape[2:] if isinstance(layer, Convolution) else shape[:-1]).numel()
+
+
 def given_layers(network: OperationGraph) -> dict[str, GivenLayer]:
     """Operation -> what its layer is before anything is rewritten."""
     found = {}
     for layer in network.operations:
         if isinstance(layer, Convolution | Linear):
-            positions = torch.Size(network.shapes[layer.name][2:]).numel()
+            positions = positions_of(layer, network)
             shape = tuple(layer.weight.shape)
             found[layer.name] = GivenLayer(shape, layer.weight.numel() * positions)
     return found
 
 
 def _linear_times(choices: Choices, linear: Linear) -> dict[str, float]:
-    features = torch.rand(1, linear.weight.shape[1])
+    features = torch.rand(choices.network.shapes[linear.source])
     steps: dict[str, Callable[[Tensor], Tensor]] = {
         "csr": SparseLinear(linear),
         "dense": DenseLinear(linear),

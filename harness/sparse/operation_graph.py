@@ -61,7 +61,7 @@ class Convolution:
 
 @dataclass
 class Linear:
-    """source @ weight.T + bias for a source of shape (1, K)."""
+    """source @ weight.T + bias for a source (..., K): features of an image, or its tokens."""
 
     name: str
     label: str

@@ -11,10 +11,10 @@ from torch import Tensor
 from harness.errors import ProtocolError
 from harness.sparse.compile_plan import CompilePlan, LayerPlan, NetworkChoice
 from harness.sparse.compiled import CompiledNetwork
-from harness.sparse.form_choice import DENSE, PLANES, GivenLayer
+from harness.sparse.form_choice import DENSE, PLANES, GivenLayer, positions_of
 from harness.sparse.native_kernels import Kernels, kernels
 from harness.sparse.operation_graph import Convolution, Linear, OperationGraph
-from harness.sparse.plane_program import PlaneProgram, linear_forms
+from harness.sparse.plane_program import PlaneProgram, linear_step
 from harness.sparse.step_timing import milliseconds
 
 # Below this density of an ungrouped layer PyTorch's dense product cannot win: it reaches at most
@@ -52,7 +52,7 @@ def plane_network(
     convolutions = list(network.convolutions())
     times: dict[str, dict[str, float]] = {conv.name: {} for conv in convolutions}
     linears = [op for op in network.operations if isinstance(op, Linear)]
-    times |= {linear.name: _linear_times(linear, len(images)) for linear in linears}
+    times |= {linear.name: _linear_times(network, linear, images, found) for linear in linears}
     for form in [form for form in PLANES if form in allowed]:
         forms = {linear.name: fastest(times[linear.name]) for linear in linears}
         forms |= {conv.name: form for conv in convolutions}
@@ -94,10 +94,16 @@ def _dense_times(network: OperationGraph, conv: Convolution, count: int) -> dict
     return {"dense": milliseconds(lambda: conv.dense(image.clone()).clone())}
 
 
-def _linear_times(linear: Linear, count: int) -> dict[str, float]:
-    features = torch.rand(count, linear.weight.shape[1])
+def _linear_times(
+    network: OperationGraph, linear: Linear, images: Tensor, found: Kernels
+) -> dict[str, float]:
+    """Form -> milliseconds for the rows of a whole batch."""
+    first, *rest = network.shapes[linear.source]
+    features = torch.rand(first * len(images), *rest)
+    threads = torch.get_num_threads()
     return {
-        form: milliseconds(partial(layer, features)) for form, layer in linear_forms(linear).items()
+        form: milliseconds(partial(linear_step(form, linear, found, threads), features))
+        for form in ("csr", "dense", PLANES[-1])
     }
 
 
@@ -108,6 +114,5 @@ def _layer_plan(
     form: str,
     ms: dict[str, float],
 ) -> LayerPlan:
-    positions = torch.Size(network.shapes[layer.name][2:]).numel()
-    macs = int(layer.weight.count_nonzero()) * positions
+    macs = int(layer.weight.count_nonzero()) * positions_of(layer, network)
     return LayerPlan(layer.label, given.shape, macs / given.macs, given.macs, macs, form, ms)

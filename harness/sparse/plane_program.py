@@ -40,13 +40,15 @@ from harness.sparse.plane_steps import (
     Phases,
     Taps,
     mean_step,
+    plane_operand,
     pool_step,
     product_step,
     reads_in_place,
     resample,
 )
-from harness.sparse.sparse_products import Entries, csr_matrix
 from harness.sparse.step_timing import milliseconds
+from harness.sparse.steps import DenseLinear, SparseLinear
+from harness.sparse.token_product import TokenProduct
 
 Size = tuple[int, int]
 
@@ -94,13 +96,13 @@ def _pools_natively(network: OperationGraph, pool: MaxPool) -> bool:
     return pool.stride in (1, 2) and harmless and not pool.split
 
 
-def linear_forms(linear: Linear) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Form -> features (N,K) @ weight.T + bias."""
-    matrix, bias = csr_matrix(Entries.of_matrix(linear.weight)), linear.bias.unsqueeze(1)
-    return {
-        "csr": lambda features: torch.addmm(bias, matrix, features.t()).t(),
-        "dense": lambda features: F.linear(features, linear.weight, linear.bias),
-    }
+def linear_step(
+    form: str, linear: Linear, kernels: Kernels, threads: int
+) -> Callable[[Tensor], Tensor]:
+    """What computes features (..., K) @ weight.T + bias in one form."""
+    if form == "dense":
+        return DenseLinear(linear)
+    return SparseLinear(linear) if form == "csr" else TokenProduct(linear, kernels, threads)
 
 
 @dataclass
@@ -138,7 +140,7 @@ class PlaneProgram:
         self.loose: dict[str, Any] = {}
         self.planes: dict[str, Planes] = {}
         self.linears = {
-            op.name: linear_forms(op)[forms[op.name]]
+            op.name: linear_step(forms[op.name], op, kernels, threads)
             for op in network.operations
             if isinstance(op, Linear)
         }
@@ -228,24 +230,15 @@ class PlaneProgram:
         else:
             planes = Planes(grid, channels, self._slots(shared))
         self.planes[value] = planes
-        return self._operand(planes, shared)
+        return plane_operand(planes, shared)
 
     def _slots(self, shared: bool) -> int:
         return self.count if shared else self.threads
 
-    def _operand(self, planes: Planes, shared: bool) -> Operand:
-        image = FLOAT * planes.image
-        before, after = planes.room
-        grid = planes.grid
-        return Operand(
-            planes.address, 0 if shared else image, image if shared else 0,
-            FLOAT * grid.plane, FLOAT * grid.pitch, before, after,
-        )  # fmt: skip
-
     def _source(self, value: str) -> Operand:
         """A value in memory; the images handed in are read where they are."""
         if value in self.planes:
-            return self._operand(self.planes[value], value in self.shared)
+            return plane_operand(self.planes[value], value in self.shared)
         assert value == self.network.input
         channels, height, width = self.network.shapes[value][1:]
         image = FLOAT * channels * height * width
@@ -304,7 +297,7 @@ class PlaneProgram:
             phases = Phases(conv, shapes[conv.source][1], grid)
             planes = Planes(phases.grid, phases.planes, self._slots(False))
             self.loose["phases of " + conv.name] = planes
-            source = self._operand(planes, False)
+            source = plane_operand(planes, False)
             steps = phases.steps(before, size, source)
             offsets = phases.offsets(c, dy, dx)
         operands = (source, self._place(conv.name), residual)

@@ -22,7 +22,7 @@ from harness.sparse.native_fields import (
     interleaved,
 )
 from harness.sparse.operation_graph import Activation, Convolution, MaxPool
-from harness.sparse.plane_layout import PlaneGrid
+from harness.sparse.plane_layout import PlaneGrid, Planes
 
 FLOAT = 4  # bytes
 
@@ -46,6 +46,16 @@ class Operand:
         if low < -self.before or high > self.after:
             msg = f"a step would touch bytes {low} to {high} of {-self.before} to {self.after}"
             raise AssertionError(msg)
+
+
+def plane_operand(planes: Planes, shared: bool) -> Operand:
+    """Planes as an operand; shared: with one place per image instead of one per slot."""
+    image, grid = FLOAT * planes.image, planes.grid
+    before, after = planes.room
+    return Operand(
+        planes.address, 0 if shared else image, image if shared else 0,
+        FLOAT * grid.plane, FLOAT * grid.pitch, before, after,
+    )  # fmt: skip
 
 
 @dataclass

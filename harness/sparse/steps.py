@@ -168,14 +168,18 @@ def stored_scratch(grid: BlockGrid, workspace: Workspace) -> StoredValue:
 
 
 class SparseLinear:
-    """weight @ x + bias by a sparse matrix-vector product."""
+    """features (..., K) @ weight.T + bias by a sparse product, for one row with a vector."""
 
     def __init__(self, linear: Linear) -> None:
         self.matrix = csr_matrix(Entries.of_matrix(linear.weight))
         self.bias = linear.bias
 
     def __call__(self, features: Tensor) -> Tensor:
-        return torch.addmv(self.bias, self.matrix, features.view(-1)).view(1, -1)
+        shape = (*features.shape[:-1], len(self.bias))
+        if features.numel() == features.shape[-1]:
+            return torch.addmv(self.bias, self.matrix, features.reshape(-1)).view(shape)
+        rows = features.reshape(-1, features.shape[-1])
+        return torch.addmm(self.bias.unsqueeze(1), self.matrix, rows.t()).t().reshape(shape)
 
 
 class DenseLinear:

@@ -210,10 +210,10 @@ class _Reader:
     def _known_layer(self, node: fx.Node) -> Operation | None:
         layer = self._layer(node)
         source = self.shapes.get(self._source(node), ())
-        if is_hooked(layer) or source[:1] != (1,):
+        if is_hooked(layer):
             return None
-        if len(source) != (2 if type(layer) is nn.Linear else 4):
-            return None
+        if len(source) < 2 if type(layer) is nn.Linear else not is_feature_map(source):
+            return None  # a linear layer treats all rows alike: of a batch, of tokens, of windows
         for kind, read in self.layers.items():
             if isinstance(layer, kind) and type(layer).forward is kind.forward:
                 return read(node, layer)
