@@ -52,9 +52,11 @@ def measure(dense: nn.Module, pruned: nn.Module, images: Tensor) -> dict[str, An
                 start = time.perf_counter()
                 forward(images)
                 samples[way].append(1e3 * (time.perf_counter() - start))
-    return {"batch": len(images), "difference": difference, "ms": {
-        way: [len(taken) - 1, *statistics.quantiles(taken[1:], n=4)] for way, taken in samples.items()
-    }}  # fmt: skip
+    quartiles = {
+        way: [len(taken) - 1, *statistics.quantiles(taken[1:], n=4)]
+        for way, taken in samples.items()
+    }
+    return {"batch": len(images), "difference": difference, "ms": quartiles}
 
 
 def table(record: dict[str, Any]) -> str:
