@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness import sparse
 from harness.errors import ProtocolError
-from harness.sparse import native_kernels, plane_choice
+from harness.sparse import native_kernels, native_threads, plane_choice
 from harness.sparse.native_fields import MOST_VECTORS, interleaved
 from harness.sparse.plane_layout import PlaneGrid, Planes
 from harness.sparse.plane_steps import Operand, blocks
@@ -165,3 +165,13 @@ def test_kernels_are_made_for_narrower_processors_too() -> None:
         assert f"<{lanes} x float>" in str(KernelModule(lanes))
     found = native_kernels.kernels()
     assert found is not None and found.lanes in (4, 8, 16)
+
+
+def test_a_forked_process_gets_threads_of_its_own(two_threads: None) -> None:
+    model, batch = pruned(Bottleneck(), 0.3), images(3, 3, 45, 37)
+    fast = sparse.compile(model, batch, only=["planes-4"])
+    expected = fast(batch)
+    before = native_threads._CREWS[0]
+    native_threads._forget()  # what happens in the child
+    assert torch.equal(fast(batch), expected)
+    assert native_threads._CREWS[0] is not before and len(native_threads._CREWS[0].queues) == 1
