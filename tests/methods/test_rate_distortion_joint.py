@@ -194,6 +194,12 @@ def test_exchanges_keep_the_sum_the_bounds_and_only_pay(data):
     assert gain > 0 or moved == kept
 
 
+def test_the_cheapest_weights_go_to_the_dearest_layer_and_no_layer_takes_more_than_its_step():
+    worth = Prices([[1.0] * 8, [0.0] * 8, [0.5] * 8, [2.0] * 8])
+    assert exchanged(worth, (4, 4, 4, 1), (8, 8, 8, 8), 0.5) == (6, 2, 3, 2)
+    assert exchanged(worth, (4, 4, 4, 8), (8, 8, 8, 8), 0.5) == (6, 2, 4, 8)
+
+
 def test_rounds_never_revive_a_weight_and_repeat_to_the_bit():
     images, results = _tiny(), []
     for _ in range(2):
