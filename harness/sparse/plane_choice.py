@@ -20,6 +20,8 @@ from harness.sparse.step_timing import milliseconds
 # Below this density of an ungrouped layer PyTorch's dense product cannot win: it reaches at most
 # eight times the multiply-accumulates per second of a sparse one.
 SPARSE_FOR_SURE = 0.1
+# A stride of 16, as of patches, would be 256 copies, and threads wait for each other after each.
+MOST_PHASES = 16
 
 
 def kernels_for(allowed: Sequence[str]) -> Kernels | None:
@@ -55,13 +57,13 @@ def plane_network(
     times |= {linear.name: _linear_times(network, linear, images, found) for linear in linears}
     for form in [form for form in PLANES if form in allowed]:
         forms = {linear.name: fastest(times[linear.name]) for linear in linears}
-        forms |= {conv.name: form for conv in convolutions}
+        forms |= {conv.name: form if _few_phases(conv) else "dense" for conv in convolutions}
         program = PlaneProgram(network, found, forms, len(images), threads)
         program(images.contiguous())
-        for conv in convolutions:
+        for conv in filter(_few_phases, convolutions):
             times[conv.name][form] = program.milliseconds(conv.name, len(images))
     for conv in convolutions:
-        if set(DENSE) & set(allowed):
+        if set(DENSE) & set(allowed) or not times[conv.name]:
             times[conv.name] |= _dense_times(network, conv, len(images))
     chosen = {name: fastest(ms) for name, ms in times.items()}
     layers = tuple(
@@ -81,6 +83,10 @@ def planned_planes(network: OperationGraph, plan: CompilePlan, found: Kernels) -
     return CompiledNetwork.running(program, network, plan)
 
 
+def _few_phases(conv: Convolution) -> bool:
+    return conv.stride[0] * conv.stride[1] <= MOST_PHASES
+
+
 def fastest(ms: dict[str, float]) -> str:
     return min(ms, key=lambda form: ms[form])
 
@@ -88,7 +94,7 @@ def fastest(ms: dict[str, float]) -> str:
 def _dense_times(network: OperationGraph, conv: Convolution, count: int) -> dict[str, float]:
     """Of PyTorch's own product with the copies from and to planes; {} where it cannot win."""
     full = conv.weight.numel()
-    if conv.groups == 1 and conv.nnz < SPARSE_FOR_SURE * full:
+    if conv.groups == 1 and conv.nnz < SPARSE_FOR_SURE * full and _few_phases(conv):
         return {}
     image = torch.rand(count, *network.shapes[conv.source][1:])
     return {"dense": milliseconds(lambda: conv.dense(image.clone()).clone())}
