@@ -140,8 +140,8 @@ def is_slower(record: dict[str, Any]) -> bool:
     return record["way"] != "eager" and ratios(record)[2] < 1
 
 
-def page(records: list[dict[str, Any]]) -> str:
-    """The page: one row a network, its levels side by side."""
+def page(records: list[dict[str, Any]], left: int) -> str:
+    """The page: one row a network, its levels side by side. left: how many are not measured yet."""
     newest = records[-1]
     slower = [record for record in records if is_slower(record)]
     count = len(records)
@@ -158,7 +158,7 @@ def page(records: list[dict[str, Any]]) -> str:
         "",
         f"**{len(slower)} of {count} slower beyond noise** (third quartile of the ratio below 1): "
         + (", ".join(f"{_name(r)} at {100 * r['level']:g} %" for r in slower) or "none")
-        + ".",
+        + f". Not measured yet: {left} of {count + left} pairs of network and level.",
         "",
         "Each cell: what runs, how many times faster than eager (quartiles).",
         "",
@@ -229,7 +229,7 @@ def main() -> None:
             if time.monotonic() - began > arguments.seconds:
                 break
         records = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
-        text = page(records)
+        text = page(records, sum(1 for _ in missing(folder, LEVELS)))
         folder.with_name("never-slower.md").write_text(text)
         print(text)
 

@@ -287,9 +287,19 @@ def page(records: list[dict[str, Any]]) -> str:
     lines += [line for record in records for line in _rows(record)]
     for record in records:
         lines += _where_another_wins(record)
+    lines += ["", *map(_circumstances, records)]
     left_out = {f"{way}: {why}" for record in records for way, why in record["left_out"].items()}
-    lines += ["", *(f"- left out: {line}" for line in sorted(left_out)), LITERT]
+    lines += [*(f"- left out: {line}" for line in sorted(left_out)), LITERT]
     return "\n".join([*lines, ""])
+
+
+def _circumstances(record: dict[str, Any]) -> str:
+    """How busy the machine was, and which code ran: a time says little without."""
+    commit, load = str(record["code"].get("commit"))[:7], record["load_average"]
+    return (
+        f"- {record['network']}, batch {record['batch']}: load average {load:.1f}, "
+        f"commit {commit}, compiled in {record['compile_s']} s"
+    )
 
 
 def _rows(record: dict[str, Any]) -> list[str]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from harness.system import Reading
 
 # Spelled out here: the module that knows them imports torch.
-_FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
+_OF_SUFFIX = {".safetensors": "safetensors", ".onnx": "onnx", ".sparse": "sparse"}
+_FORMS = ("safetensors", "torchvision", "timm", "onnx", "sparse", "paper")
 
 
 @click.command(
@@ -34,7 +35,7 @@ _FORMS = ("safetensors", "torchvision", "timm", "onnx", "paper")
     "--to",
     "form",
     type=click.Choice(_FORMS),
-    help="The form; without it, FILE must end in .safetensors or .onnx.",
+    help="The form; without it, FILE must end in .safetensors, .onnx or .sparse.",
 )
 @click.option("--seed", type=WholeNumber(0), help="Our own training: which seed (default 0).")
 @click.option(
@@ -60,13 +61,14 @@ def command(
     --dataset and --weights name a file instead.
     An entry with a published checkpoint means that one, unless --seed or --epoch ask for our own
     training. torchvision and timm: a state dict that loads strictly into that library's network,
-    checked on random pictures. onnx: any number of images, zeros in place. paper: a torch file that
-    the paper's code reads. safetensors and ONNX files say in their metadata (`reprune.mean`, ...)
-    how a picture is prepared and what the outputs are called.
+    checked on random pictures. onnx: any number of images, zeros in place. sparse: zeros skipped,
+    measured on this machine, for harness.sparse.load. paper: a torch file that the paper's code
+    reads. safetensors and ONNX files say in their metadata (`reprune.mean`, ...) how a picture is
+    prepared and what the outputs are called.
     """
     target = _target(words, what)
     what = replace(what, word=words[0] if len(words) > 1 else None, seed=seed, epoch=epoch)
-    chosen = form or {".safetensors": "safetensors", ".onnx": "onnx"}.get(target.suffix)
+    chosen = form or _OF_SUFFIX.get(target.suffix)
     if chosen is None:
         raise click.UsageError(f"say which form {target.name} should have: --to {'|'.join(_FORMS)}")
     from harness.export import about_network, export, find_network

@@ -87,6 +87,17 @@ def test_an_onnx_file_answers_as_torch_does_for_any_number_of_images(
     assert session.get_modelmeta().custom_metadata_map["reprune.entry"] == ENTRY
 
 
+def test_a_sparse_file_starts_without_the_models_code(bench: Bench, tmp_path: Path) -> None:
+    target = tmp_path / "net.sparse"
+    done = bench("export", ENTRY, target)
+    assert done.exit_code == 0, done.stderr
+    assert "harness.sparse.load('net.sparse')" in done.stdout
+    network = harness.sparse.load(target)
+    pictures = images(1, 8, 3)
+    expected = answers(harness.load(ENTRY), pictures)
+    assert torch.allclose(network(pictures), expected, atol=ATOL_SAME)
+
+
 @pytest.mark.slow
 def test_an_onnx_file_takes_the_pictures_that_the_network_is_evaluated_with(
     bench: Bench, tmp_path: Path
@@ -169,7 +180,7 @@ def test_a_refused_export_writes_nothing(bench: Bench, tmp_path: Path) -> None:
 def test_the_form_must_be_told_where_the_name_does_not(bench: Bench, tmp_path: Path) -> None:
     done = bench("export", ENTRY, tmp_path / "net.pth")
     assert done.exit_code == 2
-    assert "--to safetensors|torchvision|timm|onnx|paper" in done.stderr
+    assert "--to safetensors|torchvision|timm|onnx|sparse|paper" in done.stderr
 
 
 def test_a_run_leaves_in_every_form_it_has(bench: Bench, tmp_path: Path) -> None:
