@@ -57,10 +57,8 @@ NETWORKS = (
 )
 OURS = "reprune"
 LITERT = (
-    "- not measured: XNNPACK's sparse path through LiteRT. It wants the weights in the sparse "
-    "encoding of TensorFlow's converter, and sparsifies networks that begin with one 3x3 "
-    "convolution and go on with 1x1 and depthwise ones: ResNet-50 is none of these, and for "
-    "MobileNetV1 the converter was not at hand."
+    "- not measured: XNNPACK's sparse path through LiteRT, whose converter could not be installed "
+    "where this ran; no network was handed to it."
 )
 SMALL = "convnet_tiny-50"
 OPSET = 13  # the newest that all of them read
@@ -145,6 +143,7 @@ def measure(name: str, batch: int, python: dict[str, str | None], threads: int) 
         "samples_ms": {way: taken for way, (taken, _) in found.items()},
         "engines": {way: about for way, (_, about) in found.items()},
         "left_out": left_out,
+        "settings": {name: os.environ[name] for name in sorted(os.environ) if name[:3] == "NM_"},
         "compile_s": round(compile_s, 1),
         "plan": json.loads(fast.plan.to_json()),
         "taken": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -296,9 +295,10 @@ def page(records: list[dict[str, Any]]) -> str:
 def _circumstances(record: dict[str, Any]) -> str:
     """How busy the machine was, and which code ran: a time says little without."""
     commit, load = str(record["code"].get("commit"))[:7], record["load_average"]
+    settings = "".join(f", {name}={value}" for name, value in record["settings"].items())
     return (
         f"- {record['network']}, batch {record['batch']}: load average {load:.1f}, "
-        f"commit {commit}, compiled in {record['compile_s']} s"
+        f"commit {commit}, compiled in {record['compile_s']} s{settings}"
     )
 
 
