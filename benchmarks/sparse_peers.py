@@ -182,7 +182,11 @@ class Engine:
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": root},
         )
-        self.about: dict[str, Any] = self._answer()
+        try:
+            self.about: dict[str, Any] = self._answer()
+        except OSError:
+            self.close()
+            raise
 
     def times(self, passes: int) -> list[float]:
         """Milliseconds of timed passes."""
@@ -204,6 +208,7 @@ class Engine:
 
     def close(self) -> None:
         self.process.communicate()
+        self.messages.close()
 
 
 @contextmanager
