@@ -133,7 +133,7 @@ def method_for(rule: str, settings: RateDistortionSettings, bars: Progress) -> M
         return Magnitude(MagnitudeSettings(allocation=MAGNITUDE[rule]))
     solver = "joint" if rule == JOINT else "exact"
     method = RateDistortion(settings.model_copy(update={"solver": solver}))
-    method.store = CurveCache(bars)
+    method.store = CurveCache(bars, method.activity)
     return method
 
 

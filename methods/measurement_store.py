@@ -36,3 +36,7 @@ class StoresMeasurements(Protocol):
     """A method that uses a store when it is given one before `prune`."""
 
     store: MeasurementStore | None
+
+    @property
+    def activity(self) -> str:
+        """What takes the time, for a progress bar."""

@@ -87,7 +87,7 @@ def allocate(
     method = make_method("rd", settings)
     evaluation = registry.evaluations[entry.evaluation]
     if isinstance(method, StoresMeasurements):
-        method.store = CurveCache(options.progress)
+        method.store = CurveCache(options.progress, method.activity)
     with method_refusals(f"{entry.id}, target {100 * target:g} %"):
         images = calibration_images(method, evaluation, options.data_root, options.device, seed=0)
         kept = kept_counts(pruned(method, model, target, images))

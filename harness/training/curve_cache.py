@@ -22,7 +22,8 @@ from harness.system import Progress, read_sealed, write_sealed
 class CurveCache:
     """A `MeasurementStore` below the cache folder that shows its progress as a bar."""
 
-    def __init__(self, progress: Progress, stage: str = "distortion curves") -> None:
+    def __init__(self, progress: Progress, stage: str) -> None:
+        """stage: what the bar says."""
         self._progress, self._stage = progress, stage
         self._done, self._total = 0, 0
 

@@ -169,7 +169,7 @@ def _prune_once(
     goal = "as set" if target is None else f"target {100 * target:.2f} %"
     job.progress.stage(f"round {number}/{rounds.count}: prune, {goal}")
     if isinstance(job.method, StoresMeasurements):
-        stage = f"round {number}/{rounds.count}: distortion curves"
+        stage = f"round {number}/{rounds.count}: {job.method.activity}"
         job.method.store = CurveCache(job.progress, stage)
     # What a method measures does not depend on TF32 either.
     with method_refusals(f"round {number}, {goal}"), verdict_precision():

@@ -103,6 +103,12 @@ class RateDistortion(MaskedMethod):
         self._chosen: dict[str, float] = {}  # rates of the last pruning event
         self._seed = 0
 
+    @property
+    def activity(self) -> str:
+        """What takes the time, for a progress bar."""
+        joint = self.settings.solver == "joint"
+        return "exchanging weights between layers" if joint else "distortion curves"
+
     def attach(self, model: nn.Module, schedule: Schedule) -> None:
         super().attach(model, schedule)
         self._seed = schedule.seed

@@ -41,7 +41,7 @@ def told() -> Told:
 @pytest.fixture
 def cache(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MeasurementStore:
     monkeypatch.setenv("BENCH_HOME", str(tmp_path))
-    return CurveCache(told)
+    return CurveCache(told, "distortion curves")
 
 
 def test_parts_come_back_bit_for_bit_under_their_own_key(cache: MeasurementStore) -> None:

@@ -35,8 +35,11 @@ class Passes(Silent):
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at, self.count, self.measuring = stop_at, 0, False
+        self.bars: list[str] = []
 
     def stage(self, text: str, total: int | None = None) -> None:
+        if total is not None:
+            self.bars.append(text)
         self.measuring = text.endswith("distortion curves")
 
     def advance(self, amount: int = 1, **facts: float) -> None:
@@ -75,6 +78,16 @@ def test_a_kill_between_layers_loses_only_the_layer_it_was_at(tmp_path):
     )
     assert rest.count == 2 * POINTS
     assert_same_bits(weights_of(resumed.model), weights_of(whole.model))
+
+
+def test_the_bar_says_what_the_solver_does(tmp_path):
+    for solver, activity in (
+        ("exact", "distortion curves"),
+        ("joint", "exchanging weights between layers"),
+    ):
+        told, method = Passes(), rate_distortion(solver=solver)
+        prune(job(tmp_path / solver, method, recipe=rounds(1, 0.5, "0ep"), progress=told), images)
+        assert {bar for bar in told.bars if bar.startswith("round ")} == {f"round 1/1: {activity}"}
 
 
 def test_a_target_out_of_reach_is_one_line_and_leaves_nothing(tmp_path):
