@@ -29,9 +29,8 @@ from harness.training.queue import training_cost
 from harness.training.retrain import recipe_for
 from harness.training.rounds import required_rounds
 from harness.training.start_weights import Start, start_entry, start_of, trained_first
-from harness.training.training_plan import Training, TrainingPlan, built, run_folder
+from harness.training.training_plan import Training, TrainingPlan, built, run_folder, schedule_of
 from harness.training.training_split import train_batches
-from methods.base import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +115,8 @@ def dry_run(
     data = _data(entry, registry, recipe, options, training.seeds[0])
     with torch.random.fork_rng(devices=[]):
         network = built(entry, registry.evaluations[entry.evaluation], recipe, start)
-        epochs = recipe.length.to_epochs(data.steps_per_epoch)
         with method_refusals(f"{method.name} with recipe {recipe.name}"):
-            schedule = Schedule(epochs, data.steps_per_epoch, training.seeds[0])
-            method.attach(network, schedule)
+            method.attach(network, schedule_of(recipe, data.steps_per_epoch, training.seeds[0]))
     finished = _finished(entry, registry, recipe, settings, options, training, start, data)
     steps = recipe.steps(data.steps_per_epoch)
     planned = PlannedRun(

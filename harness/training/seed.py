@@ -20,9 +20,9 @@ from harness.training.loop import Trained, TrainingTask, train
 from harness.training.rounds import gains, prune
 from harness.training.run_folder import RunFolder, RunOrigin, opened
 from harness.training.run_progress import followed
-from harness.training.training_plan import TrainingPlan, build, rebuilt, run_folder
+from harness.training.training_plan import TrainingPlan, build, rebuilt, run_folder, schedule_of
 from harness.training.training_split import calibration_images, train_batches, watched_batches
-from methods.base import Method, Schedule
+from methods.base import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _handed_over(
 ) -> Seed:
     """Another final network of a finished run, measured anew; the training is the same."""
     model = build(plan)
-    method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
+    method.attach(model, schedule_of(plan.recipe, 1, seed))
     end = folder.load_end()
     with folder.restoring("end.pt"):
         model.load_state_dict(end["model"])

@@ -112,6 +112,12 @@ def built(entry: Entry, evaluation: Evaluation, recipe: Recipe, start: Start | N
     return model
 
 
+def schedule_of(recipe: Recipe, steps_per_epoch: int, seed: int) -> Schedule:
+    """What a run of `recipe` attaches its method with: no epochs where rounds prune afterwards."""
+    epochs = 0 if recipe.prune else recipe.length.to_epochs(steps_per_epoch)
+    return Schedule(epochs, steps_per_epoch, seed)
+
+
 def rebuilt(plan: TrainingPlan, seed: int, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The network with the weights of a finished run, or of its best epoch.
 
@@ -120,7 +126,7 @@ def rebuilt(plan: TrainingPlan, seed: int, tensors: Mapping[str, Tensor]) -> nn.
     model = build(plan)
     method = make_method(plan.entry.method, plan.settings)
     if method.kind == "dynamic":
-        method.attach(model, Schedule(plan.recipe.length.to_epochs(1), 1, seed))
+        method.attach(model, schedule_of(plan.recipe, 1, seed))
         model = method.finalize(model)
     load_into(model, tensors, plan.entry.id)
     return model.eval()

@@ -101,6 +101,19 @@ def test_several_entries_are_planned_and_a_missing_set_is_an_error_beside_its_pl
     assert document(evaluated)[0]["checkpoint"] == "link"
 
 
+@pytest.mark.parametrize(
+    ("row", "steps"),
+    [
+        ("han-magnitude-lenet5caffe-mnist-12x", (1 + 5) * 10000),
+        ("imp-lenet300-mnist-13.5", (1 + 9) * 50000),
+    ],
+)
+def test_rows_that_prune_in_rounds_are_planned(bench: Bench, row: str, steps: int) -> None:
+    done = bench("reproduce", row, "--mode", "train", "--dry-run", "--json")
+    assert done.exit_code in (0, 4), done.stderr  # 4: no images here
+    assert document(done)["steps"] == steps
+
+
 def test_a_start_that_is_unknown_may_be_a_run_or_a_file(bench: Bench, tmp_path: Path) -> None:
     results.save(trained(entry="local-my-net-90"))
     words = ("prune", "--method", "magnitude", "--target", 0.5, "--dry-run", "--start")
