@@ -1,0 +1,102 @@
+"""A sweep of 24 trainings on the Slurm of this machine, and what it survives.
+
+    tests/launch/slurm_here.sh up
+    python -m tests.launch.slurm_sweep
+
+One job is requeued with `scontrol requeue`, another is held back until its time limit of two
+minutes is near, and told so. Every result has to be there once, with the weights of a sweep that
+ran undisturbed in one process. Needs the extra `cluster`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.launch.cluster_sweep import WAIT_S, command, results, run, weights
+
+LIMIT_MINUTES = 2
+TOLD_BEFORE_S = 45  # Slurm tells a job of its limit 60 s before it, as the executor asks
+
+
+def slurm(*words: str) -> str:
+    """What one of Slurm's commands prints."""
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def running() -> list[str]:
+    """Numbers of the jobs that run."""
+    listed = slurm("squeue", "--noheader", "--array", "--format=%i %T")
+    return re.findall(r"^(\S+) RUNNING$", listed, re.MULTILINE)
+
+
+def seconds_left(job: str) -> int:
+    """Until the time limit of a job that runs."""
+    *hours, minutes, seconds = slurm("squeue", "--noheader", f"--job={job}", "--format=%L").split(
+        ":"
+    )
+    return 3600 * int(hours[0] if hours else 0) + 60 * int(minutes) + int(seconds)
+
+
+def until_training(home: Path, process: subprocess.Popen, before: set[Path]) -> None:
+    """Wait until a training that is not among `before` has begun."""
+    end = time.monotonic() + WAIT_S
+    while process.poll() is None and time.monotonic() < end:
+        if set(home.glob("runs/*/*")) - before and running():
+            return
+        time.sleep(0.1)
+    raise SystemExit("no training began in time")
+
+
+def disturb(home: Path, process: subprocess.Popen) -> None:
+    """Requeue one job that runs, and hold another one back until its limit is near."""
+    until_training(home, process, set())
+    slurm("scontrol", "requeue", running()[0])
+    begun = set(home.glob("runs/*/*"))
+    until_training(home, process, begun)
+    held = running()[-1]
+    slurm("scancel", "--signal=STOP", held)
+    while seconds_left(held) > TOLD_BEFORE_S:
+        time.sleep(1)
+    slurm("scancel", "--signal=CONT", held)
+
+
+def main() -> None:
+    """Run it all and print the lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        inline, home = Path(folder) / "inline", Path(folder) / "slurm"
+        alone_s = run(command("--executor", "inline"), inline)
+        count = len(results(inline))
+        words = command("--executor", "slurm", "--time", str(LIMIT_MINUTES))
+        began = time.perf_counter()
+        with (Path(folder) / "said").open("w+") as said:
+            environment = {**os.environ, "BENCH_HOME": str(home)}
+            with subprocess.Popen(
+                words, env=environment, stdout=subprocess.DEVNULL, stderr=said
+            ) as process:
+                disturb(home, process)
+                process.wait(2 * WAIT_S)
+            said.seek(0)
+            told = said.read().count("preempted")
+        slurm_s = time.perf_counter() - began
+        same = weights(home) == weights(inline)
+        entries = {file.parent.name for file in results(home)}
+        print(f"- {count} trainings in one process, undisturbed: {alone_s:.0f} s.")
+        print(
+            f"- Slurm, one node of {os.cpu_count()} CPUs, limit {LIMIT_MINUTES} minutes: "
+            f"{slurm_s:.0f} s; one job requeued, {told} told of its limit, saved and sent again."
+        )
+        print(
+            f"- {len(results(home))} results of {len(entries)} entries; weights equal to the "
+            f"undisturbed ones: {same}."
+        )
+    if not (same and told and len(entries) == len(results(home)) == count):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
