@@ -272,6 +272,30 @@ def test_plain_networks_cut_their_candidates_too(name: str) -> None:
     assert not any(isinstance(layer, GatedLinear) for layer in model.modules())
 
 
+def test_a_search_selects_the_same_states_cut_and_masked() -> None:
+    torch.manual_seed(0)
+    model = squeezenet1_1(num_classes=4)
+    searches = []
+    for masked in (False, True):
+        network = copy.deepcopy(model)
+        method = attached(EDropout(EDropout.Settings(candidates=6)), network)
+        assert isinstance(method._stand_ins, PlainChannels)
+        if masked:
+            method._stand_ins = MaskedParameters(network, method.layout)
+        searches.append((method, network))
+
+    for step in range(5):
+        images, targets = torch.randn(4, 3, 48, 48), torch.tensor([0, 1, 2, 3])
+        before = searches[0][0].population.clone()
+        for method, network in searches:
+            torch.manual_seed(step)  # the dropout of the classifier
+            trained_step(method, network, images, targets)
+        cut, masked = (method for method, _ in searches)
+        assert torch.equal(cut.population, masked.population)
+        assert torch.equal(cut.best, masked.best)
+        assert not torch.equal(before, cut.population)
+
+
 def test_networks_with_batch_norm_or_of_ones_own_are_no_plain_chain() -> None:
     model = squeezenet1_1(num_classes=4)
     layout = describe(model)
