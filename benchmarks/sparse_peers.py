@@ -6,8 +6,10 @@ other environments are named by their interpreter, and left out without it:
 
     python -m venv ds && ds/bin/pip install deepsparse==1.8.0
     python -m venv ov && ov/bin/pip install openvino
+    python -m venv lite && lite/bin/pip install ai-edge-litert tensorflow-cpu onnx
     python -m benchmarks.sparse_peers --threads 2 --deepsparse-python ds/bin/python \\
-        --openvino-python ov/bin/python [--network resnet50-90.23 ...] [--batch 1 16]
+        --openvino-python ov/bin/python --litert-python lite/bin/python \\
+        [--network resnet50-90.23 ...] [--batch 1 16]
     python -m benchmarks.sparse_peers --report
 
 Files go between them: ONNX for the others, a saved network for ours, inputs and outputs as .npy;
@@ -46,6 +48,8 @@ from harness.system import provenance
 from methods.inventory import prunable_weights
 
 ENGINE = Path(__file__).parent / "engines" / "one_engine.py"
+TO_LITERT = ENGINE.with_name("litert_file.py")
+OTHERS = {"deepsparse": "pruned.onnx", "openvino": "pruned.onnx", "litert": "pruned.tflite"}
 BUDGETS = Path("tests/fixtures/str/budgets_resnet50.csv")
 # MobileNetV1: shares of zeros in the pointwise convolutions and in the classifier with which the
 # published parameters (1.04 M and 0.46 M) and multiply-accumulates (101 M and 42 M) hold, all else
@@ -56,10 +60,6 @@ NETWORKS = (
     *(f"mobilenetv1-{level}" for level in MOBILENET),
 )
 OURS = "reprune"
-LITERT = (
-    "- not measured: XNNPACK's sparse path through LiteRT, whose converter could not be installed "
-    "where this ran; no network was handed to it."
-)
 SMALL = "convnet_tiny-50"
 OPSET = 13  # the newest that all of them read
 LARGEST_DIFFERENCE = 1e-3  # of the largest output; sums in other orders stay below 1e-4
@@ -87,9 +87,9 @@ def ways(model: str, python: dict[str, str | None]) -> list[Way]:
         Way("dense eager", "torch", f"{model}.safetensors", here, dense=True),
         Way("dense onnxruntime", "onnxruntime", "dense.onnx", here, dense=True),
     ]
-    for engine in ("openvino", "deepsparse"):
+    for engine, file in OTHERS.items():
         if chosen := python[engine]:
-            found.append(Way(engine, engine, "pruned.onnx", chosen))
+            found.append(Way(engine, engine, file, chosen))
     return found
 
 
@@ -134,6 +134,8 @@ def measure(name: str, batch: int, python: dict[str, str | None], threads: int) 
         folder = Path(made)
         fast.save(folder / "net.sparse")
         _write(folder, model, dense, pruned, images)
+        if chosen := python["litert"]:
+            _convert(chosen, folder)
         repeats = REPEATS.get(batch, REPEATS_OF_BATCHES)
         found, left_out = in_turns(ways(model, python), folder, threads, repeats)
     return {
@@ -163,6 +165,13 @@ def _write(folder: Path, model: str, dense: nn.Module, pruned: nn.Module, images
         (folder / f"{name}.onnx").write_bytes(sparse.quick_onnx(network, images, OPSET))
         with torch.inference_mode():
             np.save(folder / f"{name}.npy", network(images).numpy())
+
+
+def _convert(python: str, folder: Path) -> None:
+    """The pruned network for LiteRT; without the file its engine is left out, and says why."""
+    files = (str(folder / name) for name in ("pruned.onnx", "images.npy", "pruned.tflite"))
+    command = [python, str(TO_LITERT), *files]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 class Engine:
@@ -293,7 +302,7 @@ def page(records: list[dict[str, Any]]) -> str:
         lines += _where_another_wins(record)
     lines += ["", *map(_circumstances, records)]
     left_out = {f"{way}: {why}" for record in records for way, why in record["left_out"].items()}
-    lines += [*(f"- left out: {line}" for line in sorted(left_out)), LITERT]
+    lines += [*(f"- left out: {line}" for line in sorted(left_out))]
     return "\n".join([*lines, ""])
 
 
@@ -344,12 +353,12 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--deepsparse-python", help="interpreter of DeepSparse's environment")
-    parser.add_argument("--openvino-python", help="interpreter of OpenVINO's environment")
+    for engine in OTHERS:
+        parser.add_argument(f"--{engine}-python", help="interpreter of that engine's environment")
     parser.add_argument("--seconds", type=float, default=220, help="begin nothing after these")
     parser.add_argument("--report", action="store_true", help="only make the page")
     arguments = parsed(parser, network=[SMALL], batch=[2])
-    python = {"deepsparse": arguments.deepsparse_python, "openvino": arguments.openvino_python}
+    python = {engine: vars(arguments)[f"{engine}_python"] for engine in OTHERS}
     with home(temporary=arguments.small):
         folder = paths.latency_folder().parent / "sparse" / "peers"
         folder.mkdir(parents=True, exist_ok=True)
