@@ -29,15 +29,16 @@ def serve_mlflow(uri: str, port: int) -> int:
     }
     words = ["ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", *words]
-    with obeyed():
-        # A group of its own: its workers are ended with it, and hear of Ctrl-C from here alone.
-        server = subprocess.Popen(command, env=environment, start_new_session=True)
-        try:
-            return server.wait()
-        except Preempted:
-            return 0
-        finally:
-            _end(server)
+    try:
+        with obeyed():
+            # A group of its own: its workers are ended with it, and hear of Ctrl-C from here alone.
+            server = subprocess.Popen(command, env=environment, start_new_session=True)
+            try:
+                return server.wait()
+            finally:
+                _end(server)
+    except Preempted:
+        return 0
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,10 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, 
 Handler = Callable[[int, Any], None]
 
 
+class _Leave(BaseException):
+    """Preempted on its way out: no `except Exception` between may take it for a damaged file."""
+
+
 class StopRequest:
     """The signal that asked the program to stop; number 0 = none so far."""
 
@@ -31,13 +35,13 @@ def signal_name(number: int) -> str:
 def deferred() -> Iterator[StopRequest]:
     """A request that fills when a signal arrives; the block looks at it when it can save.
 
-    A second Ctrl-C does not wait: it raises Preempted where the program is.
+    A second Ctrl-C does not wait: the block ends where the program is, with Preempted.
     """
     request = StopRequest()
 
     def remember(number: int, _frame: object) -> None:
         if request.number and number == signal.SIGINT:
-            raise Preempted("SIGINT twice: left without saving. The same command continues")
+            raise _Leave("SIGINT twice: left without saving. The same command continues")
         request.number = number
 
     with _handling(remember):
@@ -46,11 +50,11 @@ def deferred() -> Iterator[StopRequest]:
 
 @contextmanager
 def obeyed() -> Iterator[None]:
-    """A signal raises Preempted at once: whatever was worth keeping is saved already."""
+    """A signal ends the block at once, with Preempted: what was worth keeping is saved already."""
 
     def leave(number: int, _frame: object) -> None:
         msg = f"{signal_name(number)}: stopped outside of training. The same command continues"
-        raise Preempted(msg)
+        raise _Leave(msg)
 
     with _handling(leave):
         yield
@@ -82,6 +86,8 @@ def _handling(handler: Handler) -> Iterator[None]:
     before: dict[int, Any] = {number: signal.signal(number, handler) for number in wanted}
     try:
         yield
+    except _Leave as leaving:
+        raise Preempted(str(leaving)) from None
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
