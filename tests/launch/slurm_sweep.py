@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.launch.cluster_sweep import WAIT_S, command, results, run, weights
 
 LIMIT_MINUTES = 2
-TOLD_BEFORE_S = 45  # Slurm tells a job of its limit 60 s before it, as the executor asks
+HELD_S = 75  # Slurm tells a job of its limit 60 s before it, as the executor asks
 
 
 def slurm(*words: str) -> str:
@@ -28,40 +28,27 @@ def slurm(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
-def running() -> list[str]:
-    """Numbers of the jobs that run."""
-    listed = slurm("squeue", "--noheader", "--array", "--format=%i %T")
-    return re.findall(r"^(\S+) RUNNING$", listed, re.MULTILINE)
-
-
-def seconds_left(job: str) -> int:
-    """Until the time limit of a job that runs."""
-    *hours, minutes, seconds = slurm("squeue", "--noheader", f"--job={job}", "--format=%L").split(
-        ":"
-    )
-    return 3600 * int(hours[0] if hours else 0) + 60 * int(minutes) + int(seconds)
-
-
-def until_training(home: Path, process: subprocess.Popen, before: set[Path]) -> None:
-    """Wait until a training that is not among `before` has begun."""
+def on_one_that_trains(home: Path, process: subprocess.Popen, *words: str) -> str:
+    """Do `words` to a job that runs once another training has begun; its number."""
+    begun = set(home.glob("runs/*/*"))
     end = time.monotonic() + WAIT_S
     while process.poll() is None and time.monotonic() < end:
-        if set(home.glob("runs/*/*")) - before and running():
-            return
-        time.sleep(0.1)
-    raise SystemExit("no training began in time")
+        time.sleep(0.2)
+        listed = slurm("squeue", "--noheader", "--array", "--format=%i %T")
+        running = re.findall(r"^(\S+) RUNNING$", listed, re.MULTILINE)
+        if not set(home.glob("runs/*/*")) - begun or not running:
+            continue
+        done = subprocess.run([*words, running[-1]], capture_output=True)
+        if done.returncode == 0:  # else it ended in between
+            return running[-1]
+    raise SystemExit(f"no job to do {' '.join(words)} to")
 
 
 def disturb(home: Path, process: subprocess.Popen) -> None:
     """Requeue one job that runs, and hold another one back until its limit is near."""
-    until_training(home, process, set())
-    slurm("scontrol", "requeue", running()[0])
-    begun = set(home.glob("runs/*/*"))
-    until_training(home, process, begun)
-    held = running()[-1]
-    slurm("scancel", "--signal=STOP", held)
-    while seconds_left(held) > TOLD_BEFORE_S:
-        time.sleep(1)
+    on_one_that_trains(home, process, "scontrol", "requeue")
+    held = on_one_that_trains(home, process, "scancel", "--signal=STOP")
+    time.sleep(HELD_S)
     slurm("scancel", "--signal=CONT", held)
 
 
