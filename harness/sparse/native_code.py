@@ -66,7 +66,7 @@ class StepCode:
         for attribute in self.attributes:
             function.attributes._known = function.attributes._known | {attribute}
             function.attributes.add(attribute)
-        if name != "run":
+        if name not in ("run", "team"):
             function.linkage = "internal"
             function.attributes.add("noinline")
         return function, Code(function.append_basic_block("entry"))

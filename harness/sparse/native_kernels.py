@@ -17,9 +17,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kernels:
-    """Machine code: `run` is the address-bound function, `lanes` floats fill one register."""
+    """Machine code: `run` is the address-bound function, `team` the address of what threads of a
+    parallel region call, `lanes` floats fill one register."""
 
     run: Any
+    team: int
     lanes: int
     pause: int
     keep_alive: object
@@ -51,7 +53,8 @@ def kernels() -> Kernels | None:
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)
-    return Kernels(signature(engine.get_function_address("run")), lanes, _yield(), engine)
+    run, team = (engine.get_function_address(name) for name in ("run", "team"))
+    return Kernels(signature(run), team, lanes, _yield(), engine)
 
 
 def _yield() -> int:

@@ -17,7 +17,7 @@ class KernelModule(StepCode):
     def __init__(self, lanes: int) -> None:
         super().__init__(lanes)
         barrier = self._barrier()
-        self._run(self._steps(barrier), barrier)
+        self._team(self._run(self._steps(barrier), barrier))
 
     def _barrier(self) -> ir.Function:
         """Wait until all threads have come here: (counter, threads, function that yields)."""
@@ -65,7 +65,29 @@ class KernelModule(StepCode):
         code.ret_void()
         return function
 
-    def _run(self, steps: ir.Function, barrier: ir.Function) -> None:
+    def _team(self, run: ir.Function) -> None:
+        """What every thread of a parallel region calls, with the address of what it needs to know:
+        (function that tells a thread's number, function that tells how many there are, program,
+        end, images, count, group, threads, pause, counter, whether so many threads came)."""
+        function, code = self._function("team", [PTR])
+        ask = ir.FunctionType(I32, []).as_pointer()
+        number, found = (
+            code.zext(
+                code.call(code.inttoptr(code.get(I64, function.args[0], 8 * n, 8), ask), []), I64
+            )
+            for n in range(2)
+        )
+        program, end, images, count, group, threads, pause = (
+            code.get(I64, function.args[0], 8 * n, 8) for n in range(2, 9)
+        )
+        counter = code.ptrtoint(code.at(function.args[0], 8 * 9), I64)
+        with code.if_then(code.icmp_unsigned("==", found, threads)):
+            code.call(run, [program, end, images, count, group, number, threads, counter, pause])
+            with code.if_then(code.icmp_unsigned("==", number, int64(0))):
+                code.store(int64(1), code.at(function.args[0], 8 * 10), align=8)
+        code.ret_void()
+
+    def _run(self, steps: ir.Function, barrier: ir.Function) -> ir.Function:
         """What one thread does: whole images of its own, then its part of those left over:
         (program, end, images, count, group, thread, threads, counter, pause)."""
         function, code = self._function("run", [I64] * 9)
@@ -99,3 +121,4 @@ class KernelModule(StepCode):
                     [program, end, images, none, image, stop, thread, threads, counter, pause],
                 )
         code.ret_void()
+        return function

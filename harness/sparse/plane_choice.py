@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.errors import ProtocolError
 from harness.sparse.compile_plan import CompilePlan, LayerPlan, NetworkChoice
 from harness.sparse.compiled import CompiledNetwork
-from harness.sparse.form_choice import DENSE, PLANES, GivenLayer, positions_of
+from harness.sparse.form_choice import DENSE, PLANES, TABLES, GivenLayer, positions_of
 from harness.sparse.native_kernels import Kernels, kernels
 from harness.sparse.operation_graph import Convolution, Linear, OperationGraph
 from harness.sparse.plane_program import PlaneProgram, linear_step
@@ -22,6 +22,7 @@ from harness.sparse.step_timing import milliseconds
 SPARSE_FOR_SURE = 0.1
 # A stride of 16, as of patches, would be 256 copies, and threads wait for each other after each.
 MOST_PHASES = 16
+LINEAR_FORMS = {"csr": TABLES, "dense": tuple(DENSE), PLANES[-1]: PLANES}  # with what allows each
 
 
 def kernels_for(allowed: Sequence[str]) -> Kernels | None:
@@ -54,7 +55,8 @@ def plane_network(
     convolutions = list(network.convolutions())
     times: dict[str, dict[str, float]] = {conv.name: {} for conv in convolutions}
     linears = [op for op in network.operations if isinstance(op, Linear)]
-    times |= {linear.name: _linear_times(network, linear, images, found) for linear in linears}
+    ways = [form for form, needs in LINEAR_FORMS.items() if set(needs) & set(allowed)]
+    times |= {op.name: _linear_times(network, op, images, found, ways) for op in linears}
     for form in [form for form in PLANES if form in allowed]:
         forms = {linear.name: fastest(times[linear.name]) for linear in linears}
         forms |= {conv.name: form if _few_phases(conv) else "dense" for conv in convolutions}
@@ -101,7 +103,11 @@ def _dense_times(network: OperationGraph, conv: Convolution, count: int) -> dict
 
 
 def _linear_times(
-    network: OperationGraph, linear: Linear, images: Tensor, found: Kernels
+    network: OperationGraph,
+    linear: Linear,
+    images: Tensor,
+    found: Kernels,
+    forms: Sequence[str],
 ) -> dict[str, float]:
     """Form -> milliseconds for the rows of a whole batch."""
     first, *rest = network.shapes[linear.source]
@@ -109,7 +115,7 @@ def _linear_times(
     threads = torch.get_num_threads()
     return {
         form: milliseconds(partial(linear_step(form, linear, found, threads), features))
-        for form in ("csr", "dense", PLANES[-1])
+        for form in forms
     }
 
 

@@ -35,7 +35,8 @@ class TokenProduct:
         first = step.fields.data_ptr()
         program = (first, first + FIELD_BYTES * FIELDS)
         run_together(self.kernels, program, 0, 1, 1, self.threads)
-        return out.view(filters, 1)[0, :, 0].t().reshape(*features.shape[:-1], filters)
+        result = rows.new_empty(len(rows), filters).copy_(out.view(filters, 1)[0, :, 0].t())
+        return result.view(*features.shape[:-1], filters)  # the planes are written again
 
     def _prepared(self, count: int) -> tuple[NativeStep, Planes, Planes]:
         if count not in self.prepared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -167,7 +168,10 @@ def test_kernels_are_made_for_narrower_processors_too() -> None:
     assert found is not None and found.lanes in (4, 8, 16)
 
 
-def test_a_forked_process_gets_threads_of_its_own(two_threads: None) -> None:
+def test_a_forked_process_gets_threads_of_its_own(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_threads, "_CREWS", [native_threads.NativeThreads()])
     model, batch = pruned(Bottleneck(), 0.3), images(3, 3, 45, 37)
     fast = sparse.compile(model, batch, only=["planes-4"])
     expected = fast(batch)
@@ -175,3 +179,29 @@ def test_a_forked_process_gets_threads_of_its_own(two_threads: None) -> None:
     native_threads._forget()  # what happens in the child
     assert torch.equal(fast(batch), expected)
     assert native_threads._CREWS[0] is not before and len(native_threads._CREWS[0].queues) == 1
+
+
+@pytest.mark.skipif(native_threads._openmp() is None, reason="PyTorch has no such OpenMP here")
+def test_the_threads_are_those_of_torch(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_threads, "_CREWS", [native_threads.NativeThreads()])
+    model, batch = pruned(Bottleneck(), 0.3), images(3, 3, 45, 37)
+    fast = sparse.compile(model, batch, only=["planes-4"])
+    shared = fast(batch)
+    crew = native_threads._CREWS[0]
+    assert not crew.queues
+    monkeypatch.setattr(native_threads, "_openmp", lambda: None)
+    assert torch.equal(fast(batch), shared) and len(crew.queues) == 1
+
+
+@pytest.mark.skipif(native_threads._openmp() is None, reason="PyTorch has no such OpenMP here")
+def test_where_openmp_has_too_few_threads_others_do_the_work(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = pruned(Bottleneck(), 0.3), images(3, 3, 45, 37)
+    fast = sparse.compile(model, batch, only=["planes-4"])
+    expected, found = fast(batch), native_threads._openmp()
+    assert found is not None
+    monkeypatch.setattr(native_threads, "_CREWS", [native_threads.NativeThreads()])
+    few = replace(found, parallel=lambda team, data, _, flags: found.parallel(team, data, 1, flags))
+    monkeypatch.setattr(native_threads, "_openmp", lambda: few)
+    assert torch.equal(fast(batch), expected) and len(native_threads._CREWS[0].queues) == 1

@@ -84,3 +84,12 @@ def test_the_plan_counts_every_token() -> None:
     assert (layer.macs_dense, layer.macs_sparse) == (6 * 24 * 8, 6 * int(qkv.count_nonzero()))
     assert found["head"].macs_dense == 5 * 8
     assert set(layer.ms) == {"csr", "dense", "planes-8"}
+
+
+def test_a_result_stays_when_the_next_one_is_computed() -> None:
+    model, batch = pruned(nn.Sequential(nn.Linear(12, 5)), 0.3), images(2, 7, 12)
+    fast = sparse.compile(model, batch, only=["planes-8"])
+    first = fast(batch)
+    kept = first.clone()
+    fast(-batch)
+    assert torch.equal(first, kept)
