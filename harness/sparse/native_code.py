@@ -28,6 +28,7 @@ from harness.sparse.native_fields import (
     StepKind,
     interleaved,
 )
+from harness.sparse.native_transpose import Transposition
 
 
 class StepCode:
@@ -53,6 +54,7 @@ class StepCode:
             StepKind.RESAMPLE: self._resample(),
             StepKind.POOL: self._pool(),
             StepKind.MEAN: self._mean(),
+            StepKind.TRANSPOSE: self._transpose(),
         }
 
     def __str__(self) -> str:
@@ -325,5 +327,14 @@ class StepCode:
             to = code.add(y, code.mul(channel, code.field(step, Field.Y_PLANE)))
             scale = code.float_field(step, Field.SCALE)
             code.store(code.fmul(whole, scale), code.inttoptr(to, PTR), align=4)
+        code.ret_void()
+        return function
+
+    def _transpose(self) -> ir.Function:
+        function, code = self._step("transpose")
+        step, *_, part, parts = function.args
+        x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
+        made = Transposition(self.lanes, self.masked_load, self.masked_store)
+        made.write(code, step, x, y, (part, parts))
         code.ret_void()
         return function

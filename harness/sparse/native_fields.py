@@ -14,6 +14,7 @@ class StepKind(IntEnum):
     RESAMPLE = 1  # copy of every stride-th pixel
     POOL = 2  # maximum over windows
     MEAN = 3  # over height and width
+    TRANSPOSE = 4  # rows of features to planes, or back
 
 
 class Field(IntEnum):
@@ -48,7 +49,7 @@ class Field(IntEnum):
     CHANNELS = 12
     X_PLANE = 13
     Y_PLANE = 14
-    # resample, pool
+    # resample, pool, transpose
     X_LINE = 15
     Y_LINE = 16
     HEIGHT = 17

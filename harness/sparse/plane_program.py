@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ from harness.sparse.plane_steps import (
 )
 from harness.sparse.step_timing import milliseconds
 from harness.sparse.steps import DenseLinear, SparseLinear
-from harness.sparse.token_product import TokenProduct
+from harness.sparse.token_product import Scratch, TokenProduct
 
 Size = tuple[int, int]
 
@@ -97,12 +97,14 @@ def _pools_natively(network: OperationGraph, pool: MaxPool) -> bool:
 
 
 def linear_step(
-    form: str, linear: Linear, kernels: Kernels, threads: int
+    form: str, linear: Linear, kernels: Kernels, threads: int, scratch: Scratch | None = None
 ) -> Callable[[Tensor], Tensor]:
     """What computes features (..., K) @ weight.T + bias in one form."""
     if form == "dense":
         return DenseLinear(linear)
-    return SparseLinear(linear) if form == "csr" else TokenProduct(linear, kernels, threads)
+    if form == "csr":
+        return SparseLinear(linear)
+    return TokenProduct(linear, kernels, threads, scratch)
 
 
 @dataclass
@@ -139,8 +141,9 @@ class PlaneProgram:
         self.grids = plane_grids(network)
         self.loose: dict[str, Any] = {}
         self.planes: dict[str, Planes] = {}
+        scratch = Scratch()
         self.linears = {
-            op.name: linear_step(forms[op.name], op, kernels, threads)
+            op.name: linear_step(forms[op.name], op, kernels, threads, scratch)
             for op in network.operations
             if isinstance(op, Linear)
         }
@@ -203,10 +206,14 @@ class PlaneProgram:
         }
         last = {value: op for op in operations for value in op.inputs}
         for operation in operations:
-            self._add(operation)
-            for value in dict.fromkeys(operation.inputs):
-                if last[value] is operation and value != self.network.output:
-                    self._hand_on(value)
+            read = [
+                value
+                for value in dict.fromkeys(operation.inputs)
+                if last[value] is operation and value != self.network.output
+            ]
+            self._add(operation, read)
+            for value in read:
+                self._hand_on(value)
 
     def _hand_on(self, value: str) -> None:
         planes = self.planes.get(value)
@@ -262,9 +269,10 @@ class PlaneProgram:
         segment.steps.extend(steps)
         return segment, len(segment.steps) - len(steps)
 
-    def _add(self, operation: Operation) -> None:
+    def _add(self, operation: Operation, read: Sequence[str]) -> None:
+        """read: the values that no later operation reads."""
         if not self._native(operation):
-            self.steps.append(self._torch_step(operation))
+            self.steps.append(self._torch_step(operation, read))
         elif isinstance(operation, Convolution):
             self._convolution(operation)
         elif isinstance(operation, MaxPool):
@@ -314,7 +322,7 @@ class PlaneProgram:
             return view.clone(memory_format=torch.contiguous_format)
         return self.loose[value]
 
-    def _torch_step(self, operation: Operation) -> Callable[[int], None]:
+    def _torch_step(self, operation: Operation, read: Sequence[str]) -> Callable[[int], None]:
         grid = self._grid(operation.name)
         if grid is not None:
             self._place(operation.name)
@@ -323,6 +331,8 @@ class PlaneProgram:
 
         def run(count: int) -> None:
             result = self._computed(operation, count)
+            for value in read:  # so that the next one is written where the cache has it still
+                self.loose.pop(value, None)
             if planes is None:
                 self.loose[operation.name] = result
             else:

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness import sparse
+from harness.sparse.native_kernels import kernels
+from harness.sparse.operation_graph import Linear
+from harness.sparse.token_product import Scratch, TokenProduct
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 pytest.importorskip("llvmlite")
@@ -93,3 +96,23 @@ def test_a_result_stays_when_the_next_one_is_computed() -> None:
     kept = first.clone()
     fast(-batch)
     assert torch.equal(first, kept)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 3]))
+def test_any_number_of_rows_and_features_gives_the_same(
+    rows: int, channels: int, filters: int, threads: int
+) -> None:
+    weight = images(filters, channels) * (images(filters, channels, seed=2) > 0)
+    linear = Linear("layer", "layer", "x", weight, images(filters, seed=3))
+    found = kernels()
+    assert found is not None
+    scratch = Scratch()
+    product, other = (TokenProduct(linear, found, threads, scratch) for _ in range(2))
+    for count in (rows, rows + 1, rows):
+        features = images(count, channels, seed=count)
+        expected = F.linear(features, weight, linear.bias)
+        assert relative_difference(product(features), expected) < ORDER_OF_SUMS
+        features = images(channels, count, seed=count).t()  # rows of another layout
+        expected = F.linear(features, weight, linear.bias)
+        assert relative_difference(other(features), expected) < ORDER_OF_SUMS
