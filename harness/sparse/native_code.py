@@ -19,6 +19,7 @@ from harness.sparse.native_builder import (
     Value,
     int64,
 )
+from harness.sparse.native_depthwise import Depthwise
 from harness.sparse.native_fields import (
     ENTRY_BYTES,
     MOST_VECTORS,
@@ -55,6 +56,7 @@ class StepCode:
             StepKind.POOL: self._pool(),
             StepKind.MEAN: self._mean(),
             StepKind.TRANSPOSE: self._transpose(),
+            StepKind.DEPTHWISE: self._depthwise(),
         }
 
     def __str__(self) -> str:
@@ -335,6 +337,15 @@ class StepCode:
         step, *_, part, parts = function.args
         x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
         made = Transposition(self.lanes, self.masked_load, self.masked_store)
+        made.write(code, step, x, y, (part, parts))
+        code.ret_void()
+        return function
+
+    def _depthwise(self) -> ir.Function:
+        function, code = self._step("depthwise")
+        step, *_, part, parts = function.args
+        x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
+        made = Depthwise(self.lanes, self.fma, self.masked_load, self.masked_store)
         made.write(code, step, x, y, (part, parts))
         code.ret_void()
         return function

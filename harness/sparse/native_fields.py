@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+DEPTHWISE_SIDE = 3
+DEPTHWISE_TAPS = DEPTHWISE_SIDE**2
 MOST_VECTORS = 8  # of pixels per block; with AVX-512 half of the registers
 
 
@@ -15,6 +17,7 @@ class StepKind(IntEnum):
     POOL = 2  # maximum over windows
     MEAN = 3  # over height and width
     TRANSPOSE = 4  # rows of features to planes, or back
+    DEPTHWISE = 5  # convolution of each channel by itself
 
 
 class Field(IntEnum):
@@ -35,7 +38,7 @@ class Field(IntEnum):
     RESIDUAL = 7
     RESIDUAL_SLOT = 8
     RESIDUAL_IMAGE = 9
-    # product and pool: float32 limits of the clamp
+    # product, pool and depthwise: float32 limits of the clamp
     LOW = 10
     HIGH = 11
     # product
@@ -45,18 +48,18 @@ class Field(IntEnum):
     TILES = 15  # per block: first byte in a plane, vectors
     TILE_BOUNDS = 16  # (first, end) for a thread alone, then the bounds for all threads
     ROW_BOUNDS = 17
-    # resample, pool, mean
+    # resample, pool, mean, depthwise
     CHANNELS = 12
     X_PLANE = 13
     Y_PLANE = 14
-    # resample, pool, transpose
+    # resample, pool, transpose, depthwise
     X_LINE = 15
     Y_LINE = 16
     HEIGHT = 17
     WIDTH = 18
     STRIDE = 19  # between columns, in elements
     # pool
-    TAPS = 20  # int64 offsets in bytes
+    TAPS = 20  # int64 offsets in bytes; depthwise: per channel float32 weights, then the bias
     TAP_COUNT = 21
     # mean
     POSITIONS = 15

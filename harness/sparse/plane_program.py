@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.node import map_aggregate
 
+from harness.sparse.depthwise_step import depthwise_step, is_depthwise
 from harness.sparse.form_choice import PLANES
 from harness.sparse.native_fields import FIELD_BYTES, FIELDS
 from harness.sparse.native_kernels import Kernels
@@ -63,7 +64,10 @@ def plane_grids(network: OperationGraph) -> dict[Size, PlaneGrid]:
         borders[size] = max(borders[size][0], border[0]), max(borders[size][1], border[1])
 
     for operation in network.operations:
-        if isinstance(operation, Convolution):
+        if isinstance(operation, Convolution) and is_depthwise(operation):
+            up, left = operation.padding
+            reserve(_size(network, operation.source), left, (up, left))
+        elif isinstance(operation, Convolution):
             source, out = _size(network, operation.source), _size(network, operation.name)
             up, below, left, right = Taps.of(operation).reach
             if reads_in_place(operation, source, out):
@@ -274,7 +278,7 @@ class PlaneProgram:
         if not self._native(operation):
             self.steps.append(self._torch_step(operation, read))
         elif isinstance(operation, Convolution):
-            self._convolution(operation)
+            (self._depthwise if is_depthwise(operation) else self._convolution)(operation)
         elif isinstance(operation, MaxPool):
             source = self._on_planes(operation.source)
             out = self._place(operation.name)
@@ -286,6 +290,12 @@ class PlaneProgram:
             source, out = self._on_planes(operation.source), self._place(operation.name)
             channels = self.network.shapes[operation.name][1]
             self._native_step(mean_step(source, out, grid, channels))
+
+    def _depthwise(self, conv: Convolution) -> None:
+        source, out = self._on_planes(conv.source), self._place(conv.name)
+        step = depthwise_step(conv, source, out, self.network.shapes[conv.name])
+        segment, first = self._native_step(step)
+        self.spans[conv.name] = segment, first, first + 1
 
     def _convolution(self, conv: Convolution) -> None:
         shapes, grid = self.network.shapes, self._grid(conv.name)
