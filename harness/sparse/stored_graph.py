@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import ProtocolError
-from harness.sparse import operation_graph
+from harness.sparse import attention, operation_graph
 from harness.sparse.operation_graph import Operation, OperationGraph, Reference
 from harness.sparse.tracing import Constant, TensorMethod, is_hooked
 
@@ -30,6 +30,7 @@ _NAMES: dict[Any, str] = {
     F: """relu relu6 gelu silu hardswish hardsigmoid sigmoid tanh softmax layer_norm group_norm
     batch_norm linear conv2d pad interpolate adaptive_avg_pool2d avg_pool2d max_pool2d dropout
     scaled_dot_product_attention normalize softplus leaky_relu elu""",
+    attention: "mix_tokens with_no_weights",
 }
 _FUNCTIONS = {
     f"{owner.__name__}.{name}": getattr(owner, name)

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import prune
 
 from harness.errors import ProtocolError
+from harness.sparse.attention import attention_parts
 from harness.sparse.operation_graph import (
     Activation,
     Add,
@@ -148,7 +149,9 @@ class _Reader:
             self.renamed[node.name] = self._value(node.args[0])
             return
         in_place = self._in_place(node)
-        operations.append(self._known(node) or self._untouched(node, in_place))
+        source = self._value(self._source(node))
+        parts = attention_parts(node, self._layer(node), source, self.shapes)
+        operations += parts or [self._known(node) or self._untouched(node, in_place)]
         if in_place:  # whoever reads the changed tensor later must see the change
             self.renamed[self._value(node.args[0])] = node.name
 

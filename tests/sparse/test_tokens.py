@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from harness import sparse
 from harness.sparse.native_kernels import kernels
 from harness.sparse.operation_graph import Linear
 from harness.sparse.token_product import Scratch, TokenProduct
+from methods.inventory import prunable_weights
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 pytest.importorskip("llvmlite")
@@ -116,3 +119,59 @@ def test_any_number_of_rows_and_features_gives_the_same(
         features = images(channels, count, seed=count).t()  # rows of another layout
         expected = F.linear(features, weight, linear.bias)
         assert relative_difference(other(features), expected) < ORDER_OF_SUMS
+
+
+class Encoder(nn.Module):
+    """A block as in torchvision, with PyTorch's own attention."""
+
+    def __init__(self, width: int, heads: int, weights: bool = False) -> None:
+        super().__init__()
+        self.norm, self.weights = nn.LayerNorm(width), weights
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 9), nn.GELU(), nn.Linear(9, 5))
+        nn.init.normal_(self.attention.in_proj_bias)
+        nn.init.normal_(self.attention.out_proj.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        mixed, weights = self.attention(x, x, x, need_weights=self.weights)
+        mixed = mixed + weights.mean() if self.weights else mixed
+        return self.mlp(x + mixed)
+
+
+def encoder(width: int, heads: int, weights: bool = False) -> Encoder:
+    made = pruned(Encoder(width, heads, weights), 0.4)
+    assert isinstance(made, Encoder)
+    fused = made.attention.in_proj_weight.data
+    fused *= images(*fused.shape, seed=3) > 0.5
+    return made
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from([1, 2, 4]), st.integers(1, 40), st.sampled_from([1, 3]))
+def test_torchs_own_attention_skips_its_zeros(heads: int, tokens: int, tuned: int) -> None:
+    model = encoder(4 * heads, heads)
+    fast = sparse.compile(model, images(tuned, tokens, 4 * heads), only=["planes-8"])
+    layers = {layer.name: layer for layer in fast.plan.layers}
+    assert set(layers) == {name for name in prunable_weights(model)}
+    nnz = int(model.attention.in_proj_weight.count_nonzero())
+    assert layers["attention.in_proj"].macs_sparse == tokens * nnz
+    for count in (1, 4):
+        batch = images(count, tokens, 4 * heads)
+        with torch.inference_mode():
+            assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
+
+
+def test_attention_whose_weights_are_read_stays_whole() -> None:
+    model, batch = encoder(8, 2, weights=True), images(2, 6, 8)
+    fast = sparse.compile(model, batch, slower="keep")
+    assert {layer.name for layer in fast.plan.layers} == {"mlp.0", "mlp.2"}
+    with torch.inference_mode():
+        assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
+
+
+def test_attention_is_saved_with_the_network(tmp_path: Path) -> None:
+    model, batch = encoder(8, 2), images(2, 6, 8)
+    fast = sparse.compile(model, batch, only=["planes-8"])
+    fast.save(tmp_path / "net.sparse")
+    assert torch.equal(sparse.load(tmp_path / "net.sparse")(batch), fast(batch))
