@@ -67,17 +67,22 @@ class NetworkChoice:
 @dataclass(frozen=True)
 class CompilePlan:
     """Layers in order, the image rows per block chosen for each size of feature map (height,
-    width), the number of threads all this was measured with, and the way the whole network runs."""
+    width), the number of threads all this was measured with, and the way the whole network runs.
+
+    bands: of rows in which an image goes through the layers on its large maps, see plane_bands.
+    """
 
     layers: tuple[LayerPlan, ...]
     rows_per_block: dict[tuple[int, int], int]
     threads: int
     network: NetworkChoice = field(default_factory=NetworkChoice)
+    bands: int = 1
 
     def to_json(self) -> str:
         """The plan as a JSON document."""
         document = {
             "threads": self.threads,
+            "bands": self.bands,
             "network": asdict(self.network),
             "rows_per_block": {f"{h}x{w}": rows for (h, w), rows in self.rows_per_block.items()},
             "layers": [asdict(layer) for layer in self.layers],

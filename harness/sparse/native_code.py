@@ -91,7 +91,8 @@ class StepCode:
             row = code.inttoptr(address, PTR)
             self._sum(code, sums, x, entries, row)
             offset = code.get(I64, row, 0, 8)
-            self._finish(code, sums, code.at(y, offset), residual, offset, mask, (low, high))
+            beside = code.sext(code.get(I32, row, 28), I64)
+            self._finish(code, sums, code.at(y, offset), residual, beside, mask, (low, high))
         code.ret_void()
         return function
 
@@ -211,6 +212,19 @@ class StepCode:
         numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
         return code.icmp_signed("<", numbers, code.splat(count, self.lanes))
 
+    def _before_last(self, code: Code, width: Value) -> Value:
+        """Where the last register of a line begins: those before it are full."""
+        last = code.sub(width, int64(1))
+        return code.sub(last, code.urem(last, int64(self.lanes)))
+
+    def _full(self, code: Code, pointer: Value, stride: int) -> Value:
+        """Every stride-th float (1 or 2) for a whole register; others are read as well."""
+        first = self._vector(code, pointer, 0)
+        if stride == 1:
+            return first
+        even = ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2)))
+        return code.shuffle_vector(first, self._vector(code, pointer, 1), even)
+
     def _pixels(self, code: Code, pointer: Value, stride: int, count: Value) -> Value:
         """The first `count` of every stride-th float (1 or 2), and zeros; reads no others."""
         zeros = ir.Constant(self.vector, None)
@@ -257,16 +271,19 @@ class StepCode:
         function, code = self._step("resample")
         step = function.args[0]
         width, stride = code.field(step, Field.WIDTH), code.field(step, Field.STRIDE)
+        whole = self._before_last(code, width)
         with self._lines(code, function.args) as (source, target):
             for known in (1, 2):
                 with code.if_then(code.icmp_signed("==", stride, int64(known))):
-                    with code.count(int64(0), width, self.lanes) as column:
-                        count = code.sub(width, column)
+                    with code.count(int64(0), whole, self.lanes) as column:
                         at = code.at(source, code.mul(column, int64(FLOAT * known)))
-                        value = self._pixels(code, at, known, count)
-                        self._put(
-                            code, value, code.at(target, code.mul(column, int64(FLOAT))), count
-                        )
+                        value = self._full(code, at, known)
+                        to = code.at(target, code.mul(column, int64(FLOAT)))
+                        code.store(value, to, align=4)
+                    count = code.sub(width, whole)
+                    at = code.at(source, code.mul(whole, int64(FLOAT * known)))
+                    value = self._pixels(code, at, known, count)
+                    self._put(code, value, code.at(target, code.mul(whole, int64(FLOAT))), count)
             with code.if_then(code.icmp_signed(">", stride, int64(2))):
                 with code.count(int64(0), width) as column:
                     at = code.mul(code.mul(column, stride), int64(FLOAT))

@@ -68,7 +68,9 @@ class Field(IntEnum):
 
 FIELDS = 23
 FIELD_BYTES = 8
-ROW_BYTES = 32  # of a filter: output offset, first and end byte of its entries, float32 bias
+# Of a filter: output offset, first and end byte of its entries, float32 bias, int32 offset of the
+# residual.
+ROW_BYTES = 32
 ENTRY_BYTES = 8
 TILE_BYTES = 16
 

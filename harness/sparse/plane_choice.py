@@ -14,6 +14,7 @@ from harness.sparse.compiled import CompiledNetwork
 from harness.sparse.form_choice import DENSE, PLANES, TABLES, GivenLayer, positions_of
 from harness.sparse.native_kernels import Kernels, kernels
 from harness.sparse.operation_graph import Convolution, Linear, OperationGraph
+from harness.sparse.plane_bands import bands_of
 from harness.sparse.plane_program import PlaneProgram, linear_step
 from harness.sparse.step_timing import milliseconds
 
@@ -22,6 +23,8 @@ from harness.sparse.step_timing import milliseconds
 SPARSE_FOR_SURE = 0.1
 # A stride of 16, as of patches, would be 256 copies, and threads wait for each other after each.
 MOST_PHASES = 16
+TURNS = 3
+BANDS_GAIN = 0.98  # bands take more memory: they have to be faster by this
 LINEAR_FORMS = {"csr": TABLES, "dense": tuple(DENSE), PLANES[-1]: PLANES}  # with what allows each
 
 
@@ -73,7 +76,8 @@ def plane_network(
         for op in network.operations
         if isinstance(op, Convolution | Linear)
     )
-    plan = CompilePlan(layers, {}, threads, NetworkChoice(batch=len(images)))
+    bands = _fastest_bands(network, found, chosen, images)
+    plan = CompilePlan(layers, {}, threads, NetworkChoice(batch=len(images)), bands)
     return planned_planes(network, plan, found)
 
 
@@ -81,8 +85,25 @@ def planned_planes(network: OperationGraph, plan: CompilePlan, found: Kernels) -
     """The network on planes as planned."""
     layers = [op for op in network.operations if isinstance(op, Convolution | Linear)]
     forms = {op.name: layer.form for op, layer in zip(layers, plan.layers, strict=True)}
-    program = PlaneProgram(network, found, forms, plan.network.batch, plan.threads)
+    program = PlaneProgram(network, found, forms, plan.network.batch, plan.threads, plan.bands)
     return CompiledNetwork.running(program, network, plan)
+
+
+def _fastest_bands(
+    network: OperationGraph, found: Kernels, forms: dict[str, str], images: Tensor
+) -> int:
+    """1, or the bands in which the first layers are faster by more than noise, in turns."""
+    counts = {1, bands_of(network)}
+    if len(counts) == 1:
+        return 1
+    threads, times = torch.get_num_threads(), dict[int, list[float]]()
+    programs = {n: PlaneProgram(network, found, forms, len(images), threads, n) for n in counts}
+    images = images.contiguous()
+    for _ in range(TURNS):
+        for count, program in programs.items():
+            times.setdefault(count, []).append(milliseconds(partial(program, images)))
+    shortest = {count: min(taken) for count, taken in times.items()}
+    return min(counts, key=lambda count: shortest[count] * (1.0 if count > 1 else BANDS_GAIN))
 
 
 def _few_phases(conv: Convolution) -> bool:

@@ -32,72 +32,24 @@ from harness.sparse.operation_graph import (
     Untouched,
     is_feature_map,
 )
-from harness.sparse.plane_layout import PlaneGrid, Planes, rounded
+from harness.sparse.plane_bands import BandedStretch, around_large_maps, reads_planes
+from harness.sparse.plane_grids import plane_grids, pools_natively, size_of
+from harness.sparse.plane_layout import PlaneGrid, Planes
+from harness.sparse.plane_slices import BlockForm, SlicedProduct
 from harness.sparse.plane_steps import (
     FLOAT,
     Machine,
     NativeStep,
     Operand,
-    Phases,
-    Taps,
     mean_step,
     plane_operand,
     pool_step,
-    product_step,
-    reads_in_place,
     resample,
 )
+from harness.sparse.plane_taps import Phases, in_place_offsets, reads_in_place
 from harness.sparse.step_timing import milliseconds
 from harness.sparse.steps import DenseLinear, SparseLinear
 from harness.sparse.token_product import Scratch, TokenProduct
-
-Size = tuple[int, int]
-
-
-def plane_grids(network: OperationGraph) -> dict[Size, PlaneGrid]:
-    """Height and width -> the grid of all values of that size, with room for every reader."""
-    gaps: dict[Size, int] = defaultdict(int)
-    borders: dict[Size, Size] = defaultdict(lambda: (0, 0))  # lines, columns
-
-    def reserve(size: Size, gap: int, border: Size = (0, 0)) -> None:
-        gaps[size] = max(gaps[size], gap)
-        borders[size] = max(borders[size][0], border[0]), max(borders[size][1], border[1])
-
-    for operation in network.operations:
-        if isinstance(operation, Convolution) and is_depthwise(operation):
-            up, left = operation.padding
-            reserve(_size(network, operation.source), left, (up, left))
-        elif isinstance(operation, Convolution):
-            source, out = _size(network, operation.source), _size(network, operation.name)
-            up, below, left, right = Taps.of(operation).reach
-            if reads_in_place(operation, source, out):
-                reserve(out, max(left, right), (max(up, below), max(left, right)))
-            else:
-                reserve(out, left + right)
-        elif isinstance(operation, MaxPool) and _pools_natively(network, operation):
-            padding = operation.padding
-            reserve(_size(network, operation.source), padding, (padding, padding))
-    grids = {}
-    for shape in network.shapes.values():
-        if is_feature_map(shape):
-            size = (shape[2], shape[3])
-            lines, columns = borders[size]
-            lead = rounded(lines * (size[1] + gaps[size]) + columns)
-            grids[size] = PlaneGrid(*size, gaps[size], lead)
-    return grids
-
-
-def _size(network: OperationGraph, value: str) -> Size:
-    height, width = network.shapes[value][-2:]
-    return height, width
-
-
-def _pools_natively(network: OperationGraph, pool: MaxPool) -> bool:
-    """Whether zeros around the image may take part in the maximum, and the stride is known."""
-    before = network.producer(pool.source)
-    above = [pool.activation, getattr(before, "activation", None)]
-    harmless = pool.padding == 0 or any(a is not None and a.low >= 0 for a in above)
-    return pool.stride in (1, 2) and harmless and not pool.split
 
 
 def linear_step(
@@ -128,8 +80,9 @@ class Segment:
 class PlaneProgram:
     """Logits of images (N,...); one thread takes one image through the native steps at a time.
 
-    forms: layer -> "planes-4" or "planes-8" (the most registers of pixels per block), "dense", and
-    for linear ones "csr" or "dense". batch: images to expect; more are run in several goes.
+    forms: layer -> one of PLANES (see BlockForm), "dense", and for linear ones "csr" or "dense".
+    batch: images to expect; more are run in several goes. bands: in which the layers around large
+    maps are run, see plane_bands.
     """
 
     def __init__(
@@ -139,8 +92,9 @@ class PlaneProgram:
         forms: dict[str, str],
         batch: int,
         threads: int,
+        bands: int = 1,
     ) -> None:
-        self.network, self.kernels, self.forms = network, kernels, forms
+        self.network, self.kernels, self.forms, self.bands = network, kernels, forms, bands
         self.count, self.threads = max(batch, threads), threads
         self.grids = plane_grids(network)
         self.loose: dict[str, Any] = {}
@@ -189,7 +143,7 @@ class PlaneProgram:
         if isinstance(operation, Convolution):
             return self.forms[operation.name] in PLANES
         if isinstance(operation, MaxPool):
-            return _pools_natively(self.network, operation)
+            return pools_natively(self.network, operation)
         return isinstance(operation, Mean)
 
     def _build(self) -> None:
@@ -209,13 +163,17 @@ class PlaneProgram:
             or not (maker is None or self._native(maker))
         }
         last = {value: op for op in operations for value in op.inputs}
+        banded = around_large_maps(self.network, self._native) if self.bands > 1 else []
         for operation in operations:
             read = [
                 value
                 for value in dict.fromkeys(operation.inputs)
                 if last[value] is operation and value != self.network.output
             ]
-            self._add(operation, read)
+            if operation not in banded:
+                self._add(operation, read)
+            elif operation is banded[-1]:
+                self._in_bands(banded)
             for value in read:
                 self._hand_on(value)
 
@@ -301,28 +259,49 @@ class PlaneProgram:
         shapes, grid = self.network.shapes, self._grid(conv.name)
         assert grid is not None
         residual = self._on_planes(conv.residual) if conv.residual else None
-        steps: list[NativeStep] = []
-        machine = Machine(self.kernels.lanes, self.threads)
-        m, c, dy, dx = conv.weight.nonzero().unbind(1)
-        filters, per_group = conv.weight.shape[:2]
-        c = c + (m // (filters // conv.groups)) * per_group
+        out, steps = self._place(conv.name), list[NativeStep]()
         if reads_in_place(conv, shapes[conv.source], shapes[conv.name]):
-            source, taps = self._on_planes(conv.source), Taps.of(conv)
-            down, right = torch.tensor(taps.down)[dy], torch.tensor(taps.right)[dx]
-            offsets = c * grid.plane + down * grid.pitch + right
+            source = self._on_planes(conv.source)
+            offsets = in_place_offsets(conv, grid.plane, grid.pitch)
         else:
-            before, size = self._source(conv.source), _size(self.network, conv.source)
+            before, size = self._source(conv.source), size_of(self.network, conv.source)
             phases = Phases(conv, shapes[conv.source][1], grid)
-            planes = Planes(phases.grid, phases.planes, self._slots(False))
-            self.loose["phases of " + conv.name] = planes
-            source = plane_operand(planes, False)
-            steps = phases.steps(before, size, source)
-            offsets = phases.offsets(c, dy, dx)
-        operands = (source, self._place(conv.name), residual)
-        cap = int(self.forms[conv.name].removeprefix("planes-"))
-        steps.append(product_step(conv, offsets, operands, grid, machine, cap))
+            copies = Planes(phases.grid, phases.planes, self._slots(False))
+            self.loose["phases of " + conv.name] = copies
+            source = plane_operand(copies, False)
+            steps = phases.steps(before, size, source, (0, grid.height), (0, size[0]))
+            offsets = phases.offsets(conv)
+        machine = Machine(self.kernels.lanes, self.threads)
+        form = BlockForm.of(self.forms[conv.name])
+        planes = out.plane, residual.plane if residual else 0
+        product = SlicedProduct(conv, offsets, grid, planes, machine, form)
+        steps += product.steps(source, out, residual)
         segment, first = self._native_step(*steps)
         self.spans[conv.name] = segment, first, first + len(steps)
+
+    def _in_bands(self, operations: list[Convolution | MaxPool]) -> None:
+        """Native steps of several operations, band by band."""
+        whole: dict[str, Operand] = {}
+        made = {op.name for op in operations}
+        for operation in operations:
+            for value in operation.inputs:
+                if value not in made and value not in whole:
+                    whole[value] = self._whole(value, operation)
+            users = {user.name for user in self.network.users(operation.name)}
+            if users - made or operation.name == self.network.output:
+                whole[operation.name] = self._place(operation.name)
+        machine = Machine(self.kernels.lanes, self.threads)
+        forms = {name: BlockForm.of(form) for name, form in self.forms.items() if form in PLANES}
+        memory = self.network, operations, self.bands, self.grids, whole
+        stretch = self.loose["bands"] = BandedStretch(*memory, forms, machine)
+        self._native_step(*stretch.steps())
+
+    def _whole(self, value: str, reader: Convolution | MaxPool) -> Operand:
+        """A value that others write, as a band's operation reads it."""
+        copied = isinstance(reader, Convolution) and not reads_planes(self.network, reader)
+        return (
+            self._source(value) if copied and value == reader.inputs[0] else self._on_planes(value)
+        )
 
     def _read(self, value: str, count: int) -> Any:
         """A value as PyTorch's own operations read it, in memory of its own."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -97,105 +96,6 @@ def float_bits(value: float) -> int:
     return int(struct.unpack("<i", struct.pack("<f", value))[0])
 
 
-@dataclass(frozen=True)
-class Taps:
-    """How the taps of a convolution read: tap (dy, dx) at output (h, w) reads phase
-    (row_phase[dy], column_phase[dx]) of its input at (h + down[dy], w + right[dx]).
-
-    A phase holds every stride-th pixel. Of stride 1 there is one, the input itself.
-    """
-
-    row_phase: tuple[int, ...]
-    down: tuple[int, ...]
-    column_phase: tuple[int, ...]
-    right: tuple[int, ...]
-
-    @classmethod
-    def of(cls, conv: Convolution) -> Taps:
-        spans = []
-        for axis in (0, 1):
-            stride, padding = conv.stride[axis], conv.padding[axis]
-            places = [
-                tap * conv.dilation[axis] - padding for tap in range(conv.weight.shape[2 + axis])
-            ]
-            spans += [tuple(p % stride for p in places), tuple(p // stride for p in places)]
-        return cls(*spans)
-
-    @property
-    def reach(self) -> tuple[int, int, int, int]:
-        """The farthest taps: up, down, left, right; none negative."""
-        return (
-            max(0, -min(self.down)), max(0, *self.down),
-            max(0, -min(self.right)), max(0, *self.right),
-        )  # fmt: skip
-
-
-def reads_in_place(conv: Convolution, source: Sequence[int], out: Sequence[int]) -> bool:
-    """Whether taps are shifts of the source's own planes: stride 1, same height and width."""
-    return conv.stride == (1, 1) and tuple(source[-2:]) == tuple(out[-2:])
-
-
-class Phases:
-    """The phases of a convolution's input, as planes with the pitch of its output.
-
-    Plane n * channels + c is phase `used[n]` of channel c; its first pixel is the one that the
-    tap farthest up and left reads at output (0, 0).
-    """
-
-    def __init__(self, conv: Convolution, channels: int, out: PlaneGrid) -> None:
-        self.taps, self.stride, self.channels, self.out = Taps.of(conv), conv.stride, channels, out
-        self.up, below, self.left, beside = self.taps.reach
-        self.lines, self.columns = out.height + self.up + below, out.width + self.left + beside
-        found = conv.weight.abs().amax((0, 1)).nonzero().tolist()
-        pairs = {(self.taps.row_phase[y], self.taps.column_phase[x]) for y, x in found}
-        self.used = sorted(pairs)
-        self.grid = PlaneGrid(self.lines, out.pitch)
-
-    @property
-    def planes(self) -> int:
-        return max(1, len(self.used)) * self.channels
-
-    def offsets(self, channels: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
-        """Floats from the first plane's first pixel to what taps read at output (0, 0)."""
-        taps, pitch = self.taps, self.grid.pitch
-        numbers = torch.zeros(self.stride, dtype=torch.int64)
-        for number, (row, column) in enumerate(self.used):
-            numbers[row, column] = number
-        row, down, column, right = (
-            torch.tensor(values)
-            for values in (taps.row_phase, taps.down, taps.column_phase, taps.right)
-        )
-        plane = numbers[row[dy], column[dx]] * self.channels + channels
-        shift = (down[dy] + self.up) * pitch + right[dx] + self.left
-        return plane * self.grid.plane + shift
-
-    def steps(self, source: Operand, size: tuple[int, int], goal: Operand) -> list[NativeStep]:
-        """Copies of every phase's pixels; what lies beyond the image stays zero."""
-        made = []
-        for number, (row, column) in enumerate(self.used):
-            lines = _count(size[0], self.stride[0], row, self.lines - self.up)
-            columns = _count(size[1], self.stride[1], column, self.columns - self.left)
-            if not lines or not columns:
-                continue
-            read = row * source.line + FLOAT * column
-            write = number * self.channels * goal.plane + self.up * goal.line + FLOAT * self.left
-            made.append(
-                resample(
-                    replace(source, line=source.line * self.stride[0]),
-                    goal,
-                    (read, write),
-                    (self.channels, lines, columns),
-                    self.stride[1],
-                )
-            )
-        return made
-
-
-def _count(size: int, stride: int, phase: int, most: int) -> int:
-    """How many of phase, phase + stride, ... lie below `size`, at most `most`."""
-    return max(0, min(most, (size - 1 - phase) // stride + 1))
-
-
 def resample(
     source: Operand,
     goal: Operand,
@@ -255,6 +155,48 @@ class Machine:
     threads: int
 
 
+class Product:
+    """A convolution as a sparse product over blocks of at most `cap` registers of pixels.
+
+    offsets: floats from the source's pixel (0, 0) to what each non-zero of conv.weight, in the
+    order of nonzero(), reads at output (0, 0). grid: of the pixels it runs over. planes: bytes
+    from one plane to the next of the output and of the residual.
+    """
+
+    def __init__(
+        self,
+        conv: Convolution,
+        offsets: Tensor,
+        grid: PlaneGrid,
+        planes: tuple[int, int],
+        machine: Machine,
+        cap: int,
+    ) -> None:
+        self.filters, self.activation, self.reach = len(conv.bias), conv.activation, (0, 0)
+        self.bytes = FLOAT * grid.positions
+        if len(offsets):
+            self.reach = FLOAT * int(offsets.min()), FLOAT * int(offsets.max()) + self.bytes
+        tiles = blocks(grid.positions // machine.lanes, cap, machine.lanes)
+        fold = max(interleaved(vectors) for _, vectors in tiles)
+        entries, rows = _entries(conv, FLOAT * offsets, planes, fold)
+        work = (rows[:, 2] - rows[:, 1]) // ENTRY_BYTES + 4  # writing a filter costs a few entries
+        tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
+        places = torch.tensor([(FLOAT * first, vectors) for first, vectors in tiles])
+        self.tables = {
+            "entries": entries, "rows": rows, "mask": grid.mask(), "tiles": places,
+            "tile_bounds": tile_bounds, "row_bounds": row_bounds,
+        }  # fmt: skip
+
+    def step(self, source: Operand, out: Operand, residual: Operand | None) -> NativeStep:
+        """The product from and to these places."""
+        source.holds(*self.reach)
+        for operand in (out, residual):
+            if operand is not None:
+                operand.holds(0, operand.plane * (self.filters - 1) + self.bytes)
+        step = NativeStep.of(StepKind.PRODUCT, x=source, y=out, residual=residual)
+        return step.clamp(self.activation).set(**self.tables)
+
+
 def product_step(
     conv: Convolution,
     offsets: Tensor,
@@ -263,30 +205,10 @@ def product_step(
     machine: Machine,
     cap: int,
 ) -> NativeStep:
-    """The convolution as a sparse product over blocks of at most `cap` registers of pixels.
-
-    offsets: floats from the source's pixel (0, 0) to what each non-zero of conv.weight, in the
-    order of nonzero(), reads at output (0, 0). operands: source, output, residual.
-    """
+    """A product that runs from and to one place only. operands: source, output, residual."""
     source, out, residual = operands
-    tiles = blocks(grid.positions // machine.lanes, cap, machine.lanes)
-    fold = max(interleaved(vectors) for _, vectors in tiles)
-    entries, rows = _entries(conv, FLOAT * offsets, out.plane, fold)
-    if len(offsets):
-        reach = FLOAT * grid.positions
-        source.holds(FLOAT * int(offsets.min()), FLOAT * int(offsets.max()) + reach)
-    for operand in (out, residual):
-        if operand is not None:
-            operand.holds(0, out.plane * (len(conv.bias) - 1) + FLOAT * grid.positions)
-    work = (rows[:, 2] - rows[:, 1]) // ENTRY_BYTES + 4  # writing a filter costs a few entries
-    tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
-    return NativeStep.of(StepKind.PRODUCT, x=source, y=out, residual=residual).clamp(
-        conv.activation
-    ).set(
-        entries=entries, rows=rows, mask=grid.mask(),
-        tiles=torch.tensor([(FLOAT * first, vectors) for first, vectors in tiles]),
-        tile_bounds=tile_bounds, row_bounds=row_bounds,
-    )  # fmt: skip
+    planes = out.plane, residual.plane if residual else 0
+    return Product(conv, offsets, grid, planes, machine, cap).step(source, out, residual)
 
 
 def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
@@ -296,7 +218,9 @@ def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
     return [(lanes * sum(sizes[:n]), size) for n, size in enumerate(sizes)]
 
 
-def _entries(conv: Convolution, offsets: Tensor, plane: int, fold: int) -> tuple[Tensor, Tensor]:
+def _entries(
+    conv: Convolution, offsets: Tensor, planes: tuple[int, int], fold: int
+) -> tuple[Tensor, Tensor]:
     """(n, 2) int32 of offset and the bits of the weight, and per filter (4,) int64.
 
     Filters with equally many entries follow each other, so that the processor foresees where a
@@ -322,15 +246,11 @@ def _entries(conv: Convolution, offsets: Tensor, plane: int, fold: int) -> tuple
     entries[:, 0] = some[order].repeat_interleave(padded[order])
     entries[place, 0] = offsets.to(torch.int32)
     entries[place, 1] = conv.weight[conv.weight != 0].contiguous().view(torch.int32)
-    rows = torch.stack(
-        [
-            plane * torch.arange(filters),
-            ENTRY_BYTES * begin,
-            ENTRY_BYTES * (begin + padded),
-            conv.bias.contiguous().view(torch.int32).to(torch.int64),
-        ],
-        1,
-    )[order]
+    assert max(planes) * filters < 2**31
+    bits = conv.bias.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
+    out, beside = (plane * torch.arange(filters) for plane in planes)
+    last = bits + (beside << 32)
+    rows = torch.stack([out, ENTRY_BYTES * begin, ENTRY_BYTES * (begin + padded), last], 1)[order]
     assert rows.element_size() * rows.shape[1] == ROW_BYTES
     return entries, rows.contiguous()
 

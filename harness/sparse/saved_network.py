@@ -120,7 +120,7 @@ def _plan(stored: dict[str, Any]) -> CompilePlan:
     network = stored["network"]
     times = {way: NetworkTimes(**ms) for way, ms in network["ms"].items()}
     choice = NetworkChoice(**{**network, "ms": times})
-    return CompilePlan(tuple(layers), rows, stored["threads"], choice)
+    return CompilePlan(tuple(layers), rows, stored["threads"], choice, stored.get("bands", 1))
 
 
 def _differences(then: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from harness.sparse.plane_steps import Operand, blocks
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 pytest.importorskip("llvmlite")
-PLANES = ["planes-4", "planes-8"]
+PLANES = ["planes-4", "planes-8", "planes-8-sliced"]
 
 
 @pytest.fixture
