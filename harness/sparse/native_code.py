@@ -29,6 +29,7 @@ from harness.sparse.native_fields import (
     StepKind,
     interleaved,
 )
+from harness.sparse.native_gelu import Gelu
 from harness.sparse.native_transpose import Transposition
 
 
@@ -57,6 +58,7 @@ class StepCode:
             StepKind.MEAN: self._mean(),
             StepKind.TRANSPOSE: self._transpose(),
             StepKind.DEPTHWISE: self._depthwise(),
+            StepKind.GELU: self._gelu(),
         }
 
     def __str__(self) -> str:
@@ -364,5 +366,13 @@ class StepCode:
         x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
         made = Depthwise(self.lanes, self.fma, self.masked_load, self.masked_store)
         made.write(code, step, x, y, (part, parts))
+        code.ret_void()
+        return function
+
+    def _gelu(self) -> ir.Function:
+        function, code = self._step("gelu")
+        step, *_, part, parts = function.args
+        x = self._operand(code, function.args, Field.X)
+        Gelu(self.lanes, self.fma).write(code, step, x, (part, parts))
         code.ret_void()
         return function

@@ -18,6 +18,7 @@ class StepKind(IntEnum):
     MEAN = 3  # over height and width
     TRANSPOSE = 4  # rows of features to planes, or back
     DEPTHWISE = 5  # convolution of each channel by itself
+    GELU = 6  # of planes, in place
 
 
 class Field(IntEnum):
@@ -48,7 +49,7 @@ class Field(IntEnum):
     TILES = 15  # per block: first byte in a plane, vectors
     TILE_BOUNDS = 16  # (first, end) for a thread alone, then the bounds for all threads
     ROW_BOUNDS = 17
-    # resample, pool, mean, depthwise
+    # resample, pool, mean, depthwise, gelu
     CHANNELS = 12
     X_PLANE = 13
     Y_PLANE = 14
@@ -61,7 +62,7 @@ class Field(IntEnum):
     # pool
     TAPS = 20  # int64 offsets in bytes; depthwise: per channel float32 weights, then the bias
     TAP_COUNT = 21
-    # mean
+    # mean, gelu
     POSITIONS = 15
     SCALE = 16  # float32
 

@@ -61,13 +61,17 @@ class Convolution:
 
 @dataclass
 class Linear:
-    """source @ weight.T + bias for a source (..., K): features of an image, or its tokens."""
+    """source @ weight.T + bias for a source (..., K): features of an image, or its tokens.
+
+    gelu: whether the (exact) GELU of that is the result.
+    """
 
     name: str
     label: str
     source: str
     weight: Tensor
     bias: Tensor
+    gelu: bool = False
 
     @property
     def inputs(self) -> list[str]:

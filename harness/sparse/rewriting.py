@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from harness.sparse.operation_graph import (
     Activation,
     Add,
     Affine,
     Convolution,
+    Linear,
     MaxPool,
     OperationGraph,
     Pointwise,
+    Untouched,
     as_float,
 )
+from harness.sparse.tracing import is_hooked
 
 # The wider kernels cost a dense convolution a third more, which a sparse one does not notice.
 SPARSE_ENOUGH_TO_SPLIT = 0.5
@@ -28,6 +32,7 @@ def simplify(network: OperationGraph) -> None:
     _fuse_sums(network)
     _fuse_activations(network)
     _pool_before_clamping(network)
+    _fuse_gelus(network)
     remove_channels(network)
 
 
@@ -70,6 +75,22 @@ def _fuse_sums(network: OperationGraph) -> None:
             last.residual = sides[0]
             last.activation = total.activation
             network.remove(total, last.name)
+
+
+def _fuse_gelus(network: OperationGraph) -> None:
+    for gelu in [op for op in network.operations if isinstance(op, Untouched) and _is_gelu(op)]:
+        linear = network.producer(gelu.inputs[0])
+        if isinstance(linear, Linear) and not linear.gelu and _only_user(network, linear.name):
+            linear.gelu = True
+            network.remove(gelu, linear.name)
+
+
+def _is_gelu(operation: Untouched) -> bool:
+    target = operation.target
+    exact = type(target) is nn.GELU and target.approximate == "none"
+    hooked = isinstance(target, nn.Module) and is_hooked(target)
+    alone = len(operation.arguments) == len(operation.references) == 1
+    return (exact or target is F.gelu) and alone and not operation.keywords and not hooked
 
 
 def _pool_before_clamping(network: OperationGraph) -> None:

@@ -172,9 +172,13 @@ class SparseLinear:
 
     def __init__(self, linear: Linear) -> None:
         self.matrix = csr_matrix(Entries.of_matrix(linear.weight))
-        self.bias = linear.bias
+        self.bias, self.gelu = linear.bias, linear.gelu
 
     def __call__(self, features: Tensor) -> Tensor:
+        result = self._product(features)
+        return F.gelu(result) if self.gelu else result
+
+    def _product(self, features: Tensor) -> Tensor:
         shape = (*features.shape[:-1], len(self.bias))
         if features.numel() == features.shape[-1]:
             return torch.addmv(self.bias, self.matrix, features.reshape(-1)).view(shape)
@@ -186,10 +190,11 @@ class DenseLinear:
     """weight @ x + bias by PyTorch's own product."""
 
     def __init__(self, linear: Linear) -> None:
-        self.weight, self.bias = linear.weight, linear.bias
+        self.weight, self.bias, self.gelu = linear.weight, linear.bias, linear.gelu
 
     def __call__(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.weight, self.bias)
+        result = F.linear(features, self.weight, self.bias)
+        return F.gelu(result) if self.gelu else result
 
 
 class PoolStep:

@@ -35,6 +35,7 @@ class TokenProduct:
         self.scratch = Scratch() if scratch is None else scratch
         weight = linear.weight.view(*linear.weight.shape, 1, 1)
         self.layer = Convolution(linear.name, linear.label, linear.source, weight, linear.bias)
+        self.gelu = linear.gelu
         self.prepared: dict[int, RowProgram] = {}
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -61,17 +62,20 @@ class TokenProduct:
         operands = (plane_operand(source, False), plane_operand(out, False), None)
         machine = Machine(self.kernels.lanes, self.threads)
         step = product_step(self.layer, offsets, operands, grid, machine, CAP)
-        return RowProgram(step, source, out)
+        return RowProgram(step, source, out, self.gelu)
 
 
 class RowProgram:
-    """Rows to planes, a product, planes to rows. The rows' addresses change from call to call."""
+    """Rows to planes, a product and perhaps its GELU, planes to rows.
 
-    def __init__(self, product: NativeStep, source: Planes, out: Planes) -> None:
+    The rows' addresses change from call to call.
+    """
+
+    def __init__(self, product: NativeStep, source: Planes, out: Planes, gelu: bool) -> None:
         self.kept = product, source, out
         count, planes, made = source.grid.width, *(plane_operand(p, False) for p in (source, out))
         planes.holds(0, planes.plane * (source.channels - 1) + FLOAT * count)
-        made.holds(0, made.plane * (out.channels - 1) + FLOAT * count)
+        made.holds(0, made.plane * (out.channels - 1) + FLOAT * out.grid.positions)
         into = NativeStep.of(StepKind.TRANSPOSE, y=planes).set(
             height=count, width=source.channels,
             x_line=FLOAT * source.channels, y_line=planes.plane,
@@ -80,11 +84,15 @@ class RowProgram:
             height=out.channels, width=count,
             x_line=made.plane, y_line=FLOAT * out.channels,
         )  # fmt: skip
-        self.fields = torch.stack([into.fields, product.fields, back.fields])
+        after = NativeStep.of(StepKind.GELU, x=made).set(
+            channels=out.channels, x_plane=made.plane, positions=out.grid.positions
+        )
+        steps = [into, product, after, back] if gelu else [into, product, back]
+        self.fields = torch.stack([step.fields for step in steps])
         self.numbers = self.fields.numpy()  # of the same memory, quicker to write
 
     def between(self, rows: Tensor, result: Tensor) -> tuple[int, int]:
         """First and last address of the steps that turn `rows` into `result`, both contiguous."""
-        self.numbers[0, Field.X], self.numbers[2, Field.Y] = rows.data_ptr(), result.data_ptr()
+        self.numbers[0, Field.X], self.numbers[-1, Field.Y] = rows.data_ptr(), result.data_ptr()
         first = self.fields.data_ptr()
         return first, first + FIELD_BYTES * FIELDS * len(self.fields)

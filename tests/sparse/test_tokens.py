@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from harness import sparse
 from harness.sparse.native_kernels import kernels
 from harness.sparse.operation_graph import Linear
+from harness.sparse.rewriting import simplify
 from harness.sparse.token_product import Scratch, TokenProduct
+from harness.sparse.tracing import trace
 from methods.inventory import prunable_weights
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
@@ -102,22 +104,26 @@ def test_a_result_stays_when_the_next_one_is_computed() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 3]))
+@given(
+    st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 3]),
+    st.booleans(),
+)  # fmt: skip
 def test_any_number_of_rows_and_features_gives_the_same(
-    rows: int, channels: int, filters: int, threads: int
+    rows: int, channels: int, filters: int, threads: int, gelu: bool
 ) -> None:
     weight = images(filters, channels) * (images(filters, channels, seed=2) > 0)
-    linear = Linear("layer", "layer", "x", weight, images(filters, seed=3))
+    linear = Linear("layer", "layer", "x", weight, images(filters, seed=3), gelu)
+    after = F.gelu if gelu else nn.Identity()
     found = kernels()
     assert found is not None
     scratch = Scratch()
     product, other = (TokenProduct(linear, found, threads, scratch) for _ in range(2))
     for count in (rows, rows + 1, rows):
         features = images(count, channels, seed=count)
-        expected = F.linear(features, weight, linear.bias)
+        expected = after(F.linear(features, weight, linear.bias))
         assert relative_difference(product(features), expected) < ORDER_OF_SUMS
         features = images(channels, count, seed=count).t()  # rows of another layout
-        expected = F.linear(features, weight, linear.bias)
+        expected = after(F.linear(features, weight, linear.bias))
         assert relative_difference(other(features), expected) < ORDER_OF_SUMS
 
 
@@ -175,3 +181,43 @@ def test_attention_is_saved_with_the_network(tmp_path: Path) -> None:
     fast = sparse.compile(model, batch, only=["planes-8"])
     fast.save(tmp_path / "net.sparse")
     assert torch.equal(sparse.load(tmp_path / "net.sparse")(batch), fast(batch))
+
+
+def test_gelu_is_right_far_out_and_near_zero() -> None:
+    found = kernels()
+    assert found is not None
+    same = TokenProduct(Linear("a", "a", "x", torch.eye(4), torch.zeros(4), True), found, 1)
+    far = torch.tensor([0.0, 1e-30, -1e-30, 100.0, -100.0, 1e38, -1e38, 13.0])
+    x = torch.cat([torch.linspace(-15, 15, 4096), far]).view(-1, 4)
+    assert torch.allclose(same(x), F.gelu(x.double()).float(), rtol=3e-7, atol=1e-6)
+    assert same(torch.tensor([[1.0, float("nan"), 1.0, 2.0]]))[0, 1].isnan()
+
+
+class TwoReaders(nn.Module):
+    """A linear layer with a GELU, whose sum is perhaps read beside it too."""
+
+    def __init__(self, gelu: nn.Module, twice: bool) -> None:
+        super().__init__()
+        self.layer, self.gelu, self.twice = nn.Linear(6, 4), gelu, twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return self.gelu(y) + y if self.twice else self.gelu(y)
+
+
+@pytest.mark.parametrize("only", [["planes-8"], ["dense"], ["rows-csr"]])
+@pytest.mark.parametrize(
+    ("gelu", "twice", "fused"),
+    [(nn.GELU(), False, True), (nn.GELU(), True, False), (nn.GELU("tanh"), False, False)],
+)
+def test_a_gelu_is_part_of_the_layer_that_nobody_else_reads(
+    gelu: nn.Module, twice: bool, fused: bool, only: list[str]
+) -> None:
+    model, batch = pruned(TwoReaders(gelu, twice), 0.5), images(2, 3, 6)
+    network = trace(model, batch[:1])
+    simplify(network)
+    (layer,) = (op for op in network.operations if isinstance(op, Linear))
+    assert layer.gelu is fused
+    fast = sparse.compile(model, batch, only=only)
+    with torch.inference_mode():
+        assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
