@@ -16,6 +16,7 @@ from harness.sparse.native_kernels import Kernels, kernels
 from harness.sparse.operation_graph import Convolution, Linear, OperationGraph
 from harness.sparse.plane_bands import bands_of
 from harness.sparse.plane_program import PlaneProgram, linear_step
+from harness.sparse.plane_slices import BlockForm
 from harness.sparse.step_timing import milliseconds
 
 # Below this density of an ungrouped layer PyTorch's dense product cannot win: it reaches at most
@@ -66,6 +67,9 @@ def plane_network(
         program = PlaneProgram(network, found, forms, len(images), threads)
         program(images.contiguous())
         for conv in filter(_few_phases, convolutions):
+            block = BlockForm.of(form)
+            if block.sliced and not block.can_slice(conv) and times[conv.name]:
+                continue  # the same as without slices
             times[conv.name][form] = program.milliseconds(conv.name, len(images))
     for conv in convolutions:
         if set(DENSE) & set(allowed) or not times[conv.name]:
@@ -76,9 +80,10 @@ def plane_network(
         for op in network.operations
         if isinstance(op, Convolution | Linear)
     )
-    bands = _fastest_bands(network, found, chosen, images)
-    plan = CompilePlan(layers, {}, threads, NetworkChoice(batch=len(images)), bands)
-    return planned_planes(network, plan, found)
+    program = _fastest_program(network, found, chosen, images)
+    choice = NetworkChoice(batch=len(images))
+    plan = CompilePlan(layers, {}, threads, choice, program.bands)
+    return CompiledNetwork.running(program, network, plan)
 
 
 def planned_planes(network: OperationGraph, plan: CompilePlan, found: Kernels) -> CompiledNetwork:
@@ -89,21 +94,26 @@ def planned_planes(network: OperationGraph, plan: CompilePlan, found: Kernels) -
     return CompiledNetwork.running(program, network, plan)
 
 
-def _fastest_bands(
+def _fastest_program(
     network: OperationGraph, found: Kernels, forms: dict[str, str], images: Tensor
-) -> int:
-    """1, or the bands in which the first layers are faster by more than noise, in turns."""
-    counts = {1, bands_of(network)}
-    if len(counts) == 1:
-        return 1
-    threads, times = torch.get_num_threads(), dict[int, list[float]]()
-    programs = {n: PlaneProgram(network, found, forms, len(images), threads, n) for n in counts}
-    images = images.contiguous()
+) -> PlaneProgram:
+    """In one band, or in those in which the first layers are faster by more than noise.
+
+    Threads that share an image wait for each other after every step, of which bands have more.
+    """
+    threads, images = torch.get_num_threads(), images.contiguous()
+    counts = {1, bands_of(network) if len(images) >= threads else 1}
+    programs = [PlaneProgram(network, found, forms, len(images), threads, n) for n in counts]
+    if len(programs) == 1:
+        return programs[0]
+    shortest = [float("inf") for _ in programs]
     for _ in range(TURNS):
-        for count, program in programs.items():
-            times.setdefault(count, []).append(milliseconds(partial(program, images)))
-    shortest = {count: min(taken) for count, taken in times.items()}
-    return min(counts, key=lambda count: shortest[count] * (1.0 if count > 1 else BANDS_GAIN))
+        for n, program in enumerate(programs):
+            shortest[n] = min(shortest[n], milliseconds(partial(program, images)))
+    costs = [
+        ms * (1.0 if p.bands > 1 else BANDS_GAIN) for p, ms in zip(programs, shortest, strict=True)
+    ]
+    return programs[costs.index(min(costs))]
 
 
 def _few_phases(conv: Convolution) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.sparse.operation_graph import Convolution
 from harness.sparse.plane_layout import PlaneGrid
-from harness.sparse.plane_steps import FLOAT, Machine, NativeStep, Operand, Product
+from harness.sparse.plane_steps import FLOAT, Machine, NativeStep, NonZeros, Operand, Product
 from harness.sparse.plane_taps import Taps
 
 CACHE = 24 << 10  # bytes of pixels: half or more of what a core's fastest cache holds
@@ -34,9 +34,16 @@ class BlockForm:
         """The form called "planes-CAP" or "planes-CAP-sliced"."""
         return cls(int(form.removesuffix(SLICED).removeprefix("planes-")), form.endswith(SLICED))
 
+    def can_slice(self, conv: Convolution) -> bool:
+        """Whether a layer may have several slices in this form."""
+        return self.sliced and conv.weight.shape[2:] != (1, 1)
+
     def slices(self, conv: Convolution, grid: PlaneGrid, lanes: int) -> int:
-        """How many slices a layer has: 1 where its pixels fit the cache or its weights are few."""
-        if not self.sliced:
+        """How many slices a layer has: 1 where its pixels fit the cache or its weights are few.
+
+        Those of a 1x1 layer are: a pixel meets each filter once at most.
+        """
+        if not self.can_slice(conv):
             return 1
         taps = Taps.of(conv)
         lines = max(taps.down) - min(taps.down)
@@ -48,7 +55,7 @@ class BlockForm:
 
 
 class SlicedProduct:
-    """The products of a convolution, one per slice; arguments as for Product."""
+    """The products of a convolution, one per slice; arguments as for NonZeros and Product."""
 
     def __init__(
         self,
@@ -59,22 +66,18 @@ class SlicedProduct:
         machine: Machine,
         form: BlockForm,
     ) -> None:
-        count = form.slices(conv, grid, machine.lanes)
-        channel = conv.weight.nonzero()[:, 1]
-        channels = conv.weight.shape[1]
+        count, channels = form.slices(conv, grid, machine.lanes), conv.weight.shape[1]
+        found = NonZeros.of(conv, offsets)
+        number = conv.weight.nonzero()[:, 1] * count // channels if count > 1 else None
         self.parts = []
         for n in range(count):
-            first, end = channels * n // count, channels * (n + 1) // count
-            weight = torch.zeros_like(conv.weight)
-            weight[:, first:end] = conv.weight[:, first:end]
             part = replace(
                 conv,
-                weight=weight,
                 bias=conv.bias if n == 0 else torch.zeros_like(conv.bias),
                 activation=conv.activation if n == count - 1 else None,
             )
             beside = planes[1] if n == 0 else planes[0]
-            inside = offsets[(channel >= first) & (channel < end)]
+            inside = found if number is None else found.where(number == n)
             self.parts.append(Product(part, inside, grid, (planes[0], beside), machine, form.cap))
 
     def steps(self, source: Operand, out: Operand, residual: Operand | None) -> list[NativeStep]:

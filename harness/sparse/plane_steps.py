@@ -155,18 +155,38 @@ class Machine:
     threads: int
 
 
+@dataclass(frozen=True)
+class NonZeros:
+    """The weights of a layer that are not zero, in the order of nonzero(): (n,) each.
+
+    filters: whose sum each is part of. offsets: floats from the source's pixel (0, 0) to what it
+    reads at output (0, 0).
+    """
+
+    filters: Tensor
+    offsets: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, conv: Convolution, offsets: Tensor) -> NonZeros:
+        found = conv.weight.nonzero().unbind(1)
+        return cls(found[0], offsets, conv.weight[found])
+
+    def where(self, mask: Tensor) -> NonZeros:
+        return NonZeros(self.filters[mask], self.offsets[mask], self.values[mask])
+
+
 class Product:
     """A convolution as a sparse product over blocks of at most `cap` registers of pixels.
 
-    offsets: floats from the source's pixel (0, 0) to what each non-zero of conv.weight, in the
-    order of nonzero(), reads at output (0, 0). grid: of the pixels it runs over. planes: bytes
-    from one plane to the next of the output and of the residual.
+    found: its weights. grid: of the pixels it runs over. planes: bytes from one plane to the next
+    of the output and of the residual.
     """
 
     def __init__(
         self,
         conv: Convolution,
-        offsets: Tensor,
+        found: NonZeros,
         grid: PlaneGrid,
         planes: tuple[int, int],
         machine: Machine,
@@ -174,11 +194,12 @@ class Product:
     ) -> None:
         self.filters, self.activation, self.reach = len(conv.bias), conv.activation, (0, 0)
         self.bytes = FLOAT * grid.positions
-        if len(offsets):
-            self.reach = FLOAT * int(offsets.min()), FLOAT * int(offsets.max()) + self.bytes
+        if len(found.offsets):
+            low, high = (FLOAT * int(end) for end in found.offsets.aminmax())
+            self.reach = low, high + self.bytes
         tiles = blocks(grid.positions // machine.lanes, cap, machine.lanes)
         fold = max(interleaved(vectors) for _, vectors in tiles)
-        entries, rows = _entries(conv, FLOAT * offsets, planes, fold)
+        entries, rows = _entries(found, conv.bias, planes, fold)
         work = (rows[:, 2] - rows[:, 1]) // ENTRY_BYTES + 4  # writing a filter costs a few entries
         tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
         places = torch.tensor([(FLOAT * first, vectors) for first, vectors in tiles])
@@ -208,7 +229,8 @@ def product_step(
     """A product that runs from and to one place only. operands: source, output, residual."""
     source, out, residual = operands
     planes = out.plane, residual.plane if residual else 0
-    return Product(conv, offsets, grid, planes, machine, cap).step(source, out, residual)
+    found = NonZeros.of(conv, offsets)
+    return Product(conv, found, grid, planes, machine, cap).step(source, out, residual)
 
 
 def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
@@ -219,7 +241,7 @@ def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
 
 
 def _entries(
-    conv: Convolution, offsets: Tensor, planes: tuple[int, int], fold: int
+    found: NonZeros, bias: Tensor, planes: tuple[int, int], fold: int
 ) -> tuple[Tensor, Tensor]:
     """(n, 2) int32 of offset and the bits of the weight, and per filter (4,) int64.
 
@@ -227,9 +249,8 @@ def _entries(
     sum ends, and every other one reads its input backwards, while the end is still in the cache.
     Counts are filled up to a multiple of `fold` by zero weights.
     """
+    filters, owner, offsets = len(bias), found.filters, FLOAT * found.offsets
     assert not len(offsets) or -(2**31) <= int(offsets.min()) <= int(offsets.max()) < 2**31
-    filters = len(conv.bias)
-    owner = conv.weight.nonzero()[:, 0]
     counts = torch.bincount(owner, minlength=filters)
     padded = (counts + fold - 1) // fold * fold
     order = padded.argsort(stable=True)
@@ -245,9 +266,9 @@ def _entries(
     some[owner] = offsets.to(torch.int32)  # a zero weight reads what another one of its filter does
     entries[:, 0] = some[order].repeat_interleave(padded[order])
     entries[place, 0] = offsets.to(torch.int32)
-    entries[place, 1] = conv.weight[conv.weight != 0].contiguous().view(torch.int32)
+    entries[place, 1] = found.values.contiguous().view(torch.int32)
     assert max(planes) * filters < 2**31
-    bits = conv.bias.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
+    bits = bias.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
     out, beside = (plane * torch.arange(filters) for plane in planes)
     last = bits + (beside << 32)
     rows = torch.stack([out, ENTRY_BYTES * begin, ENTRY_BYTES * (begin + padded), last], 1)[order]
