@@ -1,7 +1,8 @@
 """Which of what SNIP's paper does not print explains the distance to its MNIST numbers, if any.
 
 One thing is varied at a time against the recipe of the row, each with several seeds at the full
-length; killed, it goes on where it was. The record and the page are written after every variation.
+length. The record and the page are written after every variation; what is on record with as many
+seeds is not trained again, and killed, it goes on where it was.
 Run it from the project's root:
 
     python -m benchmarks.snip_gap --seeds 3 --out reports/snip
@@ -148,9 +149,14 @@ def _run(chosen: argparse.Namespace) -> None:
     printed = registry.get(chosen.row).published["top1_error_pct"].text
     record: dict[str, Any] = {"row": chosen.row, "printed_error_pct": printed, "variations": {}}
     out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{chosen.row}.json"
+    if file.exists():
+        record["variations"] = json.loads(file.read_text())["variations"]
+    done = record["variations"]
     for name in names:
-        record["variations"][name] = measured(name, registry, chosen.row, chosen.seeds, given, root)
-        (out / f"{chosen.row}.json").write_text(json.dumps(record, indent=1) + "\n")
+        if name not in done or len(done[name]["last_error_pct"]) < chosen.seeds:
+            done[name] = measured(name, registry, chosen.row, chosen.seeds, given, root)
+        file.write_text(json.dumps(record, indent=1) + "\n")
         (out / f"{chosen.row}.md").write_text(page(record))
     print(page(record))
 
