@@ -1,8 +1,9 @@
 """The sparse runtime beside other people's engines, each in a process of its own, in turns.
 
-ResNet-50 at STR's layer densities, and MobileNetV1 at the weights and multiply-accumulates that STR
-publishes for 75 and 89 %; weights random, zeros at random places, 224x224, float32. Engines of
-other environments are named by their interpreter, and left out without it:
+ResNet-50 at STR's layer densities, MobileNetV1 at the weights and multiply-accumulates that STR
+publishes for 75 and 89 %, and ViT-S/16 with 90 and 95 % zeros in every layer; weights random, zeros
+at random places, 224x224, float32. Engines of other environments are named by their interpreter,
+and left out without it:
 
     python -m venv ds && ds/bin/pip install deepsparse==1.8.0
     python -m venv ov && ov/bin/pip install openvino
@@ -58,9 +59,11 @@ MOBILENET = {"75.28": (0.866, 0.44), "89.01": (0.975, 0.672)}
 NETWORKS = (
     *(f"resnet50-{level}" for level in ("90.23", "95.15", "98.05")),
     *(f"mobilenetv1-{level}" for level in MOBILENET),
+    *(f"vit_small_patch16_224-{level}" for level in ("90", "95")),
 )
 OURS = "reprune"
 SMALL = "convnet_tiny-50"
+OPSETS = {"timm/vit_small_patch16_224": 17}  # attention needs 14
 OPSET = 13  # the newest that all of them read
 LARGEST_DIFFERENCE = 1e-3  # of the largest output; sums in other orders stay below 1e-4
 PAUSE_S = 0.12  # threads of the process before were seen spinning for 0.1 s
@@ -79,12 +82,12 @@ class Way:
     dense: bool = False
 
 
-def ways(model: str, python: dict[str, str | None]) -> list[Way]:
+def ways(python: dict[str, str | None]) -> list[Way]:
     """What can run here. python: engine -> interpreter, None where there is none."""
     here = sys.executable
     found = [
         Way(OURS, "reprune", "net.sparse", here),
-        Way("dense eager", "torch", f"{model}.safetensors", here, dense=True),
+        Way("dense eager", "torch", "dense.safetensors", here, dense=True),
         Way("dense onnxruntime", "onnxruntime", "dense.onnx", here, dense=True),
     ]
     for engine, file in OTHERS.items():
@@ -100,6 +103,7 @@ def networks(name: str) -> tuple[str, nn.Module, nn.Module]:
     if model == "resnet50":
         dense, pruned = networks_of_model(model, budgets=[f"{BUDGETS}:{level}"]).networks
         return model, dense.network, pruned.network
+    model = f"timm/{model}" if model.startswith("vit") else model
     shape = input_shape_of(model, None)
     dense_network, network = (fresh_network(model, None, shape) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
@@ -137,7 +141,7 @@ def measure(name: str, batch: int, python: dict[str, str | None], threads: int) 
         if chosen := python["litert"]:
             _convert(chosen, folder)
         repeats = REPEATS.get(batch, REPEATS_OF_BATCHES)
-        found, left_out = in_turns(ways(model, python), folder, threads, repeats)
+        found, left_out = in_turns(ways(python), folder, threads, repeats)
     return {
         "network": name,
         "batch": batch,
@@ -160,9 +164,10 @@ def measure(name: str, batch: int, python: dict[str, str | None], threads: int) 
 def _write(folder: Path, model: str, dense: nn.Module, pruned: nn.Module, images: Tensor) -> None:
     """Files that the engines read, and what must come out: of the dense and of the pruned one."""
     np.save(folder / "images.npy", images.numpy())
-    save_file(dense.state_dict(), folder / f"{model}.safetensors")
+    save_file(dense.state_dict(), folder / "dense.safetensors", {"model": model})
+    opset = OPSETS.get(model, OPSET)
     for name, network in (("dense", dense), ("pruned", pruned)):
-        (folder / f"{name}.onnx").write_bytes(sparse.quick_onnx(network, images, OPSET))
+        (folder / f"{name}.onnx").write_bytes(sparse.quick_onnx(network, images, opset))
         with torch.inference_mode():
             np.save(folder / f"{name}.npy", network(images).numpy())
 

@@ -36,15 +36,16 @@ def reprune(file: str, images: Array, threads: int) -> Run:
 
 
 def torch(file: str, images: Array, threads: int) -> Run:
-    """PyTorch's eager execution. file: MODEL.safetensors, as harness.models.build names it."""
+    """PyTorch's eager execution. file: safetensors, whose metadata name the model."""
     import torch
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
     from harness.models import build
 
     torch.set_num_threads(threads)
-    network = build(os.path.basename(file).removesuffix(".safetensors")).eval()
-    network.load_state_dict(load_file(file))
+    with safe_open(file, "pt") as stored:
+        network = build(stored.metadata()["model"]).eval()
+        network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})
     batch = torch.from_numpy(images)
 
     def run() -> Array:
