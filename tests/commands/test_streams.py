@@ -37,6 +37,7 @@ def test_a_closed_output_is_one_line(home: Path) -> None:
 
 
 @full
+@pytest.mark.slow
 def test_a_full_log_changes_nothing(home: Path) -> None:
     assert run("bench show no-such-entry 2> /dev/full").returncode == 2
     done = run("bench pull dense-convnet-tiny-digits 2> /dev/full")

@@ -134,6 +134,7 @@ def test_the_file_of_a_run_is_where_a_grid_begins(bench: Bench, tmp_path: Path) 
     assert "--seeds is 1 as typed, not 2 as in the file" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_run_of_a_pruning_names_the_dense_weights_that_it_began_with(
     bench: Bench, home: Path
 ) -> None:

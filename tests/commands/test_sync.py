@@ -14,6 +14,7 @@ from tests.commands.conftest import Bench, document
 from tests.support.results import made
 
 
+@pytest.mark.slow
 def test_results_saved_while_mlflow_was_absent_are_mirrored_once(
     bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,7 @@ class Counted(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 def test_a_killed_pass_goes_on_where_it_was(home: Path) -> None:
     command = [sys.executable, "-c", KILLED, json.dumps(provenance.code_version())]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -72,6 +72,7 @@ def main() -> None:
         slurm_s = time.perf_counter() - began
         same = weights(home) == weights(inline)
         entries = {file.parent.name for file in results(home)}
+        whole = same and told and len(entries) == len(results(home)) == count
         print(f"- {count} trainings in one process, undisturbed: {alone_s:.0f} s.")
         print(
             f"- Slurm, one node of {os.cpu_count()} CPUs, limit {LIMIT_MINUTES} minutes: "
@@ -81,7 +82,7 @@ def main() -> None:
             f"- {len(results(home))} results of {len(entries)} entries; weights equal to the "
             f"undisturbed ones: {same}."
         )
-    if not (same and told and len(entries) == len(results(home)) == count):
+    if not whole:
         raise SystemExit(1)
 
 

@@ -54,6 +54,7 @@ def test_a_pool_leaves_the_bits_of_one_process_and_one_result_each(homes, inline
     assert again == endings and len(results(home)) == 2
 
 
+@pytest.mark.slow
 def test_a_dense_training_is_shared_by_all_levels_seed_by_seed(homes):
     homes("shared")
     jobs = [*prunings(0.5), *prunings(0.8)]
@@ -69,6 +70,7 @@ def test_a_dense_training_is_shared_by_all_levels_seed_by_seed(homes):
         assert [r.seed for r in result.runs] == [0, 1]
 
 
+@pytest.mark.slow
 def test_without_its_journal_a_queue_finds_every_finished_run_and_result(homes):
     home = homes("local")
     run("inline", trainings(), home)

@@ -113,6 +113,7 @@ def test_names_of_ours_and_of_the_libraries_stay_what_they_are(site: Path) -> No
     assert get("magnitude").__module__ == "methods.magnitude"
 
 
+@pytest.mark.slow
 def test_lists_go_on_where_a_package_is_broken(site: Path, tmp_path: Path) -> None:
     package(site, "bp_bad", "import bp_missing", methods={"bad": "F"}, datasets={"bad-set": "F"})
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{Path.cwd()}"}

@@ -90,6 +90,7 @@ def test_a_retrained_verdict_compares_the_mean_over_seeds(registry, home):
         assert result.metrics["top1_pct"] == expected
 
 
+@pytest.mark.slow
 def test_one_command_gives_the_same_bits_in_two_processes(tmp_path):
     once, twice = (Command(tmp_path / name, DENSE).start() for name in ("a", "b"))
     once.finish()

@@ -117,6 +117,7 @@ def test_a_signal_before_training_begins_exits_with_5_too(tmp_path):
 SHORT = ["train", *COMMON, "--method", "magnitude", "--set", "epochs=1"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_repeated_only_when_asked(tmp_path):
     arguments = [*SHORT, "--set", "settings.sparsity=0.9", "--json"]
     first = Command(tmp_path / "home", arguments)
@@ -132,6 +133,7 @@ def test_a_finished_run_is_repeated_only_when_asked(tmp_path):
     assert len(list(first.home.glob("runs/*/*/done.json"))) == 1
 
 
+@pytest.mark.slow
 def test_changed_settings_are_another_run(tmp_path):
     for sparsity in ("0.9", "0.8"):
         Command(tmp_path, [*SHORT, "--name", "one", "--set", f"settings.sparsity={sparsity}"]).run()

@@ -40,6 +40,7 @@ def results(home: Path) -> list[str]:
     return sorted(str(file.relative_to(home)) for file in home.glob("**/results/*/*.json"))
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_bits_and_repeats_nothing(
     tmp_path: Path, queue: list[str]
 ) -> None:
