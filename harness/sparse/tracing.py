@@ -100,6 +100,12 @@ def _check_inputs(graph: fx.Graph) -> None:
         raise ProtocolError(f"a network with one input is needed; this one takes: {names}")
 
 
+def _only_asserts(node: fx.Node) -> bool:
+    """Whether torch.fx checks here that an argument is its default, which it is by then."""
+    name = getattr(node.target, "__name__", "")
+    return node.op == "call_function" and name.startswith("_assert") and not node.users
+
+
 class _Shapes(fx.Interpreter):
     """Runs the graph and keeps the shape of every float tensor."""
 
@@ -140,7 +146,7 @@ class _Reader:
         for node in self.module.graph.nodes:
             if node.op == "output":
                 output = self._output(node)
-            elif node.name != source:
+            elif node.name != source and not _only_asserts(node):
                 self._read_node(node, operations)
         return OperationGraph(source, output, operations, self.shapes)
 

@@ -34,7 +34,9 @@ class Mixed(nn.Module):
         self.qkv, self.head = nn.Linear(8, 24), nn.Linear(8, 5)
         self.scale = nn.Parameter(torch.full((1, 1, 8), 0.5))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None:  # as timm's transformers, whose default torch.fx asserts
+            x = x * mask
         x = self.stem(x)
         x = torch.cat([self.act(self.deep(x)) + x, self.lone(self.pool(x))], 1)[:, 4:12]
         tokens = self.norm(x.flatten(2).transpose(1, 2)) * self.scale
