@@ -74,6 +74,15 @@ def _built(model: str, dataset: str | None) -> nn.Module:
     return build(model, num_classes=about.classes, in_channels=about.channels)
 
 
+def _pictures(model: str, dataset: str | None) -> tuple[int, int, int]:
+    """(C,H,W) as the registry evaluates the model, which may enlarge the data set's pictures."""
+    known = registry.load()
+    for entry in known.entries.values():
+        if (entry.model, entry.dataset) == (model, dataset):
+            return registry.input_shape(known.evaluations[entry.evaluation])
+    return input_shape_of(model, dataset)
+
+
 @torch.no_grad()
 def prune_layers_(network: nn.Module, sparsity: float) -> None:
     """Zero the smallest magnitudes of every conv and linear weight, `sparsity` of each."""
@@ -84,7 +93,7 @@ def prune_layers_(network: nn.Module, sparsity: float) -> None:
 
 def measure(model: str, dataset: str | None, level: float) -> dict[str, Any]:
     """The record of one network at one level: what runs, its milliseconds and the model's."""
-    shape = input_shape_of(model, dataset)
+    shape = _pictures(model, dataset)
     network = fresh_network(model, dataset, shape)
     prune_layers_(network, level)
     images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
@@ -193,17 +202,6 @@ def missing(folder: Path, levels: Iterable[float]) -> Iterator[tuple[str, str | 
             name = f"{model.replace('/', '-')}-{dataset or 'imagenet'}-{100 * level:g}.json"
             if not (folder / name).exists():
                 yield model, dataset, level, folder / name
-
-
-def sweep(folder: Path, levels: Iterable[float], seconds: float) -> None:
-    """Measure what is missing; nothing is begun after `seconds`."""
-    began = time.monotonic()
-    for model, dataset, level, file in missing(folder, levels):
-        record = measure(model, dataset, level)
-        file.write_text(json.dumps(record) + "\n")
-        print(_name(record), f"{100 * level:g} %:", _cell(record), file=sys.stderr, flush=True)
-        if time.monotonic() - began > seconds:
-            break
 
 
 def main() -> None:
