@@ -50,6 +50,11 @@ class Code(ir.IRBuilder):
         zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         return self.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
+    def below(self, count: Value, lanes: int) -> Value:
+        """True in the first `count` of the lanes."""
+        numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+        return self.icmp_signed("<", numbers, self.splat(count, lanes))
+
     def larger(self, left: Value, right: Value) -> Value:
         """The larger of both; `left` where that is NaN."""
         return self.select(self.fcmp_ordered("<", left, right), right, left)

@@ -209,11 +209,6 @@ class StepCode:
             code.branch(done)
         code.position_at_end(done)
 
-    def _lanes_below(self, code: Code, count: Value) -> Value:
-        """True in the first `count` lanes."""
-        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
-        return code.icmp_signed("<", numbers, code.splat(count, self.lanes))
-
     def _before_last(self, code: Code, width: Value) -> Value:
         """Where the last register of a line begins: those before it are full."""
         last = code.sub(width, int64(1))
@@ -231,7 +226,7 @@ class StepCode:
         """The first `count` of every stride-th float (1 or 2), and zeros; reads no others."""
         zeros = ir.Constant(self.vector, None)
         if stride == 1:
-            known = self._lanes_below(code, count)
+            known = code.below(count, self.lanes)
             return code.call(self.masked_load, [pointer, I32(FLOAT), known, zeros])
         span = code.sub(code.mul(count, int64(2)), int64(1))
         halves = [
@@ -240,7 +235,7 @@ class StepCode:
                 [
                     code.at(pointer, FLOAT * self.lanes * half),
                     I32(FLOAT),
-                    self._lanes_below(code, code.sub(span, int64(self.lanes * half))),
+                    code.below(code.sub(span, int64(self.lanes * half)), self.lanes),
                     zeros,
                 ],
             )
@@ -296,7 +291,7 @@ class StepCode:
 
     def _put(self, code: Code, value: Value, pointer: Value, count: Value) -> None:
         """Write the first `count` lanes."""
-        known = self._lanes_below(code, count)
+        known = code.below(count, self.lanes)
         code.call(self.masked_store, [value, pointer, I32(FLOAT), known])
 
     def _pool(self) -> ir.Function:
@@ -364,7 +359,7 @@ class StepCode:
         function, code = self._step("depthwise")
         step, *_, part, parts = function.args
         x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
-        made = Depthwise(self.lanes, self.fma, self.masked_load, self.masked_store)
+        made = Depthwise(self.lanes, self.fma, self._pixels, self._put)
         made.write(code, step, x, y, (part, parts))
         code.ret_void()
         return function

@@ -6,19 +6,23 @@ copy their input first. Here the nine weights stay in registers for a whole plan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
-from harness.sparse.native_builder import F32, FLOAT, I32, I64, PTR, Code, Value, int64
+from harness.sparse.native_builder import F32, FLOAT, PTR, Code, Value, int64
 from harness.sparse.native_fields import DEPTHWISE_SIDE, DEPTHWISE_TAPS, Field
+
+Pixels = Callable[[Code, Value, int, Value], Value]  # pointer, stride, how many
+Put = Callable[[Code, Value, Value, Value], None]  # register, pointer, how many
 
 
 class Depthwise:
     """Y = clamp(bias + sum over taps of weight * X), with stride 1 or 2; parts share channels."""
 
-    def __init__(self, lanes: int, fma: ir.Function, load: ir.Function, store: ir.Function) -> None:
-        """fma, load, store: LLVM's for registers of `lanes` floats, the last two masked."""
-        self.lanes, self.fma, self.load, self.store = lanes, fma, load, store
-        self.vector = ir.VectorType(F32, lanes)
+    def __init__(self, lanes: int, fma: ir.Function, pixels: Pixels, put: Put) -> None:
+        """fma: LLVM's for `lanes` floats. pixels, put: how StepCode reads and writes some."""
+        self.lanes, self.fma, self.pixels, self.put = lanes, fma, pixels, put
 
     def write(
         self, code: Code, step: Value, x: Value, y: Value, share: tuple[Value, Value]
@@ -60,29 +64,8 @@ class Depthwise:
                     at = code.add(source, code.mul(column, int64(FLOAT * stride)))
                     at = code.add(at, code.mul(pitch, int64(down)))
                     at = code.at(code.inttoptr(at, PTR), FLOAT * right)
-                    pixels = self._pixels(code, at, stride, left)
+                    pixels = self.pixels(code, at, stride, left)
                     total = code.call(self.fma, [pixels, weight, total])
                 total = code.smaller(code.larger(total, limits[0]), limits[1])
                 to = code.inttoptr(code.add(target, code.mul(column, int64(FLOAT))), PTR)
-                code.call(self.store, [total, to, I32(FLOAT), self._below(code, left)])
-
-    def _pixels(self, code: Code, at: Value, stride: int, count: Value) -> Value:
-        """The first `count` of every stride-th float; reads none beyond the last of them."""
-        if stride == 1:
-            return self._known(code, at, count)
-        span = code.sub(code.mul(count, int64(2)), int64(1))
-        halves = [
-            self._known(code, code.at(at, FLOAT * begin), code.sub(span, int64(begin)))
-            for begin in (0, self.lanes)
-        ]
-        even = ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2)))
-        return code.shuffle_vector(*halves, even)
-
-    def _known(self, code: Code, at: Value, count: Value) -> Value:
-        nothing = ir.Constant(self.vector, None)
-        return code.call(self.load, [at, I32(FLOAT), self._below(code, count), nothing])
-
-    def _below(self, code: Code, count: Value) -> Value:
-        """True in the first `count` lanes."""
-        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
-        return code.icmp_signed("<", numbers, code.splat(count, self.lanes))
+                self.put(code, total, to, left)

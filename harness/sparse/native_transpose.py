@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from harness.sparse.native_builder import F32, FLOAT, I1, I32, I64, PTR, Code, Value, int64
+from harness.sparse.native_builder import F32, FLOAT, I1, I32, PTR, Code, Value, int64
 from harness.sparse.native_fields import Field
 
 
@@ -30,9 +30,9 @@ class Transposition:
         last = code.udiv(code.mul(tiles, code.add(part, int64(1))), parts)
         with code.count(first, last) as tile:
             column = code.mul(tile, int64(self.lanes))
-            wide = self._below(code, code.sub(columns, column))
+            wide = code.below(code.sub(columns, column), self.lanes)
             with code.count(int64(0), rows, self.lanes) as row:
-                high = self._below(code, code.sub(rows, row))
+                high = code.below(code.sub(rows, row), self.lanes)
                 source = self._place(code, x, row, x_line, column)
                 target = self._place(code, y, column, y_line, row)
                 found = self._turned(code, self._read(code, source, x_line, (high, wide)))
@@ -83,11 +83,6 @@ class Transposition:
 
     def _none(self) -> Value:
         return ir.Constant(ir.VectorType(I1, self.lanes), None)
-
-    def _below(self, code: Code, count: Value) -> Value:
-        """True in the first `count` lanes."""
-        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
-        return code.icmp_signed("<", numbers, code.splat(count, self.lanes))
 
     def _has(self, code: Code, lanes: Value, number: int) -> Value:
         return code.extract_element(lanes, I32(number))
