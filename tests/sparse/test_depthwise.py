@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,14 +14,6 @@ from harness.sparse.tracing import trace
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 pytest.importorskip("llvmlite")
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @st.composite

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,14 +20,6 @@ from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_differen
 
 pytest.importorskip("llvmlite")
 PLANES = ["planes-4", "planes-8", "planes-8-sliced"]
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def output(model: nn.Module, batch: Tensor) -> Tensor:
