@@ -33,11 +33,11 @@ from harness.sparse.form_choice import (
     choose_rows,
     given_layers,
 )
-from harness.sparse.native_kernels import Kernels
+from harness.sparse.native.kernels import Kernels
 from harness.sparse.network_choice import Slower, eager_network, fastest_network
 from harness.sparse.operation_graph import MaxPool, OperationGraph
 from harness.sparse.output_check import check_equal
-from harness.sparse.plane_choice import kernels_for, plane_network, planned_planes
+from harness.sparse.planes.choice import kernels_for, plane_network, planned_planes
 from harness.sparse.rewriting import simplify, split_columns
 from harness.sparse.saved_network import planned_layers, read_network, say_measured_again
 from harness.sparse.semi_structured import TwoFourNetwork, compile_two_four

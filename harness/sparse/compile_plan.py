@@ -69,7 +69,7 @@ class CompilePlan:
     """Layers in order, the image rows per block chosen for each size of feature map (height,
     width), the number of threads all this was measured with, and the way the whole network runs.
 
-    bands: of rows in which an image goes through the layers on its large maps, see plane_bands.
+    bands: of rows in which an image goes through the layers on its large maps, see planes.bands.
     """
 
     layers: tuple[LayerPlan, ...]

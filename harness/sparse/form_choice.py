@@ -34,7 +34,7 @@ from harness.sparse.steps import (
 )
 
 DENSE = {"dense": torch.contiguous_format, "dense-channels-last": torch.channels_last}
-# Registers of pixels per block, and whether channels are sliced, see plane_slices.
+# Registers of pixels per block, and whether channels are sliced, see planes.slices.
 PLANES = ("planes-4", "planes-8-sliced", "planes-8")
 TABLES = tuple(f"{kind}-{kernel}" for kind in tables.KINDS for kernel in KERNELS)
 FORMS = (*PLANES, *TABLES, *DENSE)

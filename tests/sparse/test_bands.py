@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness import sparse
-from harness.sparse import plane_bands, plane_choice, plane_program, plane_slices
-from harness.sparse.native_kernels import kernels
+from harness.sparse.native.kernels import kernels
 from harness.sparse.operation_graph import Convolution
-from harness.sparse.plane_bands import RowReach, bands_of
-from harness.sparse.plane_layout import PlaneGrid
-from harness.sparse.plane_program import PlaneProgram
-from harness.sparse.plane_slices import BlockForm
+from harness.sparse.planes.bands import RowReach, bands_of
+from harness.sparse.planes.layout import PlaneGrid
+from harness.sparse.planes.program import PlaneProgram
+from harness.sparse.planes.slices import BlockForm
 from harness.sparse.rewriting import simplify
 from harness.sparse.tracing import trace
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
@@ -94,7 +93,7 @@ def test_any_chain_of_layers_in_bands_equals_the_model(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plane_bands, "CACHE", 0)
+        patch.setattr("harness.sparse.planes.bands.CACHE", 0)
         in_bands = program(model, batch, "planes-8", bands)
         expected = model(batch)
         for _ in range(2):  # the second time on what the first left in memory
@@ -109,9 +108,9 @@ def test_slices_of_channels_equal_the_model(layers: list[nn.Module], form: str) 
     model, batch = pruned(nn.Sequential(*layers), 0.8), images(2, CHANNELS, 40, 33)
     assume(fits(model, batch))
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plane_slices, "CACHE", 1024)
-        patch.setattr(plane_slices, "LEAST_ENTRIES", 1)
-        patch.setattr(plane_program, "PLANES", (f"{form}-sliced",))
+        patch.setattr("harness.sparse.planes.slices.CACHE", 1024)
+        patch.setattr("harness.sparse.planes.slices.LEAST_ENTRIES", 1)
+        patch.setattr("harness.sparse.planes.program.PLANES", (f"{form}-sliced",))
         sliced = program(model, batch, f"{form}-sliced", 1)
         assert relative_difference(sliced(batch), model(batch)) < ORDER_OF_SUMS
 
@@ -146,7 +145,9 @@ def test_bands_are_kept_with_the_plan_and_for_large_maps_only(
     wide = nn.Sequential(nn.Conv2d(3, 48, 3, padding=1), nn.ReLU(), nn.Conv2d(48, 4, 3, padding=1))
     batch = images(1, 3, 128, 96)
     assert bands_of(trace(wide, batch)) > 1 and bands_of(trace(wide, images(1, 3, 32, 32))) == 1
-    monkeypatch.setattr(plane_choice, "BANDS_GAIN", float("inf"))  # one band is never fast enough
+    monkeypatch.setattr(
+        "harness.sparse.planes.choice.BANDS_GAIN", float("inf")
+    )  # one band is never fast enough
     fast = sparse.compile(pruned(wide, 0.3), batch, only=["planes-8"])
     assert fast.plan.bands == bands_of(trace(wide, batch))
     fast.save(tmp_path / "net.sparse")

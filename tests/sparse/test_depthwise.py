@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harness import sparse
-from harness.sparse.depthwise_step import is_depthwise
+from harness.sparse.planes.depthwise_step import is_depthwise
 from harness.sparse.tracing import trace
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 

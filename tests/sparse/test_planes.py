@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from harness import sparse
 from harness.errors import ProtocolError
-from harness.sparse import native_kernels, native_threads, plane_choice
-from harness.sparse.native_fields import MOST_VECTORS, interleaved
-from harness.sparse.plane_layout import PlaneGrid, Planes
-from harness.sparse.plane_steps import Operand, blocks
+from harness.sparse.native import kernels as native_kernels
+from harness.sparse.native import threads as native_threads
+from harness.sparse.native.fields import MOST_VECTORS, interleaved
+from harness.sparse.planes import choice as plane_choice
+from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.steps import Operand, blocks
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
 pytest.importorskip("llvmlite")
@@ -151,7 +153,7 @@ def test_planes_are_zero_between_their_pixels() -> None:
 
 
 def test_kernels_are_made_for_narrower_processors_too() -> None:
-    from harness.sparse.native_schedule import KernelModule
+    from harness.sparse.native.schedule import KernelModule
 
     for lanes in (4, 8, 16):
         assert f"<{lanes} x float>" in str(KernelModule(lanes))

@@ -90,7 +90,7 @@ def test_a_plan_from_elsewhere_is_measured_again_and_that_is_said(
         there.setattr(saved_network, "machine", lambda: here | {key: value})
         fast.save(tmp_path / "net")
     asked = []
-    for module in ("form_choice", "plane_choice", "plane_program"):
+    for module in ("form_choice", "planes.choice", "planes.program"):
         monkeypatch.setattr(
             f"harness.sparse.{module}.milliseconds", lambda run: asked.append(run) or 1
         )

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness import sparse
-from harness.sparse.native_kernels import kernels
+from harness.sparse.native.kernels import kernels
 from harness.sparse.operation_graph import Linear
+from harness.sparse.planes.token_product import Scratch, TokenProduct
 from harness.sparse.rewriting import simplify
-from harness.sparse.token_product import Scratch, TokenProduct
 from harness.sparse.tracing import trace
 from methods.inventory import prunable_weights
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference

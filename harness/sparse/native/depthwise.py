@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from harness.sparse.native_builder import F32, FLOAT, PTR, Code, Value, int64
-from harness.sparse.native_fields import DEPTHWISE_SIDE, DEPTHWISE_TAPS, Field
+from harness.sparse.native.builder import F32, FLOAT, PTR, Code, Value, int64
+from harness.sparse.native.fields import DEPTHWISE_SIDE, DEPTHWISE_TAPS, Field
 
 Pixels = Callable[[Code, Value, int, Value], Value]  # pointer, stride, how many
 Put = Callable[[Code, Value, Value, Value], None]  # register, pointer, how many

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
-from harness.sparse.native_fields import FIELD_BYTES
+from harness.sparse.native.fields import FIELD_BYTES
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 F32, VOID, PTR = ir.FloatType(), ir.VoidType(), ir.PointerType()

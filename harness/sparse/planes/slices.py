@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from harness.sparse.operation_graph import Convolution
-from harness.sparse.plane_layout import PlaneGrid
-from harness.sparse.plane_steps import FLOAT, Machine, NativeStep, NonZeros, Operand, Product
-from harness.sparse.plane_taps import Taps
+from harness.sparse.planes.layout import PlaneGrid
+from harness.sparse.planes.steps import FLOAT, Machine, NativeStep, NonZeros, Operand, Product
+from harness.sparse.planes.taps import Taps
 
 CACHE = 24 << 10  # bytes of pixels: half or more of what a core's fastest cache holds
 LEAST_ENTRIES = 10  # per filter and slice, for one more reading and writing of its sums

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from harness.sparse.depthwise_step import is_depthwise
 from harness.sparse.operation_graph import Convolution, MaxPool, OperationGraph, is_feature_map
-from harness.sparse.plane_layout import VECTOR, PlaneGrid, rounded
-from harness.sparse.plane_taps import Taps, reads_in_place
+from harness.sparse.planes.depthwise_step import is_depthwise
+from harness.sparse.planes.layout import VECTOR, PlaneGrid, rounded
+from harness.sparse.planes.taps import Taps, reads_in_place
 
 Size = tuple[int, int]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from harness.sparse.native_fields import (
+from harness.sparse.native.fields import (
     ENTRY_BYTES,
     FIELDS,
     ROW_BYTES,
@@ -21,7 +21,7 @@ from harness.sparse.native_fields import (
     interleaved,
 )
 from harness.sparse.operation_graph import Activation, Convolution, MaxPool
-from harness.sparse.plane_layout import PlaneGrid, Planes
+from harness.sparse.planes.layout import PlaneGrid, Planes
 
 FLOAT = 4  # bytes
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from harness.sparse.native_builder import F32, FLOAT, I1, I32, PTR, Code, Value, int64
-from harness.sparse.native_fields import Field
+from harness.sparse.native.builder import F32, FLOAT, I1, I32, PTR, Code, Value, int64
+from harness.sparse.native.fields import Field
 
 
 class Transposition:

@@ -8,12 +8,12 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from harness.sparse.native_fields import FIELD_BYTES, FIELDS, Field, StepKind
-from harness.sparse.native_kernels import Kernels
-from harness.sparse.native_threads import run_together
+from harness.sparse.native.fields import FIELD_BYTES, FIELDS, Field, StepKind
+from harness.sparse.native.kernels import Kernels
+from harness.sparse.native.threads import run_together
 from harness.sparse.operation_graph import Convolution, Linear
-from harness.sparse.plane_layout import PlaneGrid, Planes
-from harness.sparse.plane_steps import FLOAT, Machine, NativeStep, plane_operand, product_step
+from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.steps import FLOAT, Machine, NativeStep, plane_operand, product_step
 
 CAP = 8  # registers of rows per block
 MOST_COUNTS = 4  # numbers of rows that are kept prepared

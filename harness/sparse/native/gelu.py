@@ -6,8 +6,8 @@ import math
 
 from llvmlite import ir
 
-from harness.sparse.native_builder import F32, FLOAT, I32, PTR, Code, Value, int64
-from harness.sparse.native_fields import Field
+from harness.sparse.native.builder import F32, FLOAT, I32, PTR, Code, Value, int64
+from harness.sparse.native.fields import Field
 
 # erf to 1.5e-7: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
 SLOPE = 0.3275911

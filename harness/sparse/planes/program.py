@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.node import map_aggregate
 
-from harness.sparse.depthwise_step import depthwise_step, is_depthwise
 from harness.sparse.form_choice import PLANES
-from harness.sparse.native_fields import FIELD_BYTES, FIELDS
-from harness.sparse.native_kernels import Kernels
-from harness.sparse.native_threads import run_together
+from harness.sparse.native.fields import FIELD_BYTES, FIELDS
+from harness.sparse.native.kernels import Kernels
+from harness.sparse.native.threads import run_together
 from harness.sparse.operation_graph import (
     Add,
     Affine,
@@ -32,11 +31,12 @@ from harness.sparse.operation_graph import (
     Untouched,
     is_feature_map,
 )
-from harness.sparse.plane_bands import BandedStretch, around_large_maps, reads_planes
-from harness.sparse.plane_grids import plane_grids, pools_natively, size_of
-from harness.sparse.plane_layout import PlaneGrid, Planes
-from harness.sparse.plane_slices import BlockForm, SlicedProduct
-from harness.sparse.plane_steps import (
+from harness.sparse.planes.bands import BandedStretch, around_large_maps, reads_planes
+from harness.sparse.planes.depthwise_step import depthwise_step, is_depthwise
+from harness.sparse.planes.grids import plane_grids, pools_natively, size_of
+from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.slices import BlockForm, SlicedProduct
+from harness.sparse.planes.steps import (
     FLOAT,
     Machine,
     NativeStep,
@@ -46,10 +46,10 @@ from harness.sparse.plane_steps import (
     pool_step,
     resample,
 )
-from harness.sparse.plane_taps import Phases, in_place_offsets, reads_in_place
+from harness.sparse.planes.taps import Phases, in_place_offsets, reads_in_place
+from harness.sparse.planes.token_product import Scratch, TokenProduct
 from harness.sparse.step_timing import milliseconds
 from harness.sparse.steps import DenseLinear, SparseLinear
-from harness.sparse.token_product import Scratch, TokenProduct
 
 
 def linear_step(
@@ -82,7 +82,7 @@ class PlaneProgram:
 
     forms: layer -> one of PLANES (see BlockForm), "dense", and for linear ones "csr" or "dense".
     batch: images to expect; more are run in several goes. bands: in which the layers around large
-    maps are run, see plane_bands.
+    maps are run, see bands.
     """
 
     def __init__(

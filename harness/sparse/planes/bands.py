@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from harness.sparse.depthwise_step import depthwise_step, is_depthwise
 from harness.sparse.operation_graph import (
     Convolution,
     MaxPool,
@@ -23,9 +22,10 @@ from harness.sparse.operation_graph import (
     OperationGraph,
     is_feature_map,
 )
-from harness.sparse.plane_layout import VECTOR, PlaneGrid, Planes, rounded
-from harness.sparse.plane_slices import BlockForm, SlicedProduct
-from harness.sparse.plane_steps import (
+from harness.sparse.planes.depthwise_step import depthwise_step, is_depthwise
+from harness.sparse.planes.layout import VECTOR, PlaneGrid, Planes, rounded
+from harness.sparse.planes.slices import BlockForm, SlicedProduct
+from harness.sparse.planes.steps import (
     FLOAT,
     Machine,
     NativeStep,
@@ -34,7 +34,7 @@ from harness.sparse.plane_steps import (
     pool_step,
     resample,
 )
-from harness.sparse.plane_taps import Phases, Taps, in_place_offsets, reads_in_place
+from harness.sparse.planes.taps import Phases, Taps, in_place_offsets, reads_in_place
 
 Size = tuple[int, int]
 CACHE = 2 << 20  # bytes of one map: a larger one is not in a core's own cache when it is read

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
-from harness.sparse.native_builder import (
+from harness.sparse.native.builder import (
     F32,
     FLOAT,
     I1,
@@ -19,8 +19,8 @@ from harness.sparse.native_builder import (
     Value,
     int64,
 )
-from harness.sparse.native_depthwise import Depthwise
-from harness.sparse.native_fields import (
+from harness.sparse.native.depthwise import Depthwise
+from harness.sparse.native.fields import (
     ENTRY_BYTES,
     MOST_VECTORS,
     ROW_BYTES,
@@ -29,8 +29,8 @@ from harness.sparse.native_fields import (
     StepKind,
     interleaved,
 )
-from harness.sparse.native_gelu import Gelu
-from harness.sparse.native_transpose import Transposition
+from harness.sparse.native.gelu import Gelu
+from harness.sparse.native.transpose import Transposition
 
 
 class StepCode:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.sparse.native_kernels import Kernels
+from harness.sparse.native.kernels import Kernels
 
 
 @dataclass

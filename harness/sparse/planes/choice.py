@@ -12,11 +12,11 @@ from harness.errors import ProtocolError
 from harness.sparse.compile_plan import CompilePlan, LayerPlan, NetworkChoice
 from harness.sparse.compiled import CompiledNetwork
 from harness.sparse.form_choice import DENSE, PLANES, TABLES, GivenLayer, positions_of
-from harness.sparse.native_kernels import Kernels, kernels
+from harness.sparse.native.kernels import Kernels, kernels
 from harness.sparse.operation_graph import Convolution, Linear, OperationGraph
-from harness.sparse.plane_bands import bands_of
-from harness.sparse.plane_program import PlaneProgram, linear_step
-from harness.sparse.plane_slices import BlockForm
+from harness.sparse.planes.bands import bands_of
+from harness.sparse.planes.program import PlaneProgram, linear_step
+from harness.sparse.planes.slices import BlockForm
 from harness.sparse.step_timing import milliseconds
 
 # Below this density of an ungrouped layer PyTorch's dense product cannot win: it reaches at most

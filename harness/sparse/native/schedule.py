@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from harness.sparse.native_builder import I32, I64, PTR, int64
-from harness.sparse.native_code import StepCode
-from harness.sparse.native_fields import FIELD_BYTES, FIELDS, Field
+from harness.sparse.native.builder import I32, I64, PTR, int64
+from harness.sparse.native.fields import FIELD_BYTES, FIELDS, Field
+from harness.sparse.native.step_code import StepCode
 
 SPINS = 1 << 12  # looks at the barrier before a waiting thread lets others run
 

@@ -2,7 +2,7 @@
 
 A program is a list of steps, each described by one row of 64-bit fields (see `Field`); threads
 run it together, every thread on images of its own or all on a share of each image. The main step
-is a sparse product on planes (see plane_layout): registers hold some pixels of one filter while
+is a sparse product on planes (see planes.layout): registers hold some pixels of one filter while
     y[filter, p] = clamp(bias + residual[filter, p] + sum over non-zeros of w * x[p + offset])
 is summed, so weights are read once per block of pixels and outputs written once.
 """
@@ -33,7 +33,7 @@ def kernels() -> Kernels | None:
     try:
         import llvmlite.binding as llvm
 
-        from harness.sparse.native_schedule import KernelModule
+        from harness.sparse.native.schedule import KernelModule
     except ImportError:
         return None
     llvm.initialize_native_target()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from harness.sparse.operation_graph import Convolution
-from harness.sparse.plane_layout import PlaneGrid
-from harness.sparse.plane_steps import FLOAT, NativeStep, Operand, resample
+from harness.sparse.planes.layout import PlaneGrid
+from harness.sparse.planes.steps import FLOAT, NativeStep, Operand, resample
 
 
 @dataclass(frozen=True)

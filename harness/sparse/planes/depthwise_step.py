@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from harness.sparse.native_fields import DEPTHWISE_SIDE, DEPTHWISE_TAPS, Field, StepKind
+from harness.sparse.native.fields import DEPTHWISE_SIDE, DEPTHWISE_TAPS, Field, StepKind
 from harness.sparse.operation_graph import Convolution
-from harness.sparse.plane_steps import FLOAT, NativeStep, Operand
+from harness.sparse.planes.steps import FLOAT, NativeStep, Operand
 
 
 def is_depthwise(conv: Convolution) -> bool:
