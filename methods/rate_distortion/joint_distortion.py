@@ -7,11 +7,14 @@ Ours; the published program measures one layer at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from methods.allocation import magnitude, survivors
 from methods.inventory import Weight
@@ -24,6 +27,7 @@ from methods.rate_distortion.distortion import (
     parameter_name,
 )
 
+Norms = Literal["kept", "refitted"]
 Kept = tuple[int, ...]  # weights kept per layer, in network order
 
 # The steepest way down is that of a norm over images: the maximum itself looks at one image only.
@@ -54,22 +58,34 @@ class JointDistortion:
         masks: Masks,
         reduction: Reduction,
         batch_size: int = BATCH_SIZE,
+        norms: Norms = "kept",
     ) -> None:
         """Run the network as it is: what the logits are compared with.
 
         images: (M, C, H, W), normalised, on the model's device. masks: layer -> what is left.
-        Raises ValueError for logits that are not finite, TypeError for computed weights.
+        norms: "kept": batch norms have the statistics they come with; "refitted": those of each
+        batch, in the network compared with, too, so gradients take whole batches and more memory.
+        Raises ValueError for logits that are not finite, no images or, with refitted norms, one,
+        and TypeError for computed weights.
         """
+        if not len(images):
+            raise ValueError("no calibration images: distortion is measured on at least one image")
         self._model, self._layers, self._reduction = model, dict(layers), reduction
         self._parameters = {n: parameter_name(model, layer) for n, layer in layers.items()}
         live = {n: layer.stored.detach() != 0 for n, layer in layers.items()}
         live = {n: mask & masks[n] for n, mask in live.items()}
         self.names = tuple(layers)
         self.live: Kept = tuple(survivors(live).values())
+        self.least: Kept = (1,) * len(self.live)  # what a search may not go below
         self._ranks = [_ranks(magnitude(layers[n].stored, live[n])) for n in self.names]
         self.images = images
         self._batches = images.split(batch_size)
-        with evaluating(model):
+        self._gradient_batches = images.split(max(1, GRADIENT_VALUES // max(1, images[0].numel())))
+        self._evaluating = evaluating
+        if norms == "refitted":
+            self._batches = self._gradient_batches = _even_batches(images, batch_size)
+            self._evaluating = refitted
+        with self._evaluating(model):
             self._dense = dense_logits(model, list(self._batches), layers)[0]
         self._errors: dict[Kept, Tensor] = {}
         self.passes = 0.0  # of all images, forward; a backward pass counts as two
@@ -85,7 +101,7 @@ class JointDistortion:
     def _measured(self, kept: Kept) -> Tensor:
         weights = self._weights(kept)
         self.passes += 1
-        with evaluating(self._model):
+        with self._evaluating(self._model):
             errors = [
                 _errors(functional_call(self._model, weights, (batch,)), expected)
                 for batch, expected in zip(self._batches, self._dense, strict=True)
@@ -98,9 +114,9 @@ class JointDistortion:
         weights = {n: w.requires_grad_() for n, w in self._weights(kept).items()}
         gradients = [torch.zeros_like(w) for w in weights.values()]
         dense, self.passes = torch.cat(self._dense), self.passes + 3
-        few = max(1, GRADIENT_VALUES // max(1, self.images[0].numel()))
-        with evaluating(self._model), torch.enable_grad():
-            parts = zip(self.images.split(few), dense.split(few), share.split(few), strict=True)
+        sizes = [len(batch) for batch in self._gradient_batches]
+        with self._evaluating(self._model), torch.enable_grad():
+            parts = zip(self._gradient_batches, dense.split(sizes), share.split(sizes), strict=True)
             for images, expected, part in parts:
                 logits = functional_call(self._model, weights, (images,))
                 loss = (_errors(logits, expected) * part).sum()
@@ -138,6 +154,28 @@ class JointDistortion:
                 )
             layer.take(whole[parameter]).mul_(self._ranks[i] < kept[i])
         return whole
+
+
+@contextmanager
+def refitted(model: nn.Module) -> Iterator[None]:
+    """`evaluating`, but batch norms that keep statistics take those of the batch; none is kept."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    with evaluating(model):
+        try:
+            for norm in norms:
+                norm.train()
+                norm.track_running_stats = False
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
+
+
+def _even_batches(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Batches of nearly one size, so that none is too small for statistics: at least two images."""
+    if len(images) < 2:
+        raise ValueError("norms='refitted' takes statistics of a batch: give at least two images")
+    return images.tensor_split(min(-(-len(images) // batch_size), len(images) // 2))
 
 
 def _errors(logits: Tensor, expected: Tensor) -> Tensor:

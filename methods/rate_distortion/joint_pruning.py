@@ -2,6 +2,10 @@
 
 It starts from LAMP, ERK, uniform, uniform+ and global magnitude, each brought to the exact count,
 searches on few images from the best of them and on all images from the best point of all.
+
+Where fine-tuning follows, the least distortion misleads: much of it is a shift that batch norms
+take out again as soon as the network trains, and a layer that is nearly empty costs more after
+training than before. norms="refitted" measures without the first; lamp_floor bounds the second.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from methods.inventory import Weight
 from methods.masks import Masks
 from methods.measurement_store import MeasurementStore
 from methods.rate_distortion.distortion import BATCH_SIZE, Reduction
-from methods.rate_distortion.joint_distortion import JointDistortion, Kept
+from methods.rate_distortion.joint_distortion import JointDistortion, Kept, Norms
 from methods.rate_distortion.joint_search import (
     MOST_STEPS,
     JointSolution,
@@ -40,10 +44,15 @@ class JointSearch:
         masks: Masks,
         reduction: Reduction,
         batch_size: int = BATCH_SIZE,
+        norms: Norms = "kept",
+        lamp_floor: float = 0.0,
     ) -> None:
-        """images: (M, C, H, W), normalised. masks: layer -> what is left of it, bool."""
-        self._given = (model, layers, masks, reduction, batch_size)
-        self._images = images
+        """images: (M, C, H, W), normalised. masks: layer -> what is left of it, bool.
+
+        norms: see `JointDistortion`. lamp_floor: no layer gets below this share of LAMP's count.
+        """
+        self._given = (model, layers, masks, reduction, batch_size, norms)
+        self._images, self._lamp_floor = images, lamp_floor
         self.solution: JointSolution | None = None  # of the last solve
         self.passes = 0.0  # forward passes over all images that it took; a backward one is two
 
@@ -63,7 +72,13 @@ class JointSearch:
             return live
         every = -(-len(self._images) // FEW_IMAGES)
         few = self._problem(self._images[::every]) if every > 1 else None
-        self.solution = solve_joint(problem, self._starts(live, left), few, known, on_step)
+        starts = self._starts(live, left)
+        if self._lamp_floor:
+            least = tuple(int(self._lamp_floor * count) for count in starts["lamp"])
+            starts = {rule: raised(kept, starts["lamp"], least) for rule, kept in starts.items()}
+            for each in (problem, few) if few else (problem,):
+                each.least = tuple(max(1, count) for count in least)
+        self.solution = solve_joint(problem, starts, few, known, on_step)
         share = len(self._images[::every]) / len(self._images)
         self.passes = problem.passes + (few.passes * share if few else 0.0)
         return dict(zip(problem.names, self.solution.kept, strict=True))
@@ -93,8 +108,8 @@ class JointSearch:
         return kept
 
     def _problem(self, images: Tensor) -> JointDistortion:
-        model, layers, masks, reduction, batch_size = self._given
-        return JointDistortion(model, images, layers, masks, reduction, batch_size)
+        model, layers, masks, reduction, batch_size, norms = self._given
+        return JointDistortion(model, images, layers, masks, reduction, batch_size, norms)
 
     def _starts(self, live: Counts, left: int) -> dict[str, Kept]:
         """Rule -> weights kept per layer, `left` in all; rules that cannot do it are left out."""
@@ -109,6 +124,24 @@ class JointSearch:
                 continue
             starts[name] = tuple(exact(kept, live, left).values())
         return starts
+
+
+def raised(kept: Kept, lamp: Kept, least: Kept) -> Kept:
+    """The allocation nearest to `kept`, on the way there from LAMP's, that has `least` everywhere.
+
+    All three: weights per layer; `kept` and `lamp` of one sum, which the result has, too, and
+    least <= lamp.
+    """
+    way = min(
+        ((b - c) / (b - a) for a, b, c in zip(kept, lamp, least, strict=True) if a < c),
+        default=1.0,
+    )
+    if way == 1.0:
+        return kept
+    ends = [(b + way * (a - b), a, c) for a, b, c in zip(kept, lamp, least, strict=True)]
+    counts = {str(i): max(floor, int(x)) for i, (x, _, floor) in enumerate(ends)}
+    upper = {str(i): max(a, b) for i, (a, b) in enumerate(zip(kept, lamp, strict=True))}
+    return tuple(exact(counts, upper, sum(lamp)).values())
 
 
 def _stored(position: Position) -> Tensor:

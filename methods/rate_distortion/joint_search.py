@@ -36,6 +36,7 @@ class Problem(Protocol):
     """What is minimised, as `JointDistortion` has it."""
 
     live: Kept
+    least: Kept  # what exchanges leave every layer, at least 1
 
     def measure(self, kept: Kept) -> float:
         """The distortion."""
@@ -114,24 +115,25 @@ def _next(problem: Problem, position: Position, search: str) -> Position:
     worth, step = problem.worth(position.kept), position.step
     best = problem.measure(position.kept)
     while step >= LAST_STEP:
-        moved = exchanged(worth, position.kept, problem.live, step)
+        moved = exchanged(worth, position.kept, problem.least, problem.live, step)
         gained = best - problem.measure(moved)
         if gained > 0:
             longer = gained > LEAST_GAIN * best
             step = min(LARGEST_STEP, step * GROWTH) if longer else step / 2
             return Position(moved, step, position.steps + 1)
         step /= 2
-    for moved in _pairs(worth, position.kept, problem.live) if search == ALL else ():
+    pairs = _pairs(worth, position.kept, problem.least, problem.live) if search == ALL else ()
+    for moved in pairs:
         if problem.measure(moved) < best:
             return Position(moved, LATER_STEP, position.steps + 1)
     return Position(position.kept, step, position.steps)
 
 
-def _pairs(worth: Worth, kept: Kept, live: Kept) -> list[Kept]:
+def _pairs(worth: Worth, kept: Kept, least: Kept, live: Kept) -> list[Kept]:
     """Allocations in which two layers have exchanged weights, the best by price first."""
     found = []
     for step in PAIR_STEPS:
-        takers, givers = _offers(worth, kept, live, step)
+        takers, givers = _offers(worth, kept, least, live, step)
         for taker, giver in product(takers, givers):
             if taker.layer != giver.layer:
                 amount = min(taker.left, giver.left)
@@ -151,13 +153,13 @@ class _Offer:
     left: int
 
 
-def exchanged(worth: Worth, kept: Kept, live: Kept, step: float) -> Kept:
+def exchanged(worth: Worth, kept: Kept, least: Kept, live: Kept, step: float) -> Kept:
     """`kept` after the exchanges that the prices promise to pay, of the same sum.
 
     No layer takes or gives up more than the share `step` of what it has (of SMALL_LAYER of its live
-    weights, if that is more), none its last weight, and none does both.
+    weights, if that is more), none goes below `least`, and none does both.
     """
-    takers, givers = _offers(worth, kept, live, step)
+    takers, givers = _offers(worth, kept, least, live, step)
     moved, sides = list(kept), dict[int, int]()
     taking, giving = iter(takers), iter(givers)
     taker, giver = next(taking, None), next(giving, None)
@@ -175,12 +177,14 @@ def exchanged(worth: Worth, kept: Kept, live: Kept, step: float) -> Kept:
     return tuple(moved)
 
 
-def _offers(worth: Worth, kept: Kept, live: Kept, step: float) -> tuple[list[_Offer], list[_Offer]]:
+def _offers(
+    worth: Worth, kept: Kept, least: Kept, live: Kept, step: float
+) -> tuple[list[_Offer], list[_Offer]]:
     """What layers may take, the dearest first, and give up, the cheapest first."""
     takers, givers = [], []
-    for layer, has, most in zip(count(), kept, live, strict=False):
+    for layer, has, floor, most in zip(count(), kept, least, live, strict=False):
         size = max(1, int(step * max(has, SMALL_LAYER * most)))
-        more, fewer = min(size, most - has), min(size, has - 1)
+        more, fewer = min(size, most - has), min(size, has - floor)
         if more > 0:
             price = worth.between(layer, has, has + more) / more
             takers.append(_Offer(price, layer, more))

@@ -51,12 +51,14 @@ def curve_key(
     solver: str | None = None,
     budget: str | None = None,
     previous: Sequence[float] | None = None,
+    joint: Mapping[str, object] | None = None,
 ) -> str:
     """The key of curves, or with `solver` and what it was given of an allocation; 64 characters.
 
     weights_hash: `network_hash` of the model, so masks and normalisation statistics count;
     calibration_hash: of the images. batch_size and device ("cpu", "cuda") move curves by rounding.
     layers: an allocation depends on which layers share the budget; a curve is a layer's own.
+    joint: what the joint solver was told, other than its defaults.
     """
     fields = {
         "kind": "rd-curves" if solver is None else "rd-allocation",
@@ -71,5 +73,6 @@ def curve_key(
         "solver": solver,
         "budget": budget,
         "previous": None if previous is None else [float(rate) for rate in previous],
+        **({"joint": dict(joint)} if joint else {}),  # keys of before do not have it
     }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -36,6 +36,7 @@ from methods.rate_distortion.distortion import (
 )
 from methods.rate_distortion.exact_count import kept_counts
 from methods.rate_distortion.flops import output_positions
+from methods.rate_distortion.joint_distortion import Norms
 from methods.rate_distortion.joint_pruning import JointSearch
 from methods.rate_distortion.keys import curve_key, network_hash, tensors_hash
 from methods.rate_distortion.redraw import redrawing
@@ -53,6 +54,8 @@ class RateDistortionSettings(LayerSettings):
     points: int = Field(100, ge=1, le=65535)  # K: rates 0, 1/K, ..., 1
     reduction: Reduction = "worst"  # the published program without a flag: "mean"
     solver: Literal["exact", "official", "joint"] = "exact"  # joint: ours, needs no curves
+    norms: Norms = "kept"  # joint; refitted: batch norms fit the pruned network, as if fine-tuned
+    lamp_floor: float = Field(default=0.0, ge=0, le=1)  # joint: least share of LAMP's count
     budget: Literal["weights", "macs"] = "weights"  # macs: ours, not in the published method
     exact_count: bool = True  # exact solver: give back what a step of the grid removed too much
     calibration: Literal["train", "synthetic"] = "train"
@@ -74,7 +77,14 @@ class RateDistortionSettings(LayerSettings):
         if self.solver == "joint" and (self.calib_augment or not self.exact_count):
             msg = "the joint solver measures the same pictures every time and ends on exact counts"
             raise ValueError(f"{msg}; leave out calib_augment and exact_count")
+        given = " and ".join(self.told_joint())
+        if given and self.solver != "joint":
+            raise ValueError(f"only the joint solver knows {given}; add solver='joint'")
         return self
+
+    def told_joint(self) -> dict[str, object]:
+        """What the joint solver alone is told, other than its defaults."""
+        return self.model_dump(include={"norms", "lamp_floor"}, exclude_defaults=True)
 
 
 @dataclass(frozen=True)
@@ -199,6 +209,8 @@ class RateDistortion(MaskedMethod):
             self.masks,
             self.settings.reduction,
             self.options.get("batch_size", BATCH_SIZE),
+            self.settings.norms,
+            self.settings.lamp_floor,
         )
         total = sum(layer.numel() for layer in layers.values())
         left = total - round(sparsity * total)
@@ -211,6 +223,7 @@ class RateDistortion(MaskedMethod):
                 solver="joint",
                 budget="weights",
                 previous=list(previous.values()),
+                joint=self.settings.told_joint(),
             )
             kept = search.solve_and_store(left, self.store, question)
         self.set_masks(

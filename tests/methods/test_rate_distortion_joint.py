@@ -9,12 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from methods.allocation import exact
+from methods.allocation import lamp as lamp_counts
 from methods.inventory import prunable_weights
 from methods.masks import keep_largest
 from methods.rate_distortion import RateDistortion, RateDistortionSettings, joint_search
-from methods.rate_distortion.joint_distortion import JointDistortion
-from methods.rate_distortion.joint_pruning import JointSearch
+from methods.rate_distortion.joint_distortion import JointDistortion, refitted
+from methods.rate_distortion.joint_pruning import JointSearch, raised
 from methods.rate_distortion.joint_search import exchanged, solve_joint
 from tests.methods.rd_fixtures import Tiny, arrays
 from tests.methods.test_rate_distortion_store import Shelf
@@ -58,10 +61,12 @@ def _by_hand(model: nn.Module, images: Tensor, kept: tuple[int, ...], reduction:
     return float(errors.mean() if reduction == "mean" else errors.max())
 
 
-def _problem(model: nn.Module, images: Tensor, reduction: str = "mean") -> JointDistortion:
+def _problem(
+    model: nn.Module, images: Tensor, reduction: str = "mean", **options: object
+) -> JointDistortion:
     layers = prunable_weights(model)
     masks = {n: torch.ones_like(layer.stored, dtype=torch.bool) for n, layer in layers.items()}
-    return JointDistortion(model, images, layers, masks, reduction)
+    return JointDistortion(model, images, layers, masks, reduction, **options)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "worst"])
@@ -98,6 +103,105 @@ def test_prices_are_slopes_of_the_measured_distortion():
             at[position] = now
             slope = (values[1] - values[0]) / (2 * step)
             assert worth.between(layer, rank, rank + 1) == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+class Normed(nn.Module):
+    """Two layers with a batch norm after the first, whose statistics fit nothing."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.norm, self.last = nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.norm(self.first(x))))
+
+
+@torch.no_grad()
+def _normed_by_hand(
+    model: Normed, batches: list[Tensor], kept: tuple[int, int], reduction: str
+) -> float:
+    def logits(first: Tensor, last: Tensor, x: Tensor) -> Tensor:
+        hidden = x @ first.T + model.first.bias
+        hidden = (hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 1e-5).sqrt()
+        return torch.tanh(hidden * model.norm.weight + model.norm.bias) @ last.T + model.last.bias
+
+    whole = [model.first.weight, model.last.weight]
+    pruned = [w * keep_largest(w.abs(), k) for w, k in zip(whole, kept, strict=True)]
+    errors = torch.cat([(logits(*pruned, x) - logits(*whole, x)).square().mean(1) for x in batches])
+    return float(errors.mean() if reduction == "mean" else errors.max())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "worst"])
+def test_refitted_norms_have_the_statistics_of_the_batch_in_both_networks(reduction):
+    """Nine images in batches of four are three threes: one alone has no statistics."""
+    model, images = Normed().double(), _pictures(9).double()
+    problem = _problem(model, images, reduction, batch_size=4, norms="refitted")
+    for kept in ((12, 18), (7, 9), (3, 15), (1, 1)):
+        by_hand = _normed_by_hand(model, list(images.split(3)), kept, reduction)
+        assert problem.measure(kept) == pytest.approx(by_hand, rel=1e-9, abs=1e-12)
+
+
+def test_prices_with_refitted_norms_are_slopes_through_the_statistics():
+    model, images, kept = Normed(2).double(), _pictures(8).double(), (7, 10)
+    worth = _problem(model, images, norms="refitted").worth(kept)
+    whole = {n: model.get_parameter(n).detach() for n in ("first.weight", "last.weight")}
+    pruned = {
+        n: w * keep_largest(w.abs(), k) for (n, w), k in zip(whole.items(), kept, strict=True)
+    }
+
+    def distortion(weights: dict[str, Tensor]) -> float:
+        with refitted(model):
+            return float((functional_call(model, weights, images) - model(images)).square().mean())
+
+    for layer, (name, weight) in enumerate(whole.items()):
+        order = weight.abs().reshape(-1).argsort(descending=True)
+        for rank, position in enumerate(order):
+            step = torch.zeros_like(weight)
+            step.view(-1)[position] = 1e-6 * weight.view(-1)[position]
+            ends = [distortion({**pruned, name: pruned[name] + sign * step}) for sign in (1, -1)]
+            fall = (ends[1] - ends[0]) / 2e-6
+            assert worth.between(layer, rank, rank + 1) == pytest.approx(fall, rel=1e-4, abs=1e-8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 99), st.floats(0.1, 10), st.floats(-3, 3))
+def test_with_refitted_norms_no_scale_or_stored_statistic_counts(seed, scale, shift):
+    """What a batch norm takes out again is no distortion: the first layer's scale, its bias."""
+    model, images = Normed(seed).double(), _pictures(10).double()
+    before = _problem(model, images, norms="refitted").measure((5, 9))
+    with torch.no_grad():
+        model.first.weight *= scale
+        model.first.bias += shift
+        model.norm.running_mean += shift
+        model.norm.running_var *= scale
+        model.norm.eps *= scale**2
+    assert _problem(model, images, norms="refitted").measure((5, 9)) == pytest.approx(
+        before, rel=1e-6
+    )
+
+
+def test_refitting_leaves_statistics_and_modes_as_they_were():
+    model = nn.Sequential(Normed().train(), nn.BatchNorm1d(3).eval())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    layers = prunable_weights(model)
+    JointSearch(model, _pictures(70), layers, _all(model), "mean", norms="refitted").solve(12)
+    assert modes == [module.training for module in model.modules()]
+    assert all(norm.track_running_stats for norm in norms)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_the_joint_solver_is_told_is_part_of_the_question_to_the_store():
+    shelf, images = Shelf(), _tiny()
+    for told in ({}, {"norms": "refitted"}, {"lamp_floor": 0.5}, {"lamp_floor": 0.6}, {}):
+        method = RateDistortion(RateDistortionSettings(solver="joint", reduction="mean", **told))
+        method.store = shelf
+        method.prune(Tiny("tiny_a"), 0.8, images)
+    assert sum(note.startswith("joint solver: from ") for note in shelf.notes) == 4
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -175,29 +279,70 @@ class Prices:
 def test_exchanges_keep_the_sum_the_bounds_and_only_pay(data):
     live = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=5))
     kept = tuple(data.draw(st.integers(0, n)) for n in live)
+    least = tuple(data.draw(st.integers(1, n)) for n in live)
     price = st.integers(-9, 9).map(float)
     worth = Prices([data.draw(st.lists(price, min_size=n, max_size=n)) for n in live])
     step = data.draw(st.floats(0.01, 1))
-    moved = exchanged(worth, kept, tuple(live), step)
+    moved = exchanged(worth, kept, least, tuple(live), step)
     assert sum(moved) == sum(kept)
     gain = 0.0
-    for layer, (before, after, n) in enumerate(zip(kept, moved, live, strict=True)):
-        assert min(before, 1) <= after <= n
+    for layer, (before, after, floor, n) in enumerate(zip(kept, moved, least, live, strict=True)):
+        assert min(before, floor) <= after <= n
         assert abs(after - before) <= max(1, step * before, step * n * 0.02)
         size = max(1, int(step * max(before, 0.02 * n)))
         if after > before:
             size = min(size, n - before)
             gain += (after - before) * worth.between(layer, before, before + size) / size
         elif after < before:
-            size = min(size, before - 1)
+            size = min(size, before - floor)
             gain -= (before - after) * worth.between(layer, before - size, before) / size
     assert gain > 0 or moved == kept
 
 
 def test_the_cheapest_weights_go_to_the_dearest_layer_and_no_layer_takes_more_than_its_step():
     worth = Prices([[1.0] * 8, [0.0] * 8, [0.5] * 8, [2.0] * 8])
-    assert exchanged(worth, (4, 4, 4, 1), (8, 8, 8, 8), 0.5) == (6, 2, 3, 2)
-    assert exchanged(worth, (4, 4, 4, 8), (8, 8, 8, 8), 0.5) == (6, 2, 4, 8)
+    least, live = (1, 1, 1, 1), (8, 8, 8, 8)
+    assert exchanged(worth, (4, 4, 4, 1), least, live, 0.5) == (6, 2, 3, 2)
+    assert exchanged(worth, (4, 4, 4, 8), least, live, 0.5) == (6, 2, 4, 8)
+    assert exchanged(worth, (4, 4, 4, 8), (1, 3, 4, 1), live, 0.5) == (5, 3, 4, 8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_start_below_the_floor_goes_towards_lamp_no_further_than_it_must(data):
+    lamp = tuple(data.draw(st.lists(st.integers(0, 50), min_size=1, max_size=6)))
+    least = tuple(data.draw(st.integers(0, n)) for n in lamp)
+    order = data.draw(st.permutations([i for i, n in enumerate(lamp) for _ in range(n)]))
+    cuts = sorted(data.draw(st.integers(0, sum(lamp))) for _ in lamp[1:])
+    ends = zip([0, *cuts], [*cuts, sum(lamp)], strict=True)
+    kept = tuple(len(order[a:b]) for a, b in ends)
+    found = raised(kept, lamp, least)
+    assert sum(found) == sum(lamp)
+    assert all(n >= floor for n, floor in zip(found, least, strict=True))
+    if all(n >= floor for n, floor in zip(kept, least, strict=True)):
+        assert found == kept
+    else:  # some layer is at its floor, and none has left the way between the two
+        assert any(n - floor <= len(lamp) for n, floor in zip(found, least, strict=True))
+        assert all(min(a, b) <= n <= max(a, b) for a, b, n in zip(kept, lamp, found, strict=True))
+
+
+@pytest.mark.parametrize("target", [0.3, 0.6, 0.85])
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_no_layer_gets_below_its_share_of_what_lamp_keeps(share, target):
+    model, images = Tiny("tiny_a"), _tiny()
+    layers = prunable_weights(model)
+    weights = {name: layer.stored.detach() for name, layer in layers.items()}
+    total = sum(w.numel() for w in layers.values())
+    left = total - round(target * total)
+    live = {name: layer.numel() for name, layer in layers.items()}
+    lamp = exact(lamp_counts(weights, _all(model), target), live, left)
+    search = JointSearch(model, images, layers, _all(model), "worst", lamp_floor=share)
+    kept = search.solve(left)
+    assert sum(kept.values()) == left
+    assert all(kept[name] >= int(share * lamp[name]) for name in kept)
+    assert search.solution.distortion <= search.solution.starts["lamp"]
+    if share == 1.0:
+        assert kept == lamp
 
 
 def test_rounds_never_revive_a_weight_and_repeat_to_the_bit():
@@ -249,6 +394,15 @@ def test_what_the_joint_solver_cannot_do_is_refused():
         RateDistortionSettings(solver="joint", calib_augment=True)
     with pytest.raises(ValueError, match="leave out calib_augment and exact_count"):
         RateDistortionSettings(solver="joint", exact_count=False)
+    with pytest.raises(ValueError, match="only the joint solver knows norms; add"):
+        RateDistortionSettings(norms="refitted")
+    with pytest.raises(ValueError, match="only the joint solver knows lamp_floor; add"):
+        RateDistortionSettings(lamp_floor=0.5, solver="official")
+    refitting = RateDistortion(RateDistortionSettings(solver="joint", norms="refitted"))
+    with pytest.raises(ValueError, match="give at least two images"):
+        refitting.prune(Normed(), 0.5, _pictures(1))
+    with pytest.raises(ValueError, match="no calibration images"):
+        refitting.prune(Normed(), 0.5, _pictures(0))
     model = Small()
     with pytest.raises(ValueError, match="not finite"):
         RateDistortion(RateDistortionSettings(solver="joint")).prune(
