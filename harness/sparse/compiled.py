@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.fx.node import map_aggregate
 
 from harness.errors import ProtocolError
 from harness.sparse.activation_layout import BlockGrid, StoredValue, Workspace, empty_table
@@ -26,9 +25,9 @@ from harness.sparse.operation_graph import (
     Operation,
     OperationGraph,
     Pointwise,
-    Reference,
     Untouched,
 )
+from harness.sparse.plain_calls import plain_call
 from harness.sparse.saved_network import write_network
 from harness.sparse.steps import (
     AddStep,
@@ -128,7 +127,7 @@ class Program:
         # What was only measured goes; what runs is built again in memory of its own.
         self.workspace = choices.workspace = Workspace(widest=choices.workspace.widest)
         self.stored: dict[str, StoredValue] = {}
-        self.loose: dict[str, object] = {}
+        self.loose: dict[str, Any] = {}
         self.steps: list[tuple[Callable[[], None], list[StoredValue]]] = []
         self.free: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
         self.source = self._place(network.input)
@@ -240,9 +239,8 @@ class Program:
         layer = SparseLinear(operation) if sparse else DenseLinear(operation)
 
         def run() -> None:
-            features = self.loose[operation.source]
-            assert isinstance(features, Tensor)
-            self.loose[operation.name] = layer(features)
+            given = [self.loose[value] for value in operation.inputs]
+            self.loose[operation.name] = layer(*given)
 
         return run
 
@@ -251,17 +249,10 @@ class Program:
         out = self._place(operation.name)
         plain = None if out is None else StoredValue.empty(out.grid.cut(out.grid.height))
         store = None if out is None or plain is None else CopyStep(plain, out)
-
-        def value_of(argument: Any) -> Any:
-            if not isinstance(argument, Reference):
-                return argument
-            value = readers[argument.value]()
-            return value.clone() if operation.in_place and isinstance(value, Tensor) else value
+        call = plain_call(operation)
 
         def run() -> None:
-            arguments = map_aggregate(operation.arguments, value_of)
-            keywords = map_aggregate(operation.keywords, value_of)
-            result = operation.target(*arguments, **keywords)
+            result = call(lambda value: readers[value]())
             if plain is None or store is None:
                 self.loose[operation.name] = result
             else:

@@ -63,7 +63,8 @@ class Convolution:
 class Linear:
     """source @ weight.T + bias for a source (..., K): features of an image, or its tokens.
 
-    gelu: whether the (exact) GELU of that is the result.
+    gelu: whether the (exact) GELU of that is the result. residual: what is added to all that, a
+    value of the output's shape, or None.
     """
 
     name: str
@@ -72,10 +73,16 @@ class Linear:
     weight: Tensor
     bias: Tensor
     gelu: bool = False
+    residual: str | None = None
 
     @property
     def inputs(self) -> list[str]:
-        return [self.source]
+        return [self.source] + ([self.residual] if self.residual else [])
+
+    def finish(self, product: Tensor, residual: Tensor | None) -> Tensor:
+        """The result, of the product with its bias and of what is added."""
+        result = F.gelu(product) if self.gelu else product
+        return result if residual is None else result + residual
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +25,7 @@ from harness.sparse.tracing import is_hooked
 
 # The wider kernels cost a dense convolution a third more, which a sparse one does not notice.
 SPARSE_ENOUGH_TO_SPLIT = 0.5
+SUMS = (operator.add, torch.add)
 Fusible = Convolution | Affine | Add | MaxPool
 
 
@@ -33,6 +37,7 @@ def simplify(network: OperationGraph) -> None:
     _fuse_activations(network)
     _pool_before_clamping(network)
     _fuse_gelus(network)
+    _fuse_token_sums(network)
     remove_channels(network)
 
 
@@ -62,8 +67,7 @@ def _fuse_activations(network: OperationGraph) -> None:
 def _fuse_sums(network: OperationGraph) -> None:
     """Let the convolution that comes last before a sum add the other side itself."""
     for total in [op for op in network.operations if isinstance(op, Add)]:
-        places = {op.name: place for place, op in enumerate(network.operations)}
-        sides = sorted((total.left, total.right), key=lambda value: places.get(value, -1))
+        sides = _by_place(network, (total.left, total.right))
         last = network.producer(sides[1])
         if (
             isinstance(last, Convolution)
@@ -80,9 +84,42 @@ def _fuse_sums(network: OperationGraph) -> None:
 def _fuse_gelus(network: OperationGraph) -> None:
     for gelu in [op for op in network.operations if isinstance(op, Untouched) and _is_gelu(op)]:
         linear = network.producer(gelu.inputs[0])
-        if isinstance(linear, Linear) and not linear.gelu and _only_user(network, linear.name):
+        if (
+            isinstance(linear, Linear)
+            and not linear.gelu
+            and linear.residual is None
+            and _only_user(network, linear.name)
+        ):
             linear.gelu = True
             network.remove(gelu, linear.name)
+
+
+def _fuse_token_sums(network: OperationGraph) -> None:
+    """Let the linear layer that comes last before a sum of tokens add the other side itself."""
+    for total in [op for op in network.operations if isinstance(op, Untouched) and _is_sum(op)]:
+        sides = _by_place(network, total.inputs)
+        shapes = {network.shapes.get(value) for value in (*sides, total.name)}
+        last = network.producer(sides[1])
+        if (
+            isinstance(last, Linear)
+            and last.residual is None
+            and len(shapes) == 1
+            and sides[0] != sides[1]
+            and _only_user(network, last.name)
+        ):
+            last.residual = sides[0]
+            network.remove(total, last.name)
+
+
+def _is_sum(operation: Untouched) -> bool:
+    alone = len(operation.arguments) == len(operation.references) == 2
+    return operation.target in SUMS and alone and not operation.in_place and not operation.keywords
+
+
+def _by_place(network: OperationGraph, values: Sequence[str]) -> list[str]:
+    """The values in the order in which they are computed."""
+    places = {op.name: place for place, op in enumerate(network.operations)}
+    return sorted(values, key=lambda value: places.get(value, -1))
 
 
 def _is_gelu(operation: Untouched) -> bool:

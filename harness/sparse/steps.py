@@ -172,11 +172,10 @@ class SparseLinear:
 
     def __init__(self, linear: Linear) -> None:
         self.matrix = csr_matrix(Entries.of_matrix(linear.weight))
-        self.bias, self.gelu = linear.bias, linear.gelu
+        self.bias, self.finish = linear.bias, linear.finish
 
-    def __call__(self, features: Tensor) -> Tensor:
-        result = self._product(features)
-        return F.gelu(result) if self.gelu else result
+    def __call__(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.finish(self._product(features), residual)
 
     def _product(self, features: Tensor) -> Tensor:
         shape = (*features.shape[:-1], len(self.bias))
@@ -190,11 +189,10 @@ class DenseLinear:
     """weight @ x + bias by PyTorch's own product."""
 
     def __init__(self, linear: Linear) -> None:
-        self.weight, self.bias, self.gelu = linear.weight, linear.bias, linear.gelu
+        self.weight, self.bias, self.finish = linear.weight, linear.bias, linear.finish
 
-    def __call__(self, features: Tensor) -> Tensor:
-        result = F.linear(features, self.weight, self.bias)
-        return F.gelu(result) if self.gelu else result
+    def __call__(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.finish(F.linear(features, self.weight, self.bias), residual)
 
 
 class PoolStep:

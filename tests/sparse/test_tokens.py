@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness import sparse
 from harness.sparse.native.kernels import kernels
 from harness.sparse.operation_graph import Linear
+from harness.sparse.planes.token_chains import chained
 from harness.sparse.planes.token_product import Scratch, TokenProduct
 from harness.sparse.rewriting import simplify
 from harness.sparse.tracing import trace
@@ -117,7 +118,7 @@ def test_any_number_of_rows_and_features_gives_the_same(
     found = kernels()
     assert found is not None
     scratch = Scratch()
-    product, other = (TokenProduct(linear, found, threads, scratch) for _ in range(2))
+    product, other = (TokenProduct([linear], found, threads, scratch) for _ in range(2))
     for count in (rows, rows + 1, rows):
         features = images(count, channels, seed=count)
         expected = after(F.linear(features, weight, linear.bias))
@@ -125,6 +126,78 @@ def test_any_number_of_rows_and_features_gives_the_same(
         features = images(channels, count, seed=count).t()  # rows of another layout
         expected = after(F.linear(features, weight, linear.bias))
         assert relative_difference(other(features), expected) < ORDER_OF_SUMS
+        residual = images(filters, count, seed=4).t()
+        summed = other(features, residual)
+        assert relative_difference(summed, expected + residual) < ORDER_OF_SUMS
+        one = residual[:1]  # of another shape: the same row for all
+        assert relative_difference(other(features, one), expected + one) < ORDER_OF_SUMS
+
+
+def linears(model: nn.Module, batch: Tensor, form: str = "planes-8") -> list[Linear]:
+    """The linear operations of a program in which every layer has one form."""
+    network = trace(model, batch[:1])
+    simplify(network)
+    names = [op.name for op in network.operations if isinstance(op, Linear)]
+    made, chains = chained(network, dict.fromkeys(names, form))
+    left = [op for op in made.operations if isinstance(op, Linear)]
+    assert [op.name for op in left] == list(chains)
+    return left
+
+
+class Chain(nn.Module):
+    """Layers after each other, with a sum around them; `peek` reads between the first two."""
+
+    def __init__(self, widths: list[int], gelus: list[bool], peek: bool) -> None:
+        super().__init__()
+        pairs = zip(widths, widths[1:], strict=False)
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairs)
+        self.gelus, self.peek = gelus, peek
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, seen = x, x.sum((1, 2), keepdim=True)
+        for place, layer in enumerate(self.layers):
+            y = F.gelu(layer(y)) if self.gelus[place] else layer(y)
+            if place == 0 and self.peek:
+                seen = y.sum((1, 2), keepdim=True)
+        return x + y + seen
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_layers_after_each_other_are_one_run_on_planes(data: st.DataObject) -> None:
+    count, width = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 20))
+    inner = data.draw(st.lists(st.integers(1, 40), min_size=count - 1, max_size=count - 1))
+    gelus = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    peek = data.draw(st.booleans())
+    model = pruned(Chain([width, *inner, width], gelus, peek), 0.5)
+    batch = images(2, data.draw(st.integers(1, 20)), width)
+    apart = peek and count > 1
+    assert len(linears(model, batch)) == (2 if apart else 1)
+    assert len(linears(model, batch, "dense")) == count
+    only = data.draw(st.sampled_from([["planes-8"], ["dense"], ["rows-csr"]]))
+    fast = sparse.compile(model, batch, only=only)
+    for given_batch in (batch, batch[:1]):
+        with torch.inference_mode():
+            expected = model(given_batch)
+            assert relative_difference(fast(given_batch), expected) < ORDER_OF_SUMS
+
+
+def test_a_sum_with_what_is_the_same_for_every_image_stays_right_in_any_batch() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.place = nn.Linear(6, 6), nn.Parameter(images(1, 5, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.place + self.layer(x)
+
+    model, batch = pruned(Placed(), 0.5), images(3, 5, 6)
+    (layer,) = linears(model, batch)
+    assert layer.residual is not None  # one image alone does not tell it from a value of its own
+    for only in (["planes-8"], ["dense"]):
+        fast = sparse.compile(model, batch[:1], only=only)
+        with torch.inference_mode():
+            assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
 
 
 class Encoder(nn.Module):
@@ -186,7 +259,7 @@ def test_attention_is_saved_with_the_network(tmp_path: Path) -> None:
 def test_gelu_is_right_far_out_and_near_zero() -> None:
     found = kernels()
     assert found is not None
-    same = TokenProduct(Linear("a", "a", "x", torch.eye(4), torch.zeros(4), True), found, 1)
+    same = TokenProduct([Linear("a", "a", "x", torch.eye(4), torch.zeros(4), True)], found, 1)
     far = torch.tensor([0.0, 1e-30, -1e-30, 100.0, -100.0, 1e38, -1e38, 13.0])
     x = torch.cat([torch.linspace(-15, 15, 4096), far]).view(-1, 4)
     assert torch.allclose(same(x), F.gelu(x.double()).float(), rtol=3e-7, atol=1e-6)

@@ -19,6 +19,7 @@ class StepKind(IntEnum):
     TRANSPOSE = 4  # rows of features to planes, or back
     DEPTHWISE = 5  # convolution of each channel by itself
     GELU = 6  # of planes, in place
+    TRANSPOSE_ADD = 7  # transpose, plus rows that lie like the result
 
 
 class Field(IntEnum):

@@ -56,7 +56,8 @@ class StepCode:
             StepKind.RESAMPLE: self._resample(),
             StepKind.POOL: self._pool(),
             StepKind.MEAN: self._mean(),
-            StepKind.TRANSPOSE: self._transpose(),
+            StepKind.TRANSPOSE: self._transpose(adds=False),
+            StepKind.TRANSPOSE_ADD: self._transpose(adds=True),
             StepKind.DEPTHWISE: self._depthwise(),
             StepKind.GELU: self._gelu(),
         }
@@ -346,12 +347,13 @@ class StepCode:
         code.ret_void()
         return function
 
-    def _transpose(self) -> ir.Function:
-        function, code = self._step("transpose")
+    def _transpose(self, adds: bool) -> ir.Function:
+        function, code = self._step("transpose_add" if adds else "transpose")
         step, *_, part, parts = function.args
         x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
+        added = self._operand(code, function.args, Field.RESIDUAL) if adds else None
         made = Transposition(self.lanes, self.masked_load, self.masked_store)
-        made.write(code, step, x, y, (part, parts))
+        made.write(code, step, x, (y, added), (part, parts))
         code.ret_void()
         return function
 

@@ -1,4 +1,7 @@
-"""Rows of features to planes and back: a transposition in tiles of registers; needs llvmlite."""
+"""Rows of features to planes and back: a transposition in tiles of registers; needs llvmlite.
+
+On the way back other rows can be added, as residual connections of transformers do.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,17 @@ class Transposition:
         self.vector = ir.VectorType(F32, lanes)
 
     def write(
-        self, code: Code, step: Value, x: Value, y: Value, share: tuple[Value, Value]
+        self,
+        code: Code,
+        step: Value,
+        x: Value,
+        goal: tuple[Value, Value | None],
+        share: tuple[Value, Value],
     ) -> None:
-        """The body of the step. x, y: addresses as numbers. share: part, parts."""
+        """The body of the step. x: an address as a number. goal: those of y and of what is added,
+        which lies like y. share: part, parts.
+        """
+        y, added = goal
         rows, columns = code.field(step, Field.HEIGHT), code.field(step, Field.WIDTH)
         x_line, y_line = code.field(step, Field.X_LINE), code.field(step, Field.Y_LINE)
         part, parts = share
@@ -36,10 +47,13 @@ class Transposition:
                 source = self._place(code, x, row, x_line, column)
                 target = self._place(code, y, column, y_line, row)
                 found = self._turned(code, self._read(code, source, x_line, (high, wide)))
+                beside = None if added is None else self._place(code, added, column, y_line, row)
                 for number, value in enumerate(found):
                     keep = code.select(self._has(code, wide, number), high, self._none())
-                    at = code.at(target, code.mul(y_line, int64(number)))
-                    code.call(self.store, [value, at, I32(FLOAT), keep])
+                    line = code.mul(y_line, int64(number))
+                    if beside is not None:
+                        value = code.fadd(value, self._some(code, code.at(beside, line), keep))
+                    code.call(self.store, [value, code.at(target, line), I32(FLOAT), keep])
 
     def _place(self, code: Code, base: Value, line: Value, pitch: Value, column: Value) -> Value:
         at = code.add(base, code.add(code.mul(line, pitch), code.mul(column, int64(FLOAT))))
@@ -51,17 +65,17 @@ class Transposition:
         """The rows of a tile; zeros, and no access, where there are none."""
         high, wide = known
         return [
-            code.call(
-                self.load,
-                [
-                    code.at(source, code.mul(pitch, int64(number))),
-                    I32(FLOAT),
-                    code.select(self._has(code, high, number), wide, self._none()),
-                    ir.Constant(self.vector, None),
-                ],
+            self._some(
+                code,
+                code.at(source, code.mul(pitch, int64(number))),
+                code.select(self._has(code, high, number), wide, self._none()),
             )
             for number in range(self.lanes)
         ]
+
+    def _some(self, code: Code, pointer: Value, known: Value) -> Value:
+        """The known lanes, and zeros; reads no others."""
+        return code.call(self.load, [pointer, I32(FLOAT), known, ir.Constant(self.vector, None)])
 
     def _turned(self, code: Code, tile: Sequence[Value]) -> list[Value]:
         """The transposed tile: squares of 1, 2, 4, ... change places with those across."""

@@ -141,11 +141,13 @@ def _linear_times(
     forms: Sequence[str],
 ) -> dict[str, float]:
     """Form -> milliseconds for the rows of a whole batch."""
-    first, *rest = network.shapes[linear.source]
-    features = torch.rand(first * len(images), *rest)
+    given = []
+    for value in linear.inputs:
+        first, *rest = network.shapes[value]
+        given.append(torch.rand(first * len(images), *rest))
     threads = torch.get_num_threads()
     return {
-        form: milliseconds(partial(linear_step(form, linear, found, threads), features))
+        form: milliseconds(partial(linear_step(form, [linear], found, threads), *given))
         for form in forms
     }
 

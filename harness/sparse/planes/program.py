@@ -8,27 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.fx.node import map_aggregate
 
 from harness.sparse.form_choice import PLANES
 from harness.sparse.native.fields import FIELD_BYTES, FIELDS
 from harness.sparse.native.kernels import Kernels
 from harness.sparse.native.threads import run_together
 from harness.sparse.operation_graph import (
-    Add,
-    Affine,
-    Concatenate,
     Convolution,
     Linear,
     MaxPool,
     Mean,
     Operation,
     OperationGraph,
-    Pointwise,
-    Reference,
-    Untouched,
     is_feature_map,
 )
 from harness.sparse.planes.bands import BandedStretch, around_large_maps, reads_planes
@@ -47,20 +39,26 @@ from harness.sparse.planes.steps import (
     resample,
 )
 from harness.sparse.planes.taps import Phases, in_place_offsets, reads_in_place
+from harness.sparse.planes.token_chains import chained
 from harness.sparse.planes.token_product import Scratch, TokenProduct
+from harness.sparse.planes.torch_steps import torch_operation
 from harness.sparse.step_timing import milliseconds
 from harness.sparse.steps import DenseLinear, SparseLinear
 
 
 def linear_step(
-    form: str, linear: Linear, kernels: Kernels, threads: int, scratch: Scratch | None = None
-) -> Callable[[Tensor], Tensor]:
-    """What computes features (..., K) @ weight.T + bias in one form."""
+    form: str,
+    layers: Sequence[Linear],
+    kernels: Kernels,
+    threads: int,
+    scratch: Scratch | None = None,
+) -> Callable[..., Tensor]:
+    """What computes linear layers after each other in one form; several on planes only."""
     if form == "dense":
-        return DenseLinear(linear)
+        return DenseLinear(*layers)
     if form == "csr":
-        return SparseLinear(linear)
-    return TokenProduct(linear, kernels, threads, scratch)
+        return SparseLinear(*layers)
+    return TokenProduct(layers, kernels, threads, scratch)
 
 
 @dataclass
@@ -94,16 +92,16 @@ class PlaneProgram:
         threads: int,
         bands: int = 1,
     ) -> None:
-        self.network, self.kernels, self.forms, self.bands = network, kernels, forms, bands
+        self.network, chains = chained(network, forms)
+        self.kernels, self.forms, self.bands = kernels, forms, bands
         self.count, self.threads = max(batch, threads), threads
-        self.grids = plane_grids(network)
+        self.grids = plane_grids(self.network)
         self.loose: dict[str, Any] = {}
         self.planes: dict[str, Planes] = {}
         scratch = Scratch()
         self.linears = {
-            op.name: linear_step(forms[op.name], op, kernels, threads, scratch)
-            for op in network.operations
-            if isinstance(op, Linear)
+            name: linear_step(forms[name], layers, kernels, threads, scratch)
+            for name, layers in chains.items()
         }
         self.free: dict[tuple[PlaneGrid, bool], list[Planes]] = defaultdict(list)
         self.steps: list[Segment | Callable[[int], None]] = []
@@ -317,9 +315,10 @@ class PlaneProgram:
             self._place(operation.name)
         planes = self.planes.get(operation.name)
         channels = self.network.shapes.get(operation.name, (0, 0))[1] if planes else 0
+        compute = torch_operation(operation, self.linears)
 
         def run(count: int) -> None:
-            result = self._computed(operation, count)
+            result = compute(lambda value: self._read(value, count))
             for value in read:  # so that the next one is written where the cache has it still
                 self.loose.pop(value, None)
             if planes is None:
@@ -328,43 +327,3 @@ class PlaneProgram:
                 planes.view(channels, count).copy_(result)
 
         return run
-
-    def _computed(self, operation: Operation, count: int) -> Any:
-        """What PyTorch's own operations make of the inputs, for `count` images."""
-        if isinstance(operation, Untouched):
-            return self._untouched(operation, count)
-        inputs = [self._read(value, count) for value in operation.inputs]
-        x = inputs[0]
-        match operation:
-            case Linear():
-                return self.linears[operation.name](x)
-            case Convolution():
-                result = operation.dense(x)
-                result = result if operation.residual is None else result + inputs[1]
-            case Affine():
-                shape = (1, -1, 1, 1)
-                result = x * operation.scale.float().view(shape)
-                result = result + operation.shift.float().view(shape)
-            case Add():
-                result = x + inputs[-1]
-            case Concatenate():
-                return torch.cat(inputs, 1)
-            case MaxPool():
-                sizes = (operation.kernel, operation.stride, operation.padding)
-                result = F.max_pool2d(x, *sizes)
-            case Pointwise():
-                return operation.function(x)
-            case _:
-                raise AssertionError(operation)
-        return result if operation.activation is None else operation.activation(result)
-
-    def _untouched(self, operation: Untouched, count: int) -> Any:
-        def value_of(argument: Any) -> Any:
-            if not isinstance(argument, Reference):
-                return argument
-            value = self._read(argument.value, count)
-            return value.clone() if operation.in_place and isinstance(value, Tensor) else value
-
-        arguments = map_aggregate(operation.arguments, value_of)
-        keywords = map_aggregate(operation.keywords, value_of)
-        return operation.target(*arguments, **keywords)

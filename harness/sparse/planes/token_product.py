@@ -1,8 +1,8 @@
-"""A sparse linear layer for many rows at once, as tokens and batches have them."""
+"""Sparse linear layers for many rows at once, as tokens and batches have them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 import torch
@@ -18,33 +18,38 @@ from harness.sparse.planes.steps import FLOAT, Machine, NativeStep, plane_operan
 CAP = 8  # registers of rows per block
 MOST_COUNTS = 4  # numbers of rows that are kept prepared
 
-# Planes that the layers of a network write in turns, so that they stay in the cache.
-Scratch = WeakValueDictionary[tuple[Literal["in", "out"], PlaneGrid, int], Planes]
+# Planes that the layers of a network write in turns, so that they stay in the cache: place in the
+# chain of layers, size, channels.
+Scratch = WeakValueDictionary[tuple[int, PlaneGrid, int], Planes]
 
 
 class TokenProduct:
-    """features (..., K) @ weight.T + bias by the native kernel.
+    """Linear layers after each other on features (..., K), by the native kernels.
 
-    Rows are the pixels of a 1x1 convolution: features are transposed, multiplied, transposed back.
+    Rows are the pixels of 1x1 convolutions: features are transposed, multiplied, transposed back.
+    Of several layers only the last one may have a residual.
     """
 
     def __init__(
-        self, linear: Linear, kernels: Kernels, threads: int, scratch: Scratch | None = None
+        self,
+        layers: Sequence[Linear],
+        kernels: Kernels,
+        threads: int,
+        scratch: Scratch | None = None,
     ) -> None:
-        self.kernels, self.threads = kernels, threads
+        self.layers, self.kernels, self.threads = list(layers), kernels, threads
         self.scratch = Scratch() if scratch is None else scratch
-        weight = linear.weight.view(*linear.weight.shape, 1, 1)
-        self.layer = Convolution(linear.name, linear.label, linear.source, weight, linear.bias)
-        self.gelu = linear.gelu
         self.prepared: dict[int, RowProgram] = {}
 
-    def __call__(self, features: Tensor) -> Tensor:
-        filters, channels = self.layer.weight.shape[:2]
+    def __call__(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        channels, filters = self.layers[0].weight.shape[1], len(self.layers[-1].bias)
         rows = features.reshape(-1, channels).contiguous()
-        result = rows.new_empty(len(rows), filters)
-        program = self._prepared(len(rows))
-        run_together(self.kernels, program.between(rows, result), 0, 1, 1, self.threads)
-        return result.view(*features.shape[:-1], filters)
+        result = features.new_empty(*features.shape[:-1], filters)
+        inside = residual is not None and residual.shape == result.shape
+        added = residual.contiguous() if residual is not None and inside else None
+        program = self._prepared(len(rows)).between(rows, result, added)
+        run_together(self.kernels, program, 0, 1, 1, self.threads)
+        return result if residual is None or inside else result + residual
 
     def _prepared(self, count: int) -> RowProgram:
         if count not in self.prepared:
@@ -54,45 +59,65 @@ class TokenProduct:
         return self.prepared[count]
 
     def _prepare(self, count: int) -> RowProgram:
-        filters, channels = self.layer.weight.shape[:2]
-        grid = PlaneGrid(1, count)
-        source = self.scratch.setdefault(("in", grid, channels), Planes(grid, channels, 1))
-        out = self.scratch.setdefault(("out", grid, filters), Planes(grid, filters, 1))
-        offsets = self.layer.weight.nonzero()[:, 1] * grid.plane
-        operands = (plane_operand(source, False), plane_operand(out, False), None)
-        machine = Machine(self.kernels.lanes, self.threads)
-        step = product_step(self.layer, offsets, operands, grid, machine, CAP)
-        return RowProgram(step, source, out, self.gelu)
+        grid, machine = PlaneGrid(1, count), Machine(self.kernels.lanes, self.threads)
+        widths = [self.layers[0].weight.shape[1], *(len(layer.bias) for layer in self.layers)]
+        planes = [self._planes(place, grid, width) for place, width in enumerate(widths)]
+        steps: list[NativeStep] = []
+        for layer, source, out in zip(self.layers, planes, planes[1:], strict=False):
+            steps.append(_product(layer, source, out, machine))
+            if layer.gelu:
+                steps.append(_gelu(out))
+        return RowProgram(steps, planes)
+
+    def _planes(self, place: int, grid: PlaneGrid, channels: int) -> Planes:
+        return self.scratch.setdefault((place, grid, channels), Planes(grid, channels, 1))
+
+
+def _product(layer: Linear, source: Planes, out: Planes, machine: Machine) -> NativeStep:
+    weight = layer.weight.view(*layer.weight.shape, 1, 1)
+    conv = Convolution(layer.name, layer.label, layer.source, weight, layer.bias)
+    offsets = layer.weight.nonzero()[:, 1] * source.grid.plane
+    operands = (plane_operand(source, False), plane_operand(out, False), None)
+    return product_step(conv, offsets, operands, out.grid, machine, CAP)
+
+
+def _gelu(planes: Planes) -> NativeStep:
+    place, positions = plane_operand(planes, False), planes.grid.positions
+    place.holds(0, place.plane * (planes.channels - 1) + FLOAT * positions)
+    return NativeStep.of(StepKind.GELU, x=place).set(
+        channels=planes.channels, x_plane=place.plane, positions=positions
+    )
 
 
 class RowProgram:
-    """Rows to planes, a product and perhaps its GELU, planes to rows.
+    """Rows to planes, what is done on planes, planes to rows.
 
     The rows' addresses change from call to call.
     """
 
-    def __init__(self, product: NativeStep, source: Planes, out: Planes, gelu: bool) -> None:
-        self.kept = product, source, out
-        count, planes, made = source.grid.width, *(plane_operand(p, False) for p in (source, out))
-        planes.holds(0, planes.plane * (source.channels - 1) + FLOAT * count)
-        made.holds(0, made.plane * (out.channels - 1) + FLOAT * out.grid.positions)
-        into = NativeStep.of(StepKind.TRANSPOSE, y=planes).set(
+    def __init__(self, between: Sequence[NativeStep], planes: Sequence[Planes]) -> None:
+        self.kept = list(between), list(planes)
+        source, out, count = planes[0], planes[-1], planes[0].grid.width
+        read, made = (plane_operand(p, False) for p in (source, out))
+        for place, width in ((read, source.channels), (made, out.channels)):
+            place.holds(0, place.plane * (width - 1) + FLOAT * count)
+        into = NativeStep.of(StepKind.TRANSPOSE, y=read).set(
             height=count, width=source.channels,
-            x_line=FLOAT * source.channels, y_line=planes.plane,
+            x_line=FLOAT * source.channels, y_line=read.plane,
         )  # fmt: skip
         back = NativeStep.of(StepKind.TRANSPOSE, x=made).set(
             height=out.channels, width=count,
             x_line=made.plane, y_line=FLOAT * out.channels,
         )  # fmt: skip
-        after = NativeStep.of(StepKind.GELU, x=made).set(
-            channels=out.channels, x_plane=made.plane, positions=out.grid.positions
-        )
-        steps = [into, product, after, back] if gelu else [into, product, back]
-        self.fields = torch.stack([step.fields for step in steps])
+        self.fields = torch.stack([step.fields for step in (into, *between, back)])
         self.numbers = self.fields.numpy()  # of the same memory, quicker to write
 
-    def between(self, rows: Tensor, result: Tensor) -> tuple[int, int]:
-        """First and last address of the steps that turn `rows` into `result`, both contiguous."""
+    def between(self, rows: Tensor, result: Tensor, added: Tensor | None) -> tuple[int, int]:
+        """First and last address of the steps that turn `rows` into `result`, plus what is added to
+        it; all contiguous."""
         self.numbers[0, Field.X], self.numbers[-1, Field.Y] = rows.data_ptr(), result.data_ptr()
+        kind = StepKind.TRANSPOSE if added is None else StepKind.TRANSPOSE_ADD
+        self.numbers[-1, Field.KIND] = int(kind)
+        self.numbers[-1, Field.RESIDUAL] = 0 if added is None else added.data_ptr()
         first = self.fields.data_ptr()
         return first, first + FIELD_BYTES * FIELDS * len(self.fields)
