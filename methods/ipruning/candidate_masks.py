@@ -147,7 +147,13 @@ def candidate_logits(
     stand_ins: MaskedParameters | CutParameters | PlainChannels,
     images: Tensor,
 ) -> Tensor:
-    """Logits (NS,B,K) of the network wearing each state in turn; no gradient, flat memory."""
+    """Logits (NS,B,K) of the network wearing each state in turn; no gradient, flat memory.
+
+    Cut networks read their pictures with the channels last, which spares a CPU's convolutions a
+    copy each and makes its poolings several times faster.
+    """
+    if not isinstance(stand_ins, MaskedParameters):
+        images = images.contiguous(memory_format=torch.channels_last)
     logits = []
     for state in states:
         with replaced(stand_ins.entries(state)):

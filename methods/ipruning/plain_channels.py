@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from methods.ipruning.channel_blocks import block_indices
 from methods.ipruning.filter_layout import FilterLayout
 
 # torchvision's, whose forward pass is features, an optional pooling, classifier.
@@ -68,9 +69,9 @@ class PlainChannels:
         return state[group.start : group.stop]
 
     def _cut(self, made: list[Entry], name: str, state: Tensor, columns: Tensor) -> Tensor:
-        """The convolution with what its bits leave; rows that stay, the first if none does."""
+        """The convolution with what its bits leave, in whole blocks; the rows that stay."""
         bits, table = self._bits(name, state), self._modules[name]._parameters
-        rows = bits.nonzero().flatten() if bits.any() else torch.zeros(1, dtype=torch.int64)
+        rows = block_indices(bits != 0)
         on = bits[rows]
         weight, bias = table["weight"], table["bias"]
         assert weight is not None and bias is not None  # see `_names`

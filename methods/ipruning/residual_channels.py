@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from methods.ipruning.channel_blocks import whole_blocks
 from methods.ipruning.filter_layout import FilterLayout, Group
 
 PASSIVE = (nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
@@ -85,11 +86,14 @@ def channel_plan(
 
     A block's output channel is alive if the last convolution's bit or the shortcut is. With
     `shared_streams` all blocks between two shape changes carry the channels alive at the end of
-    that stretch. A layer without any kept channel keeps its first, whose scale is zero anyway.
+    that stretch, and channels that are off fill whole blocks. A layer without any kept channel
+    keeps its first. The scale of what is off is zero anyway.
     """
     on = {n: state[g.start : g.stop] != 0 for n, g in groups.items() if n in skeleton.norms}
     for bits in on.values():
         bits[0] |= ~bits.any()
+    fill = whole_blocks if shared_streams else torch.clone
+    on = {n: fill(bits) for n, bits in on.items()}
     alive = [on[skeleton.stem]]
     for block in skeleton.blocks:
         alive.append(on[block.convs[-1]] | (on[block.shortcut] if block.shortcut else alive[-1]))
@@ -97,6 +101,7 @@ def channel_plan(
         for place in range(len(skeleton.blocks) - 1, -1, -1):
             if skeleton.blocks[place].shortcut is None:
                 alive[place] = alive[place + 1]
+    alive = [fill(bits) for bits in alive]
     index = [_indices(bits) for bits in alive]
     image = torch.arange(groups[skeleton.stem].parameters[0].shape[1], device=state.device)
     convs = {skeleton.stem: ChannelCut(index[0], image)}

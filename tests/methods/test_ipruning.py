@@ -19,6 +19,7 @@ from harness import models
 from methods.base import Schedule
 from methods.ipruning import EDropout, IPruning, draw_parents, evolve, ising_energy, select
 from methods.ipruning.candidate_masks import CutParameters, MaskedParameters, candidate_logits
+from methods.ipruning.channel_blocks import BLOCK, block_indices
 from methods.ipruning.filter_layout import apply_state_, describe, unpack_bits
 from methods.ipruning.plain_channels import GatedLinear, PlainChannels
 from methods.ipruning.released import IP_WINDOW, has_converged
@@ -236,8 +237,22 @@ def test_gradients_vanish_exactly_where_the_forward_pass_is_masked(layout: str) 
             assert torch.equal(parameters[entry.name].detach(), before[entry.name])
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=70))
+def test_channels_that_stay_fill_whole_blocks(drawn: list[bool]) -> None:
+    bits = torch.tensor(drawn)
+    kept, on = block_indices(bits), bits.nonzero().flatten()
+    assert set(on.tolist()) <= set(kept.tolist()) and kept.tolist() == sorted(set(kept.tolist()))
+    assert len(kept) == len(bits) or len(kept) % BLOCK == 0 < len(kept)
+    assert len(kept) - len(on) < BLOCK or not drawn.count(True)
+
+
+@pytest.mark.parametrize("block", [1, 3, BLOCK])  # the last one: more than the network is wide
 @pytest.mark.parametrize("bottleneck", [False, True])
-def test_cut_candidates_give_the_logits_of_masked_ones(bottleneck: bool) -> None:
+def test_cut_candidates_give_the_logits_of_masked_ones(
+    bottleneck: bool, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("methods.ipruning.channel_blocks.BLOCK", block)
     model = lived_in(TinyNet(bottleneck)).eval()
     layout = describe(model)
     states = random_states(9, layout.size)
