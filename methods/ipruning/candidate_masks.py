@@ -97,6 +97,12 @@ class WornState:
             self._open.pop().__exit__(None, None, None)
 
 
+def _batch_mean(maps: Tensor) -> Tensor:
+    """(B,C,H,W) -> (C,H,W), in the order of memory, which takes a tenth of the time."""
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    return maps.movedim(1, -1).mean(0).movedim(-1, 0) if last else maps.mean(0)
+
+
 class CutParameters:
     """Stand-ins for a ResNet whose dead channels are left out, for evaluation-mode batch norm.
 
@@ -147,28 +153,32 @@ def candidate_logits(
     stand_ins: MaskedParameters | CutParameters | PlainChannels,
     images: Tensor,
 ) -> Tensor:
-    """Logits (NS,B,K) of the network wearing each state in turn; no gradient, flat memory.
-
-    Cut networks read their pictures with the channels last, which spares a CPU's convolutions a
-    copy each and makes its poolings several times faster.
-    """
-    if not isinstance(stand_ins, MaskedParameters):
-        images = images.contiguous(memory_format=torch.channels_last)
-    logits = []
+    """Logits (NS,B,K) of the network wearing each state in turn; no gradient, flat memory."""
+    images, logits = channels_last_on_cpu(images), []
     for state in states:
         with replaced(stand_ins.entries(state)):
             logits.append(model(images))
     return torch.stack(logits)
 
 
+def channels_last_on_cpu(images: Tensor) -> Tensor:
+    """Images (B,C,H,W) as a CPU evaluates them fastest; those elsewhere as they are.
+
+    Convolutions are spared a copy each, and poolings take a fifth of the time.
+    """
+    on_cpu = images.device.type == "cpu"
+    return images.contiguous(memory_format=torch.channels_last) if on_cpu else images
+
+
 @torch.no_grad()
 def mean_activations(model: nn.Module, names: Sequence[str], images: Tensor) -> dict[str, Tensor]:
     """Batch mean (C,H,W) of each named convolution's output in one unmasked forward pass."""
+    images = channels_last_on_cpu(images)
     means: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
     handles = [
         modules[name].register_forward_hook(
-            lambda module, args, output, name=name: means.__setitem__(name, output.mean(0))
+            lambda module, args, output, name=name: means.__setitem__(name, _batch_mean(output))
         )
         for name in names
     ]

@@ -11,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.ipruning.candidate_masks import MaskedParameters, candidate_logits
+from methods.ipruning.candidate_masks import (
+    MaskedParameters,
+    candidate_logits,
+    mean_activations,
+)
 from methods.ipruning.energy import (
     Interaction,
     activity_entropy,
     build_interaction,
     classification_margin,
+    gray_bins,
     ising_energy,
     kernels_of,
     margin_energy,
@@ -210,3 +215,31 @@ def test_margin_of_hand_counted_logits() -> None:
 
     assert margin_energy(logits, torch.tensor([0, 0])).tolist() == [20.0]  # (1 - 5) / 2 * -10
     assert math.isfinite(margin_energy(logits - 1e5, torch.tensor([0, 0])).item())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 300), max_size=40))
+def test_gray_levels_fall_into_the_bins_that_bucketize_finds(levels: list[float]) -> None:
+    edges = torch.linspace(0, 255, 257, dtype=torch.float64)
+    up, down = (torch.tensor(end, dtype=torch.float64) for end in (math.inf, -math.inf))
+    beside = torch.cat([edges, edges.nextafter(up), edges.nextafter(down).clamp(min=0)])
+    given_levels = torch.cat([torch.tensor(levels, dtype=torch.float64), beside])
+    expected = (torch.bucketize(given_levels, edges, right=True) - 1).clamp(0, 255)
+    assert torch.equal(gray_bins(given_levels), expected)
+
+
+def test_batch_means_are_the_same_in_both_orders_of_memory() -> None:
+    torch.manual_seed(0)
+    model = TinyNet().eval()
+    images = torch.randn(4, 12, 8, 8)
+    names = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Conv2d)]
+    found = mean_activations(model, names, images)
+    expected: dict[str, Tensor] = {}
+    for name in names:
+        model.get_submodule(name).register_forward_hook(
+            lambda module, args, output, name=name: expected.__setitem__(name, output.mean(0))
+        )
+    with torch.no_grad():
+        model(images)
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
