@@ -4,8 +4,8 @@
 
 Needs numpy and the engine: other people's engines run in whatever environment they are installed
 in, without this project. Writes the outputs, says what it is as one line of JSON, then answers
-every line `N` on stdin with N milliseconds, each after one untimed pass that wakes its threads and
-fills its caches; a closed stdin ends it.
+every line `N` on stdin with N milliseconds, after untimed passes for WARM_S, at least one, that wake
+its threads and fill its caches; a closed stdin ends it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+WARM_S = 0.02  # after a pause small networks were seen to need five passes to be fast again
 Array = np.ndarray
 Run = Callable[[], Array]
 
@@ -138,10 +139,13 @@ def main() -> None:
 
 
 def timed(run: Run, passes: int) -> list[float]:
-    """Milliseconds of each pass, every one after an untimed pass."""
+    """Milliseconds of each pass, the first after untimed ones."""
+    warm = time.perf_counter() + WARM_S
+    run()
+    while time.perf_counter() < warm:
+        run()
     taken = []
     for _ in range(passes):
-        run()
         start = time.perf_counter()
         run()
         taken.append(1e3 * (time.perf_counter() - start))

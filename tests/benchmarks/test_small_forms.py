@@ -31,7 +31,6 @@ SLOW = {
         "never_slower",
         "rate_distortion",
         "snip_gap",
-        "sparse_batches",
         "sparse_peers",
         "sparse_runtime",
         "training_peers",
