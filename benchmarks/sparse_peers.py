@@ -15,8 +15,9 @@ and left out without it:
 
 Files go between them: ONNX for the others, a saved network for ours, inputs and outputs as .npy;
 outputs must agree with PyTorch's before anything is timed. A turn is untimed passes for 20 ms, at
-least one, and one timed pass of one process while the others wait. One file per network and batch below reports/sparse/peers;
-what is there already is not measured again. The page is reports/sparse/peers.md.
+least one, and one timed pass of one process while the others wait. One file per network and batch
+below reports/sparse/peers; what is there already is not measured again. The page is
+reports/sparse/peers.md.
 """
 
 from __future__ import annotations
@@ -291,8 +292,8 @@ def page(records: list[dict[str, Any]]) -> str:
         "# Beside the peers",
         "",
         "Made by `python -m benchmarks.sparse_peers` (see its head). Weights are random; accuracy "
-        "is not claimed. Whole network, float32, 224x224; one process per engine, in turns (untimed "
-        "passes for 20 ms, then a timed one); ours starts from a saved network.",
+        "is not claimed. Whole network, float32, 224x224; one process per engine, in turns "
+        "(untimed passes for 20 ms, then a timed one); ours starts from a saved network.",
         "",
         f"{newest['hardware']['cpu']} ({newest['features']}), {newest['threads']} threads, "
         f"{newest['taken']}; torch {newest['versions']['torch']}; "

@@ -4,8 +4,8 @@
 
 Needs numpy and the engine: other people's engines run in whatever environment they are installed
 in, without this project. Writes the outputs, says what it is as one line of JSON, then answers
-every line `N` on stdin with N milliseconds, after untimed passes for WARM_S, at least one, that wake
-its threads and fill its caches; a closed stdin ends it.
+every line `N` on stdin with N milliseconds, after untimed passes for WARM_S, at least one, that
+wake its threads and fill its caches; a closed stdin ends it.
 """
 
 from __future__ import annotations
