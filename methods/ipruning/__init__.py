@@ -1,9 +1,9 @@
 """IPruning and EDropout: whole filters, searched by differential evolution while training.
 
 `filter_layout` says which bit switches what, `differential_evolution` evolves states, `energy`
-judges them, `candidate_masks` wears one for a forward pass, `filter_search` and
-`ipruning_and_edropout` train with them, `dead_channels` removes what is off for good. `released` is
-what the public code computes instead.
+judges them (by `redundancy` among other things), `candidate_masks` wears one for a forward pass,
+`filter_search` and `ipruning_and_edropout` train with them, `dead_channels` removes what is off for
+good. `released` is what the public code computes instead.
 """
 
 from methods.ipruning.differential_evolution import draw_parents, evolve, select

@@ -23,12 +23,15 @@ from methods.ipruning.energy import (
     classification_margin,
     gray_bins,
     ising_energy,
-    kernels_of,
     margin_energy,
+)
+from methods.ipruning.filter_layout import describe, kept_ratio
+from methods.ipruning.redundancy import (
+    Redundancies,
+    kernels_of,
     raw_divergence,
     redundancy_block,
 )
-from methods.ipruning.filter_layout import describe, kept_ratio
 from methods.ipruning.released import float32_gray_levels
 from tests.methods.ipruning_cases import TinyNet, arrays, stored_tinynet
 
@@ -85,6 +88,28 @@ def test_a_zero_filter_gives_finite_divergences() -> None:
     block = redundancy_block(kernels_of(weight))
 
     assert torch.isfinite(block).all() and block.max() <= 1
+
+
+@pytest.mark.parametrize("extreme", [0.0, math.inf, -math.inf])
+def test_sums_over_pairs_are_those_over_the_scaled_blocks(extreme: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    upper = torch.randn(2, 5, 5, dtype=torch.float64, generator=generator).triu()
+    upper[1] = 0.0  # nothing differs
+    upper[0, 1, 3] = extreme or upper[0, 1, 3]
+    low, high = upper.amin((1, 2)), upper.amax((1, 2))
+    bits = torch.tensor([[0, 1, 2, 3, 4], [6, 7, 8, 9, 10]])
+    found = Redundancies(bits, upper, low, torch.maximum(high, -low))
+    states = (torch.rand(7, 12, generator=generator) < 0.5).to(torch.uint8)
+
+    scaled = ((upper - low[:, None, None]) / found.scale[:, None, None]).nan_to_num(nan=0.0)
+    blocks = (scaled + scaled.mT) / 2 if not extreme else torch.zeros_like(scaled)
+    assert torch.equal(found.blocks(), blocks)
+    expected = sum(
+        ((part := states[:, positions].double()) @ block * part).sum(1)
+        for positions, block in zip(bits, blocks, strict=True)
+    )
+    torch.testing.assert_close(found.quadratic(states), expected, rtol=RTOL_FLOAT64, atol=1e-12)
+    torch.testing.assert_close(found.total(), blocks.sum(), rtol=RTOL_FLOAT64, atol=1e-12)
 
 
 def test_redundancy_blocks_of_stacked_layers_equal_single_ones() -> None:
