@@ -36,7 +36,7 @@ from harness.sparse.form_choice import (
 from harness.sparse.native.kernels import Kernels
 from harness.sparse.network_choice import Slower, eager_network, fastest_network
 from harness.sparse.operation_graph import MaxPool, OperationGraph
-from harness.sparse.output_check import check_equal
+from harness.sparse.output_check import check_equal, refusal
 from harness.sparse.planes.choice import kernels_for, plane_network, planned_planes
 from harness.sparse.rewriting import simplify, split_columns
 from harness.sparse.saved_network import planned_layers, read_network, say_measured_again
@@ -112,7 +112,11 @@ def _sparse(model: nn.Module, images: Tensor, allowed: Sequence[str]) -> Compile
         simplify(network)
         if kernels is None:
             split_columns(network)
-        compiled = _measured(network, given, images, allowed, kernels)
+        try:
+            compiled = _measured(network, given, images, allowed, kernels)
+        except RuntimeError as error:
+            what = f"fails on a batch of {len(images)} images ({error})"
+            raise refusal(model, what) from error
         check_equal(compiled, model)
         return compiled
 
@@ -163,5 +167,6 @@ def _check(model: nn.Module, example_input: Tensor) -> None:
                 "float32 on the CPU. Convert with model.float().cpu()"
             )
             raise ProtocolError(msg)
-    if example_input.dim() < 2 or len(example_input) < 1:
-        raise ProtocolError(f"the example input needs a batch, not {tuple(example_input.shape)}")
+    if example_input.dim() < 2 or not example_input.numel():
+        shape = tuple(example_input.shape)
+        raise ProtocolError(f"the example input needs a batch and values in it, not {shape}")

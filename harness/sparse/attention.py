@@ -32,7 +32,8 @@ def attention_parts(
         return []
     if len(shapes.get(source, ())) != 3:
         return []
-    ahead, mixed, back = (f"{node.name}_{part}" for part in ("in", "mixed", "out"))
+    # with a dot, which no name that torch.fx makes has
+    ahead, mixed, back = (f"{node.name}.{part}" for part in ("in", "mixed", "out"))
     _, tokens, width = shapes[source]
     shapes |= {name: (1, tokens, width) for name in (mixed, back)}
     shapes[ahead] = (1, tokens, 3 * width)

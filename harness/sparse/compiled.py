@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -111,8 +111,17 @@ class CompiledNetwork(nn.Module):
             )
         return self
 
+    def __copy__(self) -> Self:
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ProtocolError(
+            "a compiled network cannot be pickled: it holds machine code of this process. Write it "
+            "with its method save, and read it with harness.sparse.load"
+        )
 
 
 class Program:

@@ -64,7 +64,7 @@ class Linear:
     """source @ weight.T + bias for a source (..., K): features of an image, or its tokens.
 
     gelu: whether the (exact) GELU of that is the result. residual: what is added to all that, a
-    value of the output's shape, or None.
+    value of the output's shape for one image, or None.
     """
 
     name: str

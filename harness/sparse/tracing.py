@@ -261,7 +261,9 @@ class _Reader:
         shift = shift if layer.bias is None else shift + layer.bias.double()
         return Affine(node.name, self._value(node.args[0]), scale, shift)
 
-    def _linear(self, node: fx.Node, layer: nn.Linear) -> Operation:
+    def _linear(self, node: fx.Node, layer: nn.Linear) -> Operation | None:
+        if not layer.weight.numel():
+            return None
         bias = torch.zeros(layer.out_features) if layer.bias is None else as_float(layer.bias)
         source = self._value(node.args[0])
         return Linear(node.name, str(node.target), source, as_float(layer.weight), bias)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.ipruning.filter_layout import FilterLayout, mask_view
-from methods.ipruning.plain_channels import PlainChannels
+from methods.ipruning.plain_channels import PlainChannels, arranged
 from methods.ipruning.residual_channels import Skeleton, channel_plan
 
 # A module's table, the key in it, the tensor or layer to put there.
@@ -154,26 +154,17 @@ def candidate_logits(
     images: Tensor,
 ) -> Tensor:
     """Logits (NS,B,K) of the network wearing each state in turn; no gradient, flat memory."""
-    images, logits = channels_last_on_cpu(images), []
+    images = arranged(model, images) if isinstance(stand_ins, PlainChannels) else images
+    logits = []
     for state in states:
         with replaced(stand_ins.entries(state)):
             logits.append(model(images))
     return torch.stack(logits)
 
 
-def channels_last_on_cpu(images: Tensor) -> Tensor:
-    """Images (B,C,H,W) as a CPU evaluates them fastest; those elsewhere as they are.
-
-    Convolutions are spared a copy each, and poolings take a fifth of the time.
-    """
-    on_cpu = images.device.type == "cpu"
-    return images.contiguous(memory_format=torch.channels_last) if on_cpu else images
-
-
 @torch.no_grad()
 def mean_activations(model: nn.Module, names: Sequence[str], images: Tensor) -> dict[str, Tensor]:
     """Batch mean (C,H,W) of each named convolution's output in one unmasked forward pass."""
-    images = channels_last_on_cpu(images)
     means: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
     handles = [

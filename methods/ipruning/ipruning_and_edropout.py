@@ -28,7 +28,7 @@ from methods.ipruning.energy import (
 )
 from methods.ipruning.filter_layout import FilterLayout, kept_coefficients
 from methods.ipruning.filter_search import FilterSearch
-from methods.ipruning.plain_channels import PlainChannels
+from methods.ipruning.plain_channels import PlainChannels, arranged
 from methods.ipruning.released import (
     ED06_FIRST_BATCH,
     ED06_WINDOW,
@@ -56,7 +56,8 @@ class IPruning(FilterSearch):
         """The interaction from the current weights and one unmasked forward of `images`."""
         convs = [group.name for group in self.layout.of_kind("filters")]
         with self.batch_norm_mode():
-            own = mean_activations(self.model, convs, images)
+            seen = images if self.released else arranged(self.model, images)
+            own = mean_activations(self.model, convs, seen)
         maps = dict(zip(own, means_over_processes(list(own.values()), len(images)), strict=True))
         weights = dict(self.model.named_parameters())
         reading: Literal["filters", "reshaped"] = "reshaped" if self.released else "filters"

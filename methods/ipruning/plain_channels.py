@@ -89,6 +89,16 @@ class PlainChannels:
         return self._modules[parent]._modules, key, gated
 
 
+def arranged(model: nn.Module, images: Tensor) -> Tensor:
+    """Images (B,C,H,W) as a CPU runs these networks fastest: with the channels last.
+
+    Convolutions are spared a copy each, and poolings take a fifth of the time. As they are for any
+    other network, whose forward pass may ask for one order of memory, and on other devices.
+    """
+    fitting = type(model).__module__ in PLAIN and images.device.type == "cpu"
+    return images.contiguous(memory_format=torch.channels_last) if fitting else images
+
+
 class GatedLinear(nn.Module):
     """A linear layer that reads the inputs at `columns` (n,), those whose bit is off as zeros."""
 

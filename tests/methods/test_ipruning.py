@@ -320,6 +320,35 @@ def test_networks_with_batch_norm_or_of_ones_own_are_no_plain_chain() -> None:
             PlainChannels(network, bits)
 
 
+class Viewing(nn.Module):
+    """A network of one's own whose forward pass works in one order of memory only."""
+
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.flat = flat
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)
+        self.fc = nn.Linear(8 * 16 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(-1, 3, 16, 16) if self.flat else x
+        x = torch.relu(self.conv2(torch.relu(self.conv1(x))))
+        return self.fc(x.view(x.shape[0], -1))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("variant", ["intended", "released"])
+@pytest.mark.parametrize("method_class", [IPruning, EDropout])
+def test_a_network_of_ones_own_may_ask_for_one_order_of_memory(
+    method_class: Any, variant: str, flat: bool
+) -> None:
+    torch.manual_seed(0)
+    model = Viewing(flat)
+    method = attached(method_class(method_class.Settings(variant=variant)), model)
+    images, targets = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
+    trained_step(method, model, images.flatten(1) if flat else images, targets)
+    assert method.generations == 1
+
+
 @pytest.mark.parametrize("method_class", [IPruning, EDropout])
 def test_candidates_leave_statistics_and_modes_alone(method_class: Any) -> None:
     model = lived_in(TinyNet())

@@ -258,7 +258,8 @@ def test_batch_means_are_the_same_in_both_orders_of_memory() -> None:
     model = TinyNet().eval()
     images = torch.randn(4, 12, 8, 8)
     names = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Conv2d)]
-    found = mean_activations(model, names, images)
+    last = images.contiguous(memory_format=torch.channels_last)
+    found = mean_activations(model, names, last)
     expected: dict[str, Tensor] = {}
     for name in names:
         model.get_submodule(name).register_forward_hook(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -150,9 +153,9 @@ def hooked() -> nn.Module:
     [
         (Mixing(), "Mixing .* off by .* of the largest. Likely its forward mixes the images"),
         (ViewInPlace(), "ViewInPlace .* off by .*changes a view in place"),
-        (NoBatch(), r"NoBatch .* shape \(16,\) instead of \(2, 8\)"),
+        (NoBatch(), r"NoBatch .* (shape \(\d+,\) instead of|fails on a batch of)"),
         (Doubling(), "Doubling .* off by"),
-        (Merging(), r"Merging .* fails on a batch of 2 images \(shape"),
+        (Merging(), r"Merging .* fails on a batch of \d+ images \(shape"),
         (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "Sequential .* off by"),
         (hooked(), "Sequential .* off by .* or has hooks"),
     ],
@@ -161,3 +164,96 @@ def hooked() -> nn.Module:
 def test_what_cannot_be_followed_is_refused(model: nn.Module, what: str) -> None:
     with pytest.raises(ProtocolError, match=what):
         sparse.compile(model, images(1, 3, 16, 16))
+
+
+class Centred(nn.Module):
+    """Takes the mean over the images of a batch away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x - x.mean(0, keepdim=True))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("only", [["planes-8"], ["dense"], ["rows-csr"]])
+def test_what_mixes_the_images_of_a_batch_is_refused_for_any_example(
+    batch: int, only: list[str]
+) -> None:
+    with pytest.raises(ProtocolError, match="mixes the images of a batch"):
+        sparse.compile(Centred(), images(batch, 5, 12), only=only)
+
+
+class OneImageOnly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.reshape(5, -1))
+
+
+@pytest.mark.parametrize("only", [["planes-8"], ["dense"], ["rows-csr"]])
+def test_a_forward_for_one_image_alone_is_refused(only: list[str]) -> None:
+    with pytest.raises(ProtocolError, match="OneImageOnly cannot be compiled"):
+        sparse.compile(OneImageOnly(), images(8, 5, 12), only=only)
+
+
+class NamedLikeParts(nn.Module):
+    """Layers with names that the parts of an attention might have."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(12, 2, batch_first=True)
+        self.names = names
+        for name in names:
+            self.add_module(name, nn.Linear(12, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.names:
+            x = self.get_submodule(name)(x)
+        mixed, _ = self.attn(x, x, x, need_weights=False)
+        return mixed + x
+
+
+@pytest.mark.parametrize("only", [["planes-8"], ["dense"], ["rows-csr"]])
+def test_layers_may_be_called_like_the_parts_of_an_attention(only: list[str]) -> None:
+    model, batch = NamedLikeParts(["attn_in", "attn_mixed", "attn_out"]), images(2, 7, 12)
+    fast = sparse.compile(pruned(model, 0.5), batch, only=only)
+    with torch.inference_mode():
+        assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("widths", [(0, 5), (4, 0)])
+@pytest.mark.parametrize("only", [["planes-8"], ["dense"], None])
+def test_layers_without_weights_run_as_they_are(
+    widths: tuple[int, int], only: list[str] | None
+) -> None:
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ahead, self.layer = nn.Linear(4, 4), nn.Linear(*widths)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.ahead(x)
+            return torch.cat([self.layer(x[..., : widths[0]]), x], -1)
+
+    model, batch = Empty().eval(), images(2, 3, 4)
+    fast = sparse.compile(model, batch, only=only, slower="keep")
+    with torch.inference_mode():
+        assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
+
+
+def test_no_values_are_no_example() -> None:
+    with pytest.raises(ProtocolError, match="values in it, not \\(2, 0, 12\\)"):
+        sparse.compile(nn.Linear(12, 4), torch.zeros(2, 0, 12))
+
+
+def test_copying_keeps_a_compiled_network_and_pickling_names_the_way_to_save() -> None:
+    fast = sparse.compile(nn.Linear(12, 4), images(2, 3, 12), slower="keep")
+    assert copy.copy(fast) is fast is copy.deepcopy(fast)
+    with pytest.raises(ProtocolError, match="method save"):
+        pickle.dumps(fast)

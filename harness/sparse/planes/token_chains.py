@@ -12,8 +12,9 @@ from harness.sparse.operation_graph import Linear, OperationGraph
 def chained(
     network: OperationGraph, forms: Mapping[str, str]
 ) -> tuple[OperationGraph, dict[str, list[Linear]]]:
-    """The network with one operation, the last one, for each chain of linear layers on planes; and
-    the layers of every linear operation that is left.
+    """The network with one operation for each chain of linear layers on planes, and the layers of
+    every linear operation that is left. A chain's has the last layer's name and place, and reads
+    what the first one does.
 
     forms: layer -> its form. A layer that others read too, or that adds a residual, ends a chain.
     """

@@ -26,8 +26,9 @@ Scratch = WeakValueDictionary[tuple[int, PlaneGrid, int], Planes]
 class TokenProduct:
     """Linear layers after each other on features (..., K), by the native kernels.
 
-    Rows are the pixels of 1x1 convolutions: features are transposed, multiplied, transposed back.
-    Of several layers only the last one may have a residual.
+    Rows are the pixels of 1x1 convolutions: features are transposed, multiplied, transposed back,
+    and a residual is added on the way back (StepKind.TRANSPOSE_ADD). Of several layers only the
+    last one may have one.
     """
 
     def __init__(
@@ -43,8 +44,12 @@ class TokenProduct:
 
     def __call__(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
         channels, filters = self.layers[0].weight.shape[1], len(self.layers[-1].bias)
+        if features.shape[-1] != channels:  # a kernel would write more rows than the result has
+            msg = f"{channels} features are needed, not {features.shape[-1]}"
+            raise RuntimeError(msg)
         rows = features.reshape(-1, channels).contiguous()
         result = features.new_empty(*features.shape[:-1], filters)
+        # shapes are known for one image: a residual may turn out to be the same for all of a batch
         inside = residual is not None and residual.shape == result.shape
         added = residual.contiguous() if residual is not None and inside else None
         program = self._prepared(len(rows)).between(rows, result, added)
@@ -96,7 +101,7 @@ class RowProgram:
     """
 
     def __init__(self, between: Sequence[NativeStep], planes: Sequence[Planes]) -> None:
-        self.kept = list(between), list(planes)
+        self.kept = list(between), list(planes)  # the memory whose addresses are in the fields
         source, out, count = planes[0], planes[-1], planes[0].grid.width
         read, made = (plane_operand(p, False) for p in (source, out))
         for place, width in ((read, source.channels), (made, out.channels)):
