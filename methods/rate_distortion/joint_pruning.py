@@ -49,7 +49,8 @@ class JointSearch:
     ) -> None:
         """images: (M, C, H, W), normalised. masks: layer -> what is left of it, bool.
 
-        norms: see `JointDistortion`. lamp_floor: no layer gets below this share of LAMP's count.
+        norms: see `JointDistortion`. lamp_floor: no layer gets below this share of LAMP's count;
+        the rules to start from are brought there first.
         """
         self._given = (model, layers, masks, reduction, batch_size, norms)
         self._images, self._lamp_floor = images, lamp_floor
