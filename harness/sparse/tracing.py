@@ -40,6 +40,21 @@ JOINS = (torch.cat, torch.concat)
 POINTWISE = (
     nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU,
 )  # fmt: skip
+COMPARED = (
+    getattr,
+    operator.getitem,
+    operator.eq,
+    operator.ne,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.floordiv,
+    operator.mod,
+)  # what checks of shapes are made of
 IN_PLACE_FUNCTIONS = (operator.iadd, operator.imul, operator.isub, operator.itruediv)
 
 
@@ -100,10 +115,25 @@ def _check_inputs(graph: fx.Graph) -> None:
         raise ProtocolError(f"a network with one input is needed; this one takes: {names}")
 
 
-def _only_asserts(node: fx.Node) -> bool:
-    """Whether torch.fx checks here that an argument is its default, which it is by then."""
-    name = getattr(node.target, "__name__", "")
-    return node.op == "call_function" and name.startswith("_assert") and not node.users
+def _unread(graph: fx.Graph) -> set[fx.Node]:
+    """Checks, of a shape or that an argument is its default, and what is computed for them only.
+
+    The shapes are those of the example, and arguments are their defaults by then.
+    """
+    found: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "call_function" and (_asserts(node) or _changes_nothing(node)):
+            if all(user in found for user in node.users):
+                found.add(node)
+    return found
+
+
+def _asserts(node: fx.Node) -> bool:
+    return getattr(node.target, "__name__", "").startswith("_assert")
+
+
+def _changes_nothing(node: fx.Node) -> bool:
+    return node.target in COMPARED
 
 
 class _Shapes(fx.Interpreter):
@@ -140,13 +170,13 @@ class _Reader:
         }
 
     def read(self) -> OperationGraph:
-        source = _inputs(self.module.graph)[0]
+        source, unread = _inputs(self.module.graph)[0], _unread(self.module.graph)
         operations: list[Operation] = []
         output = ""
         for node in self.module.graph.nodes:
             if node.op == "output":
                 output = self._output(node)
-            elif node.name != source and not _only_asserts(node):
+            elif node.name != source and node not in unread:
                 self._read_node(node, operations)
         return OperationGraph(source, output, operations, self.shapes)
 

@@ -105,7 +105,7 @@ def test_what_cannot_be_built_fails_alike_dry_and_for_real(
 def test_latency_takes_a_network_of_ones_own(bench: Bench, file: Path) -> None:
     done = bench(
         *("latency", "--model", f"{file}:Net", "--dataset", "digits", "--batch", "1"),
-        *("--backend", "eager", "--no-memory", "--repeats", "3", "--json"),
+        *("--backend", "eager", "--no-memory", "--repeats", "30", "--json"),
     )
     assert done.exit_code == 0, done.stderr
     refused = bench("latency", "--model", f"{file}:Net", "--batch", "1")

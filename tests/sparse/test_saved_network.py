@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import struct
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Mixed(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:  # as timm's transformers, whose default torch.fx asserts
             x = x * mask
+        torch._assert(x.shape[2] % 4 == 0, "the picture has to fit")  # as timm checks it
         x = self.stem(x)
         x = torch.cat([self.act(self.deep(x)) + x, self.lone(self.pool(x))], 1)[:, 4:12]
         tokens = self.norm(x.flatten(2).transpose(1, 2)) * self.scale
@@ -199,3 +201,9 @@ def test_a_graph_keeps_one_reference_per_argument() -> None:
     writer = Writer()
     again = Reader(writer.tensors).graph(json.loads(json.dumps(writer.graph(network))))
     assert [op.inputs for op in again.operations] == [op.inputs for op in network.operations]
+
+
+def test_checks_of_shapes_are_no_operations() -> None:
+    network = trace(copied(Mixed()), images(1, 3, 16, 16))
+    called = {getattr(op, "target", None) for op in network.operations}
+    assert not called & {torch._assert, operator.eq, operator.mod}
