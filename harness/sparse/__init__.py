@@ -14,6 +14,7 @@ device layers whose zeros follow the 2:4 pattern run on the sparse tensor cores.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -144,10 +145,12 @@ def load(path: str | Path) -> CompiledNetwork:
     again, which a StateWarning says. Raises ProtocolError without the file, DamagedFile for one
     that is damaged or of another version; nothing in a file is executed.
     """
-    network, plan, differences = read_network(Path(path))
+    with ThreadPoolExecutor(1) as beside:  # LLVM needs no interpreter for most of its work
+        made = beside.submit(kernels_for, FORMS)
+        network, plan, differences = read_network(Path(path))
     # Columns that were split for the tables lie otherwise than planes do.
     split = any(isinstance(op, MaxPool) and op.split for op in network.operations)
-    kernels = None if split else kernels_for(FORMS)
+    kernels = None if split else made.result()
     with torch.inference_mode():
         if differences:
             say_measured_again(Path(path), differences)

@@ -216,9 +216,10 @@ class Reader:
         name, *shape = stored
         size = torch.Size(shape)
         bits = np.unpackbits(self.tensors[f"{name}.kept"].numpy(), count=size.numel())
-        tensor = torch.zeros(size)
-        tensor[torch.from_numpy(bits).view(size).bool()] = self.tensors[name]
-        return tensor
+        kept = np.flatnonzero(bits.view(bool))
+        tensor = torch.zeros(size.numel())
+        tensor[torch.from_numpy(kept)] = self.tensors[name]
+        return tensor.view(size)
 
 
 def _attribute(owner: Any, name: str) -> Any:

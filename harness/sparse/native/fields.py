@@ -16,10 +16,9 @@ class StepKind(IntEnum):
     RESAMPLE = 1  # copy of every stride-th pixel
     POOL = 2  # maximum over windows
     MEAN = 3  # over height and width
-    TRANSPOSE = 4  # rows of features to planes, or back
+    TRANSPOSE = 4  # rows of features to planes, or back; a residual lies like the result
     DEPTHWISE = 5  # convolution of each channel by itself
     GELU = 6  # of planes, in place
-    TRANSPOSE_ADD = 7  # transpose, plus rows that lie like the result
 
 
 class Field(IntEnum):

@@ -56,8 +56,7 @@ class StepCode:
             StepKind.RESAMPLE: self._resample(),
             StepKind.POOL: self._pool(),
             StepKind.MEAN: self._mean(),
-            StepKind.TRANSPOSE: self._transpose(adds=False),
-            StepKind.TRANSPOSE_ADD: self._transpose(adds=True),
+            StepKind.TRANSPOSE: self._transpose(),
             StepKind.DEPTHWISE: self._depthwise(),
             StepKind.GELU: self._gelu(),
         }
@@ -347,13 +346,15 @@ class StepCode:
         code.ret_void()
         return function
 
-    def _transpose(self, adds: bool) -> ir.Function:
-        function, code = self._step("transpose_add" if adds else "transpose")
+    def _transpose(self) -> ir.Function:
+        function, code = self._step("transpose")
         step, *_, part, parts = function.args
-        x, y = (self._operand(code, function.args, field) for field in (Field.X, Field.Y))
-        added = self._operand(code, function.args, Field.RESIDUAL) if adds else None
+        x, *goal = (
+            self._operand(code, function.args, field)
+            for field in (Field.X, Field.Y, Field.RESIDUAL)
+        )
         made = Transposition(self.lanes, self.masked_load, self.masked_store)
-        made.write(code, step, x, (y, added), (part, parts))
+        made.write(code, step, x, goal, (part, parts))
         code.ret_void()
         return function
 

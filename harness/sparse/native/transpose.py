@@ -26,13 +26,14 @@ class Transposition:
         code: Code,
         step: Value,
         x: Value,
-        goal: tuple[Value, Value | None],
+        goal: Sequence[Value],
         share: tuple[Value, Value],
     ) -> None:
-        """The body of the step. x: an address as a number. goal: those of y and of what is added,
-        which lies like y. share: part, parts.
+        """The body of the step. x: an address as a number. goal: those of y and of the residual,
+        which lies like y; 0: none. share: part, parts.
         """
-        y, added = goal
+        y, residual = goal
+        adds = code.icmp_unsigned("!=", residual, int64(0))
         rows, columns = code.field(step, Field.HEIGHT), code.field(step, Field.WIDTH)
         x_line, y_line = code.field(step, Field.X_LINE), code.field(step, Field.Y_LINE)
         part, parts = share
@@ -46,36 +47,45 @@ class Transposition:
                 high = code.below(code.sub(rows, row), self.lanes)
                 source = self._place(code, x, row, x_line, column)
                 target = self._place(code, y, column, y_line, row)
-                found = self._turned(code, self._read(code, source, x_line, (high, wide)))
-                beside = None if added is None else self._place(code, added, column, y_line, row)
-                for number, value in enumerate(found):
-                    keep = code.select(self._has(code, wide, number), high, self._none())
-                    line = code.mul(y_line, int64(number))
-                    if beside is not None:
-                        value = code.fadd(value, self._some(code, code.at(beside, line), keep))
-                    code.call(self.store, [value, code.at(target, line), I32(FLOAT), keep])
+                read = self._read(code, source, x_line, self._known(code, high, wide))
+                found, known = self._turned(code, read), self._known(code, wide, high)
+                with code.if_else(adds) as (summed, alone):
+                    with summed:
+                        beside = self._place(code, residual, column, y_line, row)
+                        others = self._read(code, beside, y_line, known)
+                        sums = [code.fadd(*pair) for pair in zip(found, others, strict=True)]
+                        self._write(code, sums, target, y_line, known)
+                    with alone:
+                        self._write(code, found, target, y_line, known)
 
     def _place(self, code: Code, base: Value, line: Value, pitch: Value, column: Value) -> Value:
         at = code.add(base, code.add(code.mul(line, pitch), code.mul(column, int64(FLOAT))))
         return code.inttoptr(at, PTR)
 
-    def _read(
-        self, code: Code, source: Value, pitch: Value, known: tuple[Value, Value]
-    ) -> list[Value]:
-        """The rows of a tile; zeros, and no access, where there are none."""
-        high, wide = known
+    def _known(self, code: Code, lines: Value, lanes: Value) -> list[Value]:
+        """Of every line of a tile the lanes that there are: none beyond the last line."""
+        none = ir.Constant(ir.VectorType(I1, self.lanes), None)
         return [
-            self._some(
-                code,
-                code.at(source, code.mul(pitch, int64(number))),
-                code.select(self._has(code, high, number), wide, self._none()),
-            )
+            code.select(code.extract_element(lines, I32(number)), lanes, none)
             for number in range(self.lanes)
         ]
 
-    def _some(self, code: Code, pointer: Value, known: Value) -> Value:
-        """The known lanes, and zeros; reads no others."""
-        return code.call(self.load, [pointer, I32(FLOAT), known, ir.Constant(self.vector, None)])
+    def _read(self, code: Code, source: Value, pitch: Value, known: list[Value]) -> list[Value]:
+        """The lines of a tile; zeros, and no access, where there is nothing."""
+        zeros = ir.Constant(self.vector, None)
+        return [
+            code.call(self.load, [self._line(code, source, pitch, n), I32(FLOAT), lanes, zeros])
+            for n, lanes in enumerate(known)
+        ]
+
+    def _write(
+        self, code: Code, tile: list[Value], target: Value, pitch: Value, known: list[Value]
+    ) -> None:
+        for n, (value, lanes) in enumerate(zip(tile, known, strict=True)):
+            code.call(self.store, [value, self._line(code, target, pitch, n), I32(FLOAT), lanes])
+
+    def _line(self, code: Code, tile: Value, pitch: Value, number: int) -> Value:
+        return code.at(tile, code.mul(pitch, int64(number)))
 
     def _turned(self, code: Code, tile: Sequence[Value]) -> list[Value]:
         """The transposed tile: squares of 1, 2, 4, ... change places with those across."""
@@ -94,9 +104,3 @@ class Transposition:
 
     def _order(self, lanes: list[int]) -> Value:
         return ir.Constant(ir.VectorType(I32, self.lanes), lanes)
-
-    def _none(self) -> Value:
-        return ir.Constant(ir.VectorType(I1, self.lanes), None)
-
-    def _has(self, code: Code, lanes: Value, number: int) -> Value:
-        return code.extract_element(lanes, I32(number))

@@ -24,6 +24,7 @@ from harness.sparse.operation_graph import (
 )
 from harness.sparse.planes.depthwise_step import depthwise_step, is_depthwise
 from harness.sparse.planes.layout import VECTOR, PlaneGrid, Planes, rounded
+from harness.sparse.planes.nonzeros import NonZeros
 from harness.sparse.planes.slices import BlockForm, SlicedProduct
 from harness.sparse.planes.steps import (
     FLOAT,
@@ -322,13 +323,14 @@ class BandedStretch:
     def _product(self, conv: Convolution, rows: int, planes: tuple[int, int, int]) -> SlicedProduct:
         if (conv.name, rows) not in self.products:
             band = self.grids[self._size(conv.name)]
+            found = NonZeros.of(conv)
             if conv.name in self.phases:
-                offsets = self.phases[conv.name][0].offsets(conv)
+                offsets = self.phases[conv.name][0].offsets(conv, found)
             else:
-                offsets = in_place_offsets(conv, planes[0] // FLOAT, band.pitch)
+                offsets = in_place_offsets(conv, found, planes[0] // FLOAT, band.pitch)
             grid = PlaneGrid(rows, band.width, band.gap)
             self.products[conv.name, rows] = SlicedProduct(
-                conv, offsets, grid, planes[1:], self.machine, self.forms[conv.name]
+                conv, found, offsets, grid, planes[1:], self.machine, self.forms[conv.name]
             )
         return self.products[conv.name, rows]
 

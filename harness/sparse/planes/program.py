@@ -27,6 +27,7 @@ from harness.sparse.planes.bands import BandedStretch, around_large_maps, reads_
 from harness.sparse.planes.depthwise_step import depthwise_step, is_depthwise
 from harness.sparse.planes.grids import plane_grids, pools_natively, size_of
 from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.nonzeros import NonZeros
 from harness.sparse.planes.slices import BlockForm, SlicedProduct
 from harness.sparse.planes.steps import (
     FLOAT,
@@ -257,10 +258,10 @@ class PlaneProgram:
         shapes, grid = self.network.shapes, self._grid(conv.name)
         assert grid is not None
         residual = self._on_planes(conv.residual) if conv.residual else None
-        out, steps = self._place(conv.name), list[NativeStep]()
+        out, steps, found = self._place(conv.name), list[NativeStep](), NonZeros.of(conv)
         if reads_in_place(conv, shapes[conv.source], shapes[conv.name]):
             source = self._on_planes(conv.source)
-            offsets = in_place_offsets(conv, grid.plane, grid.pitch)
+            offsets = in_place_offsets(conv, found, grid.plane, grid.pitch)
         else:
             before, size = self._source(conv.source), size_of(self.network, conv.source)
             phases = Phases(conv, shapes[conv.source][1], grid)
@@ -268,11 +269,11 @@ class PlaneProgram:
             self.loose["phases of " + conv.name] = copies
             source = plane_operand(copies, False)
             steps = phases.steps(before, size, source, (0, grid.height), (0, size[0]))
-            offsets = phases.offsets(conv)
+            offsets = phases.offsets(conv, found)
         machine = Machine(self.kernels.lanes, self.threads)
         form = BlockForm.of(self.forms[conv.name])
         planes = out.plane, residual.plane if residual else 0
-        product = SlicedProduct(conv, offsets, grid, planes, machine, form)
+        product = SlicedProduct(conv, found, offsets, grid, planes, machine, form)
         steps += product.steps(source, out, residual)
         segment, first = self._native_step(*steps)
         self.spans[conv.name] = segment, first, first + len(steps)

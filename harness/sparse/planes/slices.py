@@ -13,7 +13,8 @@ from torch import Tensor
 
 from harness.sparse.operation_graph import Convolution
 from harness.sparse.planes.layout import PlaneGrid
-from harness.sparse.planes.steps import FLOAT, Machine, NativeStep, NonZeros, Operand, Product
+from harness.sparse.planes.nonzeros import NonZeros
+from harness.sparse.planes.steps import FLOAT, Machine, NativeStep, Operand, Product
 from harness.sparse.planes.taps import Taps
 
 CACHE = 24 << 10  # bytes of pixels: half or more of what a core's fastest cache holds
@@ -55,11 +56,12 @@ class BlockForm:
 
 
 class SlicedProduct:
-    """The products of a convolution, one per slice; arguments as for NonZeros and Product."""
+    """The products of a convolution, one per slice; arguments as for Product."""
 
     def __init__(
         self,
         conv: Convolution,
+        found: NonZeros,
         offsets: Tensor,
         grid: PlaneGrid,
         planes: tuple[int, int],
@@ -67,8 +69,7 @@ class SlicedProduct:
         form: BlockForm,
     ) -> None:
         count, channels = form.slices(conv, grid, machine.lanes), conv.weight.shape[1]
-        found = NonZeros.of(conv, offsets)
-        number = conv.weight.nonzero()[:, 1] * count // channels if count > 1 else None
+        number = found.channels * count // channels
         self.parts = []
         for n in range(count):
             part = replace(
@@ -77,8 +78,11 @@ class SlicedProduct:
                 activation=conv.activation if n == count - 1 else None,
             )
             beside = planes[1] if n == 0 else planes[0]
-            inside = found if number is None else found.where(number == n)
-            self.parts.append(Product(part, inside, grid, (planes[0], beside), machine, form.cap))
+            inside, places = found, offsets
+            if count > 1:
+                inside, places = found.where(number == n), offsets[number == n]
+            bytes_apart = planes[0], beside
+            self.parts.append(Product(part, inside, places, grid, bytes_apart, machine, form.cap))
 
     def steps(self, source: Operand, out: Operand, residual: Operand | None) -> list[NativeStep]:
         """From and to these places, in order."""

@@ -22,6 +22,7 @@ from harness.sparse.native.fields import (
 )
 from harness.sparse.operation_graph import Activation, Convolution, MaxPool
 from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.nonzeros import NonZeros
 
 FLOAT = 4  # bytes
 
@@ -155,38 +156,19 @@ class Machine:
     threads: int
 
 
-@dataclass(frozen=True)
-class NonZeros:
-    """The weights of a layer that are not zero, in the order of nonzero(): (n,) each.
-
-    filters: whose sum each is part of. offsets: floats from the source's pixel (0, 0) to what it
-    reads at output (0, 0).
-    """
-
-    filters: Tensor
-    offsets: Tensor
-    values: Tensor
-
-    @classmethod
-    def of(cls, conv: Convolution, offsets: Tensor) -> NonZeros:
-        found = conv.weight.nonzero().unbind(1)
-        return cls(found[0], offsets, conv.weight[found])
-
-    def where(self, mask: Tensor) -> NonZeros:
-        return NonZeros(self.filters[mask], self.offsets[mask], self.values[mask])
-
-
 class Product:
     """A convolution as a sparse product over blocks of at most `cap` registers of pixels.
 
-    found: its weights. grid: of the pixels it runs over. planes: bytes from one plane to the next
-    of the output and of the residual.
+    found: its weights. offsets: floats from the source's pixel (0, 0) to what each reads at output
+    (0, 0), (n,). grid: of the pixels it runs over. planes: bytes from one plane to the next of the
+    output and of the residual.
     """
 
     def __init__(
         self,
         conv: Convolution,
         found: NonZeros,
+        offsets: Tensor,
         grid: PlaneGrid,
         planes: tuple[int, int],
         machine: Machine,
@@ -194,12 +176,12 @@ class Product:
     ) -> None:
         self.filters, self.activation, self.reach = len(conv.bias), conv.activation, (0, 0)
         self.bytes = FLOAT * grid.positions
-        if len(found.offsets):
-            low, high = (FLOAT * int(end) for end in found.offsets.aminmax())
+        if len(offsets):
+            low, high = (FLOAT * int(end) for end in offsets.aminmax())
             self.reach = low, high + self.bytes
         tiles = blocks(grid.positions // machine.lanes, cap, machine.lanes)
         fold = max(interleaved(vectors) for _, vectors in tiles)
-        entries, rows = _entries(found, conv.bias, planes, fold)
+        entries, rows = _entries(found, FLOAT * offsets, conv.bias, planes, fold)
         work = (rows[:, 2] - rows[:, 1]) // ENTRY_BYTES + 4  # writing a filter costs a few entries
         tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
         places = torch.tensor([(FLOAT * first, vectors) for first, vectors in tiles])
@@ -220,6 +202,7 @@ class Product:
 
 def product_step(
     conv: Convolution,
+    found: NonZeros,
     offsets: Tensor,
     operands: tuple[Operand, Operand, Operand | None],
     grid: PlaneGrid,
@@ -229,8 +212,7 @@ def product_step(
     """A product that runs from and to one place only. operands: source, output, residual."""
     source, out, residual = operands
     planes = out.plane, residual.plane if residual else 0
-    found = NonZeros.of(conv, offsets)
-    return Product(conv, found, grid, planes, machine, cap).step(source, out, residual)
+    return Product(conv, found, offsets, grid, planes, machine, cap).step(source, out, residual)
 
 
 def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
@@ -241,7 +223,7 @@ def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
 
 
 def _entries(
-    found: NonZeros, bias: Tensor, planes: tuple[int, int], fold: int
+    found: NonZeros, offsets: Tensor, bias: Tensor, planes: tuple[int, int], fold: int
 ) -> tuple[Tensor, Tensor]:
     """(n, 2) int32 of offset and the bits of the weight, and per filter (4,) int64.
 
@@ -249,7 +231,7 @@ def _entries(
     sum ends, and every other one reads its input backwards, while the end is still in the cache.
     Counts are filled up to a multiple of `fold` by zero weights.
     """
-    filters, owner, offsets = len(bias), found.filters, FLOAT * found.offsets
+    filters, owner = len(bias), found.filters
     assert not len(offsets) or -(2**31) <= int(offsets.min()) <= int(offsets.max()) < 2**31
     counts = torch.bincount(owner, minlength=filters)
     padded = (counts + fold - 1) // fold * fold
@@ -266,7 +248,7 @@ def _entries(
     some[owner] = offsets.to(torch.int32)  # a zero weight reads what another one of its filter does
     entries[:, 0] = some[order].repeat_interleave(padded[order])
     entries[place, 0] = offsets.to(torch.int32)
-    entries[place, 1] = found.values.contiguous().view(torch.int32)
+    entries[place, 1] = found.values.view(torch.int32)
     assert max(planes) * filters < 2**31
     bits = bias.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
     out, beside = (plane * torch.arange(filters) for plane in planes)

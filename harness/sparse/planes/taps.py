@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.sparse.operation_graph import Convolution
 from harness.sparse.planes.layout import PlaneGrid
+from harness.sparse.planes.nonzeros import NonZeros
 from harness.sparse.planes.steps import FLOAT, NativeStep, Operand, resample
 
 
@@ -72,9 +73,9 @@ class Phases:
     def planes(self) -> int:
         return max(1, len(self.used)) * self.channels
 
-    def offsets(self, conv: Convolution) -> Tensor:
+    def offsets(self, conv: Convolution, found: NonZeros) -> Tensor:
         """Floats from the first pixel of all to what each non-zero reads at output (0, 0)."""
-        channels, dy, dx = read_channels(conv)
+        channels, dy, dx = found.input_channels(conv), found.rows, found.columns
         taps, pitch = self.taps, self.grid.pitch
         numbers = torch.zeros(self.stride, dtype=torch.int64)
         for number, (row, column) in enumerate(self.used):
@@ -127,16 +128,8 @@ def _count(size: int, stride: int, phase: int, most: int) -> int:
     return max(0, min(most, (size - 1 - phase) // stride + 1))
 
 
-def in_place_offsets(conv: Convolution, plane: int, pitch: int) -> Tensor:
+def in_place_offsets(conv: Convolution, found: NonZeros, plane: int, pitch: int) -> Tensor:
     """Floats from pixel (0, 0) of plane 0 to what each non-zero reads at output (0, 0)."""
-    channels, dy, dx = read_channels(conv)
     taps = Taps.of(conv)
-    down, right = torch.tensor(taps.down)[dy], torch.tensor(taps.right)[dx]
-    return channels * plane + down * pitch + right
-
-
-def read_channels(conv: Convolution) -> tuple[Tensor, Tensor, Tensor]:
-    """Input channel, kernel row and kernel column of every non-zero of the weight."""
-    m, c, dy, dx = conv.weight.nonzero().unbind(1)
-    filters, per_group = conv.weight.shape[:2]
-    return c + (m // (filters // conv.groups)) * per_group, dy, dx
+    down, right = torch.tensor(taps.down)[found.rows], torch.tensor(taps.right)[found.columns]
+    return found.input_channels(conv) * plane + down * pitch + right

@@ -13,6 +13,7 @@ from harness.sparse.native.kernels import Kernels
 from harness.sparse.native.threads import run_together
 from harness.sparse.operation_graph import Convolution, Linear
 from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.nonzeros import NonZeros
 from harness.sparse.planes.steps import FLOAT, Machine, NativeStep, plane_operand, product_step
 
 CAP = 8  # registers of rows per block
@@ -27,7 +28,7 @@ class TokenProduct:
     """Linear layers after each other on features (..., K), by the native kernels.
 
     Rows are the pixels of 1x1 convolutions: features are transposed, multiplied, transposed back,
-    and a residual is added on the way back (StepKind.TRANSPOSE_ADD). Of several layers only the
+    and a residual is added on the way back. Of several layers only the
     last one may have one.
     """
 
@@ -81,9 +82,10 @@ class TokenProduct:
 def _product(layer: Linear, source: Planes, out: Planes, machine: Machine) -> NativeStep:
     weight = layer.weight.view(*layer.weight.shape, 1, 1)
     conv = Convolution(layer.name, layer.label, layer.source, weight, layer.bias)
-    offsets = layer.weight.nonzero()[:, 1] * source.grid.plane
+    found = NonZeros.of(conv)
+    offsets = found.channels * source.grid.plane
     operands = (plane_operand(source, False), plane_operand(out, False), None)
-    return product_step(conv, offsets, operands, out.grid, machine, CAP)
+    return product_step(conv, found, offsets, operands, out.grid, machine, CAP)
 
 
 def _gelu(planes: Planes) -> NativeStep:
@@ -121,8 +123,6 @@ class RowProgram:
         """First and last address of the steps that turn `rows` into `result`, plus what is added to
         it; all contiguous."""
         self.numbers[0, Field.X], self.numbers[-1, Field.Y] = rows.data_ptr(), result.data_ptr()
-        kind = StepKind.TRANSPOSE if added is None else StepKind.TRANSPOSE_ADD
-        self.numbers[-1, Field.KIND] = int(kind)
         self.numbers[-1, Field.RESIDUAL] = 0 if added is None else added.data_ptr()
         first = self.fields.data_ptr()
         return first, first + FIELD_BYTES * FIELDS * len(self.fields)
