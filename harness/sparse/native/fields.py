@@ -24,50 +24,55 @@ class StepKind(IntEnum):
 class Field(IntEnum):
     """Places in the row of a step. Addresses and distances are in bytes.
 
-    An operand (X, Y, RESIDUAL) of an image lies at address + slot * distance of slots + image *
-    distance of images. RESIDUAL = 0: none.
+    An operand (X, Y, RESIDUAL) of an image lies at address + distance of slots * number of the
+    thread + distance of images * number of the image + distance in work * its number among those
+    that the thread has in work. RESIDUAL = 0: none.
     """
 
     KIND = 0
-    GIVEN = 22  # 1: X is counted from the images handed in
+    GIVEN = 25  # 1: X is counted from the images handed in
     X = 1
     X_SLOT = 2
     X_IMAGE = 3
-    Y = 4
-    Y_SLOT = 5
-    Y_IMAGE = 6
-    RESIDUAL = 7
-    RESIDUAL_SLOT = 8
-    RESIDUAL_IMAGE = 9
+    X_WORK = 4
+    Y = 5
+    Y_SLOT = 6
+    Y_IMAGE = 7
+    Y_WORK = 8
+    RESIDUAL = 9
+    RESIDUAL_SLOT = 10
+    RESIDUAL_IMAGE = 11
+    RESIDUAL_WORK = 12
     # product, pool and depthwise: float32 limits of the clamp
-    LOW = 10
-    HIGH = 11
+    LOW = 13
+    HIGH = 14
     # product
-    ENTRIES = 12  # int32 offset in bytes, float32 weight
-    ROWS = 13  # per filter: see Row
-    MASK = 14  # int32 per position, -1 for pixels, 0 between them
-    TILES = 15  # per block: first byte in a plane, vectors
-    TILE_BOUNDS = 16  # (first, end) for a thread alone, then the bounds for all threads
-    ROW_BOUNDS = 17
+    ENTRIES = 15  # int32 offset in bytes, float32 weight
+    ROWS = 16  # per filter: see Row
+    MASK = 17  # int32 per position, -1 for pixels, 0 between them
+    TILES = 18  # per block: first byte in a plane, vectors
+    TILE_BOUNDS = 19  # (first, end) for a thread alone, then the bounds for all threads
+    ROW_BOUNDS = 20
     # resample, pool, mean, depthwise, gelu
-    CHANNELS = 12
-    X_PLANE = 13
-    Y_PLANE = 14
-    # resample, pool, transpose, depthwise
-    X_LINE = 15
-    Y_LINE = 16
-    HEIGHT = 17
-    WIDTH = 18
-    STRIDE = 19  # between columns, in elements
+    CHANNELS = 15
+    X_PLANE = 16
+    Y_PLANE = 17
+    # resample, pool, mean, transpose, depthwise
+    X_LINE = 18
+    Y_LINE = 19
+    HEIGHT = 20
+    WIDTH = 21
+    STRIDE = 22  # between columns, in elements
     # pool
-    TAPS = 20  # int64 offsets in bytes; depthwise: per channel float32 weights, then the bias
-    TAP_COUNT = 21
-    # mean, gelu
-    POSITIONS = 15
-    SCALE = 16  # float32
+    TAPS = 23  # int64 offsets in bytes; depthwise: per channel float32 weights, then the bias
+    TAP_COUNT = 24
+    # gelu
+    POSITIONS = 18
+    # mean
+    SCALE = 22  # float32
 
 
-FIELDS = 23
+FIELDS = 26
 FIELD_BYTES = 8
 # Of a filter: output offset, first and end byte of its entries, float32 bias, int32 offset of the
 # residual.

@@ -52,7 +52,7 @@ def kernels() -> Kernels | None:
     )
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)
     run, team = (engine.get_function_address(name) for name in ("run", "team"))
     return Kernels(signature(run), team, lanes, _yield(), engine)
 

@@ -1,10 +1,14 @@
-"""How threads run the steps: images of their own first, then shares of those left over."""
+"""How threads run the steps: images of their own first, then shares of those left over.
+
+A program has a tail, which may be empty, for several images at a time: `work` of them go through
+the steps before it one after the other, then through those of the tail together.
+"""
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from harness.sparse.native.builder import I32, I64, PTR, int64
+from harness.sparse.native.builder import I32, I64, PTR, Value, int64
 from harness.sparse.native.fields import FIELD_BYTES, FIELDS, Field
 from harness.sparse.native.step_code import StepCode
 
@@ -49,17 +53,15 @@ class KernelModule(StepCode):
         return function
 
     def _steps(self, barrier: ir.Function) -> ir.Function:
-        """All steps on images first <= i < last, in slots from `slot`:
-        (program, end, images, slot, first, last, part, parts, counter, pause)."""
+        """All steps on one image: (first step, end, images handed in, slot, image, its number among
+        those in work, part, parts, counter, pause)."""
         function, code = self._function("steps", [I64] * 10)
-        program, end, images, slot, first, last, part, parts, counter, pause = function.args
+        program, end, images, slot, image, work, part, parts, counter, pause = function.args
         with code.count(program, end, FIELD_BYTES * FIELDS) as address:
             step = code.inttoptr(address, PTR)
             kind = code.field(step, Field.KIND)
-            with code.count(first, last) as image:
-                place = code.add(slot, code.sub(image, first))
-                arguments = [step, images, place, image, part, parts]
-                self._switch(code, kind, {n: (one, arguments) for n, one in self.steps.items()})
+            arguments = [step, images, slot, image, work, part, parts]
+            self._switch(code, kind, {n: (one, arguments) for n, one in self.steps.items()})
             with code.if_then(code.icmp_unsigned(">", parts, int64(1))):
                 code.call(barrier, [counter, parts, pause])
         code.ret_void()
@@ -68,7 +70,7 @@ class KernelModule(StepCode):
     def _team(self, run: ir.Function) -> None:
         """What every thread of a parallel region calls, with the address of what it needs to know:
         (function that tells a thread's number, function that tells how many there are, program,
-        end, images, count, group, threads, pause, counter, whether so many threads came)."""
+        tail, end, images, count, work, threads, pause, counter, whether so many threads came)."""
         function, code = self._function("team", [PTR])
         ask = ir.FunctionType(I32, []).as_pointer()
         number, found = (
@@ -77,48 +79,39 @@ class KernelModule(StepCode):
             )
             for n in range(2)
         )
-        program, end, images, count, group, threads, pause = (
-            code.get(I64, function.args[0], 8 * n, 8) for n in range(2, 9)
-        )
-        counter = code.ptrtoint(code.at(function.args[0], 8 * 9), I64)
+        *program, threads, pause = (code.get(I64, function.args[0], 8 * n, 8) for n in range(2, 10))
+        counter = code.ptrtoint(code.at(function.args[0], 8 * 10), I64)
         with code.if_then(code.icmp_unsigned("==", found, threads)):
-            code.call(run, [program, end, images, count, group, number, threads, counter, pause])
+            code.call(run, [*program, number, threads, counter, pause])
             with code.if_then(code.icmp_unsigned("==", number, int64(0))):
-                code.store(int64(1), code.at(function.args[0], 8 * 10), align=8)
+                code.store(int64(1), code.at(function.args[0], 8 * 11), align=8)
         code.ret_void()
 
     def _run(self, steps: ir.Function, barrier: ir.Function) -> ir.Function:
         """What one thread does: whole images of its own, then its part of those left over:
-        (program, end, images, count, group, thread, threads, counter, pause)."""
-        function, code = self._function("run", [I64] * 9)
-        program, end, images, count, group, thread, threads, counter, pause = function.args
-        own = code.udiv(count, threads)
-        first = code.mul(thread, own)
-        last = code.add(first, own)
-        slot = code.mul(thread, group)
+        (program, tail, end, images, count, work, thread, threads, counter, pause)."""
+        function, code = self._function("run", [I64] * 10)
+        program, tail, end, images, count, work, thread, threads, counter, pause = function.args
         one, none = int64(1), int64(0)
-        begin = code.local(I64)
-        code.store(first, begin)
-        loop, body, rest = (code.append_basic_block(name) for name in ("loop", "body", "rest"))
-        code.branch(loop)
-        code.position_at_end(loop)
-        at = code.load(begin, typ=I64)
-        code.cbranch(code.icmp_unsigned("<", at, last), body, rest)
-        code.position_at_end(body)
-        until = code.add(at, group)
-        until = code.select(code.icmp_unsigned("<", until, last), until, last)
-        code.call(steps, [program, end, images, slot, at, until, none, one, counter, pause])
-        code.store(until, begin)
-        code.branch(loop)
-        code.position_at_end(rest)
-        left = code.mul(own, threads)
-        with code.if_then(code.icmp_unsigned("<", left, count)):
-            code.call(barrier, [counter, threads, pause])
-            with code.count(left, count) as image:
-                stop = code.add(image, one)
-                code.call(
-                    steps,
-                    [program, end, images, none, image, stop, thread, threads, counter, pause],
-                )
+        own = code.udiv(count, code.mul(threads, work))  # times that a thread has work
+        first, left = code.mul(thread, own), code.mul(threads, own)
+        last = code.udiv(code.add(count, code.sub(work, one)), work)
+        whole, shared = [none, one, counter, pause], [thread, threads, counter, pause]
+
+        def together(start: Value, stop: Value, slot: Value, share: list[Value]) -> None:
+            with code.count(start, stop) as turn:
+                begin = code.mul(turn, work)
+                until = code.add(begin, work)
+                until = code.select(code.icmp_unsigned("<", until, count), until, count)
+                with code.count(begin, until) as image:
+                    number = code.sub(image, begin)
+                    code.call(steps, [program, tail, images, slot, image, number, *share])
+                code.call(steps, [tail, end, images, slot, turn, none, *share])
+
+        together(first, code.add(first, own), thread, whole)
+        with code.if_then(code.icmp_unsigned("<", left, last)):
+            with code.if_then(code.icmp_unsigned(">", threads, one)):
+                code.call(barrier, [counter, threads, pause])
+            together(left, last, none, shared)
         code.ret_void()
         return function

@@ -148,16 +148,17 @@ class StepCode:
             code.store(code.bitcast(code.and_(bits, keep), self.vector), at, align=4)
 
     def _step(self, name: str) -> tuple[ir.Function, Code]:
-        """A step on one image: (fields, images handed in, slot, image, part, parts)."""
-        return self._function(name, [PTR, I64, I64, I64, I64, I64])
+        """A step on one image: (fields, images handed in, slot, image, its number among those in
+        work, part, parts)."""
+        return self._function(name, [PTR, *[I64] * 6])
 
     def _operand(self, code: Code, arguments: Sequence[Value], field: int) -> Value:
         """Where an operand of this image lies, as a number."""
-        step, images, slot, image, *_ = arguments
+        step, images, slot, image, work, *_ = arguments
         base = code.field(step, field)
         if field == Field.X:
             base = code.add(base, code.mul(images, code.field(step, Field.GIVEN)))
-        for number, index in enumerate((slot, image), 1):
+        for number, index in enumerate((slot, image, work), 1):
             base = code.add(base, code.mul(index, code.field(step, field + number)))
         return base
 
@@ -329,13 +330,16 @@ class StepCode:
         channels = code.field(step, Field.CHANNELS)
         first = code.sdiv(code.mul(channels, part), parts)
         last = code.sdiv(code.mul(channels, code.add(part, int64(1))), parts)
-        total = code.local(self.vector)
+        total, width = code.local(self.vector), code.field(step, Field.WIDTH)
         with code.count(first, last) as channel:
             at = code.inttoptr(code.add(x, code.mul(channel, code.field(step, Field.X_PLANE))), PTR)
             code.store(ir.Constant(self.vector, None), total)
-            with code.count(int64(0), code.field(step, Field.POSITIONS), self.lanes) as place:
-                value = code.get(self.vector, at, code.mul(place, int64(FLOAT)))
-                code.store(code.fadd(code.load(total, typ=self.vector), value), total)
+            with code.count(int64(0), code.field(step, Field.HEIGHT)) as line:
+                row = code.at(at, code.mul(line, code.field(step, Field.X_LINE)))
+                with code.count(int64(0), width, self.lanes) as column:
+                    place = code.at(row, code.mul(column, int64(FLOAT)))
+                    value = self._pixels(code, place, 1, code.sub(width, column))
+                    code.store(code.fadd(code.load(total, typ=self.vector), value), total)
             value = code.load(total, typ=self.vector)
             whole = code.extract_element(value, I32(0))
             for lane in range(1, self.lanes):

@@ -57,13 +57,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_together(
-    kernels: Kernels, program: tuple[int, int], images: int, count: int, group: int, threads: int
+    kernels: Kernels,
+    program: tuple[int, int, int],
+    images: int,
+    count: int,
+    work: int,
+    threads: int,
 ) -> None:
-    """Run the steps from program[0] to program[1] (addresses) on `count` images.
+    """Run steps on `count` images.
 
-    images: address of what is handed in. group: images that a thread takes at a time.
+    program: addresses of the first step, of the first one of the tail, and behind the last one.
+    images: address of what is handed in. work: how many images go through the tail together.
     """
-    arguments = (*program, images, count, group)
+    arguments = (*program, images, count, work)
     if threads == 1:
         kernels.run(*arguments, 0, 1, 0, 0)
     elif _CREWS[0].forked or not _run_by_openmp(kernels, arguments, threads):
@@ -104,7 +110,7 @@ def _run_by_openmp(kernels: Kernels, arguments: tuple[int, ...], threads: int) -
     if openmp is None:
         return False
     # the last two: the counter of the barrier, and whether the threads were there
-    shared = (ctypes.c_int64 * 11)(
+    shared = (ctypes.c_int64 * 12)(
         openmp.number, openmp.threads, *arguments, threads, kernels.pause, 0, 0
     )
     openmp.parallel(kernels.team, ctypes.addressof(shared), threads, 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -245,28 +245,22 @@ class BandedStretch:
     def _at(self, value: str, band: int, row: int) -> Operand:
         """A value in a band, from one of its rows on."""
         if value in self.rolling:
-            operand = plane_operand(self.rolling[value], False)
+            operand = plane_operand(self.rolling[value])
             row -= self.schedule.made[value][band - 1]
         else:
             operand = self.whole[value]
-        shift = row * operand.line
-        return replace(
-            operand,
-            address=operand.address + shift,
-            before=operand.before + shift,
-            after=operand.after - shift,
-        )
+        return operand.moved(row * operand.line)
 
     def _roll(self, value: str, band: int) -> list[NativeStep]:
         """Bring back what was kept; zeros above the image at first, below it at last."""
-        schedule, operand = self.schedule, plane_operand(self.rolling[value], False)
+        schedule, operand = self.schedule, plane_operand(self.rolling[value])
         channels, pitch = self._shape(value)[0], self.rolling[value].grid.pitch
         kept = schedule.kept(value, band)
         made: list[NativeStep] = []
         if kept and band == 1:
             made.append(self._clear(operand, channels, -kept, kept, pitch))
         elif kept:
-            store = plane_operand(self.kept[value], False)
+            store = plane_operand(self.kept[value])
             shifts, lines = (0, -kept * operand.line), (channels, 1, kept * pitch)
             made.append(resample(store, operand, shifts, lines, 1))
         if band == self.count and schedule.below(value):
@@ -276,7 +270,7 @@ class BandedStretch:
 
     def _keep(self, value: str, band: int) -> list[NativeStep]:
         """Copy aside what the next band still reads."""
-        operand, store = (plane_operand(p[value], False) for p in (self.rolling, self.kept))
+        operand, store = (plane_operand(p[value]) for p in (self.rolling, self.kept))
         channels, pitch = self._shape(value)[0], self.rolling[value].grid.pitch
         kept = self.schedule.kept(value, band + 1)
         read = (self.schedule.new(value, band) - kept) * operand.line
@@ -289,7 +283,7 @@ class BandedStretch:
         count = lines * pitch
         if len(self.zeros) < count:
             self.zeros = torch.zeros(count)
-        zeros = Operand(self.zeros.data_ptr(), 0, 0, 0, 0, 0, FLOAT * count)
+        zeros = Operand(self.zeros.data_ptr(), 0, 0, 0, FLOAT * count)
         step = resample(zeros, goal, (0, first * goal.line), (channels, 1, count), 1)
         step.tables.append(self.zeros)
         return step
@@ -314,7 +308,7 @@ class BandedStretch:
             source = self._at(conv.source, band, rows[0])
         else:
             phases, planes = self._phases(conv)
-            source = plane_operand(planes, False)
+            source = plane_operand(planes)
             steps = self._copies(conv, phases, source, band, rows)
         beside = residual.plane if residual else 0
         product = self._product(conv, rows[1] - rows[0], (source.plane, out.plane, beside))
@@ -355,7 +349,7 @@ class BandedStretch:
         if rows[1] == self._size(conv.name)[0]:
             steps.append(self._clear(goal, phases.planes, 0, lines, pitch))
         if conv.source in self.rolling:
-            source = plane_operand(self.rolling[conv.source], False)
+            source = plane_operand(self.rolling[conv.source])
             first = self.schedule.made[conv.source][band - 1]
         else:
             source, first = self.whole[conv.source], 0

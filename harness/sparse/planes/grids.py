@@ -12,8 +12,11 @@ from harness.sparse.planes.taps import Taps, reads_in_place
 Size = tuple[int, int]
 
 
-def plane_grids(network: OperationGraph) -> dict[Size, PlaneGrid]:
-    """Height and width -> the grid of all values of that size, with room for every reader."""
+def plane_grids(network: OperationGraph, images: int = 1) -> dict[Size, PlaneGrid]:
+    """Height and width -> the grid of all values of that size, with room for every reader.
+
+    images: beside each other.
+    """
     gaps: dict[Size, int] = defaultdict(int)
     borders: dict[Size, Size] = defaultdict(lambda: (0, 0))  # lines, columns
 
@@ -40,8 +43,8 @@ def plane_grids(network: OperationGraph) -> dict[Size, PlaneGrid]:
         if is_feature_map(shape):
             size = (shape[2], shape[3])
             lines, columns = borders[size]
-            lead = max(VECTOR, rounded(lines * (size[1] + gaps[size]) + columns))
-            grids[size] = PlaneGrid(*size, gaps[size], lead)
+            lead = max(VECTOR, rounded(lines * images * (size[1] + gaps[size]) + columns))
+            grids[size] = PlaneGrid(*size, gaps[size], lead, images)
     return grids
 
 

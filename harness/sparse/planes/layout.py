@@ -25,16 +25,23 @@ def rounded(count: int) -> int:
 
 @dataclass(frozen=True)
 class PlaneGrid:
-    """height, width: of the pixels. gap: zeros after each line. lead: zeros before each plane."""
+    """height, width: of the pixels. gap: zeros after each line. lead: zeros before each plane.
+    images: beside each other, each with its gap."""
 
     height: int
     width: int
     gap: int = 0
     lead: int = 0
+    images: int = 1
+
+    @property
+    def apart(self) -> int:
+        """Floats from one image to the next one beside it."""
+        return self.width + self.gap
 
     @property
     def pitch(self) -> int:
-        return self.width + self.gap
+        return self.images * self.apart
 
     @property
     def positions(self) -> int:
@@ -49,12 +56,12 @@ class PlaneGrid:
     def mask(self) -> Tensor:
         """(positions,) int32: -1 for pixels, 0 between them."""
         place = torch.arange(self.positions)
-        inside = (place < self.height * self.pitch) & (place % self.pitch < self.width)
+        inside = (place < self.height * self.pitch) & (place % self.apart < self.width)
         return -inside.to(torch.int32)
 
 
 class Planes:
-    """Memory for `count` images of `channels` planes, zero between the pixels."""
+    """Memory for `count` times the grid's images of `channels` planes, zero between the pixels."""
 
     def __init__(self, grid: PlaneGrid, channels: int, count: int) -> None:
         self.grid, self.channels, self.count = grid, channels, count
@@ -71,8 +78,22 @@ class Planes:
         """Bytes of an image before and after its pixel (0, 0) of channel 0."""
         return 4 * self.grid.lead, 4 * (self.image - self.grid.lead)
 
-    def view(self, channels: int, count: int) -> Tensor:
-        """(count, channels, H, W), a view."""
+    def read(self, channels: int, count: int) -> Tensor:
+        """(count, channels, H, W) in memory of its own."""
+        images = torch.empty(count, channels, self.grid.height, self.grid.width)
+        for place in range(self.grid.images):
+            part = images[place :: self.grid.images]
+            part.copy_(self._beside(place, part.shape))
+        return images
+
+    def write(self, images: Tensor) -> None:
+        """images: (count, channels, H, W)."""
+        for place in range(self.grid.images):
+            part = images[place :: self.grid.images]
+            self._beside(place, part.shape).copy_(part)
+
+    def _beside(self, place: int, shape: torch.Size) -> Tensor:
+        """A view of every image at one place in the lines."""
         grid = self.grid
-        size = (count, channels, grid.height, grid.width)
-        return self.memory.as_strided(size, (self.image, grid.plane, grid.pitch, 1), grid.lead)
+        apart = (self.image, grid.plane, grid.pitch, 1)
+        return self.memory.as_strided(shape, apart, grid.lead + place * grid.apart)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +20,15 @@ from harness.sparse.operation_graph import (
     Mean,
     Operation,
     OperationGraph,
-    is_feature_map,
 )
 from harness.sparse.planes.bands import BandedStretch, around_large_maps, reads_planes
 from harness.sparse.planes.depthwise_step import depthwise_step, is_depthwise
-from harness.sparse.planes.grids import plane_grids, pools_natively, size_of
+from harness.sparse.planes.grids import pools_natively, size_of
 from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.memory import PlaneMemory
 from harness.sparse.planes.nonzeros import NonZeros
 from harness.sparse.planes.slices import BlockForm, SlicedProduct
+from harness.sparse.planes.small_maps import tail_of
 from harness.sparse.planes.steps import (
     FLOAT,
     Machine,
@@ -64,16 +64,21 @@ def linear_step(
 
 @dataclass
 class Segment:
-    """Native steps without anything else in between."""
+    """Native steps without anything else in between. before: how many of them are none of the
+    tail."""
 
     steps: list[NativeStep] = field(default_factory=list)
+    before: int = 0
     program: Tensor | None = None
 
-    def addresses(self) -> tuple[int, int]:
+    def addresses(self, first: int = 0, end: int | None = None) -> tuple[int, int, int]:
+        """Of the steps first <= n < end: of the first, of the first of the tail, of the end."""
         if self.program is None:
             self.program = torch.cat([step.fields for step in self.steps])
-        first = self.program.data_ptr()
-        return first, first + FIELD_BYTES * FIELDS * len(self.steps)
+        end = len(self.steps) if end is None else end
+        start, row = self.program.data_ptr(), FIELD_BYTES * FIELDS
+        tail = min(max(first, self.before), end)
+        return start + row * first, start + row * tail, start + row * end
 
 
 class PlaneProgram:
@@ -96,15 +101,15 @@ class PlaneProgram:
         self.network, chains = chained(network, forms)
         self.kernels, self.forms, self.bands = kernels, forms, bands
         self.count, self.threads = max(batch, threads), threads
-        self.grids = plane_grids(self.network)
+        self.banded = around_large_maps(self.network, self._native) if bands > 1 else []
+        self.tail = tail_of(self.network, self._native, len(self.banded), self.count // threads)
+        self.memory = PlaneMemory(self.network, self._native, self.tail, self.count, threads)
         self.loose: dict[str, Any] = {}
-        self.planes: dict[str, Planes] = {}
         scratch = Scratch()
         self.linears = {
             name: linear_step(forms[name], layers, kernels, threads, scratch)
             for name, layers in chains.items()
         }
-        self.free: dict[tuple[PlaneGrid, bool], list[Planes]] = defaultdict(list)
         self.steps: list[Segment | Callable[[int], None]] = []
         self.images = torch.empty(0)
         self.spans: dict[str, tuple[Segment, int, int]] = {}  # native steps of a convolution
@@ -126,17 +131,14 @@ class PlaneProgram:
         assert isinstance(result, Tensor)  # checked when the model was traced
         return result
 
-    def _run(self, program: tuple[int, int], count: int) -> None:
-        images = self.images.data_ptr()
-        run_together(self.kernels, program, images, count, 1, self.threads)
+    def _run(self, program: tuple[int, int, int], count: int) -> None:
+        images, work = self.images.data_ptr(), self.tail.images if program[1] < program[2] else 1
+        run_together(self.kernels, program, images, count, work, self.threads)
 
     def milliseconds(self, convolution: str, count: int) -> float:
         """Of the native steps of one convolution, on what the last images left in memory."""
         segment, first, last = self.spans[convolution]
-        start = segment.addresses()[0]
-        row = FIELD_BYTES * FIELDS
-        program = (start + row * first, start + row * last)
-        return milliseconds(lambda: self._run(program, count))
+        return milliseconds(lambda: self._run(segment.addresses(first, last), count))
 
     def _native(self, operation: Operation) -> bool:
         if isinstance(operation, Convolution):
@@ -146,88 +148,50 @@ class PlaneProgram:
         return isinstance(operation, Mean)
 
     def _build(self) -> None:
-        operations = self.network.operations
-        runs, number = {self.network.input: -1}, 0  # value -> number of the stretch it is made in
-        for place, operation in enumerate(operations):
-            if place and not (self._native(operation) and self._native(operations[place - 1])):
-                number += 1
-            runs[operation.name] = number
-        readers = {value: self.network.users(value) for value in runs}
-        self.shared = {  # read or written outside one stretch of native steps
-            value
-            for value in runs
-            for maker in [self.network.producer(value)]
-            if value == self.network.output
-            or any(runs[user.name] != runs[value] for user in readers[value])
-            or not (maker is None or self._native(maker))
-        }
-        last = {value: op for op in operations for value in op.inputs}
-        banded = around_large_maps(self.network, self._native) if self.bands > 1 else []
-        for operation in operations:
+        last = {value: op for op in self.network.operations for value in op.inputs}
+        for operation in self.network.operations:
             read = [
                 value
                 for value in dict.fromkeys(operation.inputs)
                 if last[value] is operation and value != self.network.output
             ]
-            if operation not in banded:
+            if operation not in self.banded:
                 self._add(operation, read)
-            elif operation is banded[-1]:
-                self._in_bands(banded)
-            for value in read:
-                self._hand_on(value)
+            elif operation is self.banded[-1]:
+                self._in_bands(self.banded)
+            self.memory.hand_on(read)
 
-    def _hand_on(self, value: str) -> None:
-        planes = self.planes.get(value)
-        if planes is not None:
-            self.free[planes.grid, value in self.shared].append(planes)
-
-    def _grid(self, value: str) -> PlaneGrid | None:
-        shape = self.network.shapes.get(value, ())
-        return self.grids[shape[2:]] if is_feature_map(shape) else None
-
-    def _place(self, value: str) -> Operand:
-        """Memory for a value, from what is free if any fits."""
-        grid, channels = self._grid(value), self.network.shapes[value][1]
-        assert grid is not None
-        shared = value in self.shared
-        free = self.free[grid, shared]
-        fitting = [planes for planes in free if planes.channels >= channels]
-        if fitting:
-            planes = min(fitting, key=lambda planes: planes.channels)
-            free.remove(planes)
-        else:
-            planes = Planes(grid, channels, self._slots(shared))
-        self.planes[value] = planes
-        return plane_operand(planes, shared)
-
-    def _slots(self, shared: bool) -> int:
-        return self.count if shared else self.threads
-
-    def _source(self, value: str) -> Operand:
-        """A value in memory; the images handed in are read where they are."""
-        if value in self.planes:
-            return plane_operand(self.planes[value], value in self.shared)
-        assert value == self.network.input
-        channels, height, width = self.network.shapes[value][1:]
-        image = FLOAT * channels * height * width
-        return Operand(0, 0, image, FLOAT * height * width, FLOAT * width, 0, image)
-
-    def _on_planes(self, value: str) -> Operand:
-        """A value as planes; the images handed in are copied there first."""
-        if value not in self.planes:
-            source, (_, channels, height, width) = self._source(value), self.network.shapes[value]
+    def _on_planes(self, value: str, in_tail: bool = False) -> Operand:
+        """A value as planes; the images handed in are copied there first. in_tail: for the tail,
+        with images beside each other."""
+        memory, (_, *size) = self.memory, self.network.shapes[value]
+        channels, height, width = size
+        if value not in memory.planes:
+            source = memory.operand(value)
             self._native_step(
-                resample(source, self._place(value), (0, 0), (channels, height, width), 1)
+                resample(source, memory.place(value), (0, 0), (channels, height, width), 1)
             )
-        return self._source(value)
+        if not in_tail or value in self.tail.made:
+            return memory.operand(value)
+        if value in memory.beside:
+            return plane_operand(memory.beside[value])
+        whole, places = memory.place_beside(value)
+        for source, goal in zip(memory.each(value, True), places, strict=True):
+            copy = resample(source, goal, (0, 0), (channels, height, width), 1)
+            self._native_step(copy, in_tail=True)
+        return whole
 
-    def _native_step(self, *steps: NativeStep) -> tuple[Segment, int]:
-        """Append to the stretch of native steps; which, and the number of the first of `steps`."""
+    def _native_step(self, *steps: NativeStep, in_tail: bool = False) -> tuple[Segment, int]:
+        """Append to the stretch of native steps; which, and the number of the first of `steps`.
+
+        in_tail: to its tail.
+        """
         if not self.steps or not isinstance(self.steps[-1], Segment):
             self.steps.append(Segment())
         segment = self.steps[-1]
         assert isinstance(segment, Segment)
         segment.steps.extend(steps)
+        segment.before += 0 if in_tail else len(steps)
         return segment, len(segment.steps) - len(steps)
 
     def _add(self, operation: Operation, read: Sequence[str]) -> None:
@@ -235,48 +199,74 @@ class PlaneProgram:
         if not self._native(operation):
             self.steps.append(self._torch_step(operation, read))
         elif isinstance(operation, Convolution):
-            (self._depthwise if is_depthwise(operation) else self._convolution)(operation)
+            if is_depthwise(operation):
+                self._depthwise(operation)
+            else:
+                self._convolution(operation, read)
         elif isinstance(operation, MaxPool):
-            source = self._on_planes(operation.source)
-            out = self._place(operation.name)
             shape = self.network.shapes[operation.name]
-            self._native_step(pool_step(operation, source, out, shape))
+            self._of_each(operation, lambda read, made: pool_step(operation, read, made, shape))
         elif isinstance(operation, Mean):
-            grid = self._grid(operation.source)
-            assert grid is not None
-            source, out = self._on_planes(operation.source), self._place(operation.name)
-            channels = self.network.shapes[operation.name][1]
-            self._native_step(mean_step(source, out, grid, channels))
+            grid, channels = self._grid(operation.source), self.network.shapes[operation.name][1]
+            self._of_each(operation, lambda read, made: mean_step(read, made, grid, channels))
+
+    def _of_each(
+        self,
+        operation: Convolution | MaxPool | Mean,
+        made: Callable[[Operand, Operand], NativeStep],
+    ) -> tuple[Segment, int, int]:
+        """A step for each of the images that are beside each other. Where all those steps are."""
+        memory, in_tail = self.memory, operation.name in self.tail.made
+        if not in_tail:
+            self._on_planes(operation.source)
+        memory.place(operation.name)
+        places = (memory.each(value, in_tail) for value in (operation.source, operation.name))
+        steps = [made(*pair) for pair in zip(*places, strict=True)]
+        segment, first = self._native_step(*steps, in_tail=in_tail)
+        return segment, first, first + len(steps)
 
     def _depthwise(self, conv: Convolution) -> None:
-        source, out = self._on_planes(conv.source), self._place(conv.name)
-        step = depthwise_step(conv, source, out, self.network.shapes[conv.name])
-        segment, first = self._native_step(step)
-        self.spans[conv.name] = segment, first, first + 1
+        shape = self.network.shapes[conv.name]
+        self.spans[conv.name] = self._of_each(
+            conv, lambda read, made: depthwise_step(conv, read, made, shape)
+        )
 
-    def _convolution(self, conv: Convolution) -> None:
-        shapes, grid = self.network.shapes, self._grid(conv.name)
-        assert grid is not None
-        residual = self._on_planes(conv.residual) if conv.residual else None
-        out, steps, found = self._place(conv.name), list[NativeStep](), NonZeros.of(conv)
+    def _convolution(self, conv: Convolution, read: Sequence[str]) -> None:
+        memory, shapes, grid = self.memory, self.network.shapes, self._grid(conv.name)
+        in_tail, steps, found = conv.name in self.tail.made, list[NativeStep](), NonZeros.of(conv)
+        residual = self._on_planes(conv.residual, in_tail) if conv.residual else None
+        out = self._sum_in_place(conv, read) or memory.place(conv.name)
         if reads_in_place(conv, shapes[conv.source], shapes[conv.name]):
-            source = self._on_planes(conv.source)
+            source = self._on_planes(conv.source, in_tail)
             offsets = in_place_offsets(conv, found, grid.plane, grid.pitch)
         else:
-            before, size = self._source(conv.source), size_of(self.network, conv.source)
+            size, whole = size_of(self.network, conv.source), (0, grid.height)
             phases = Phases(conv, shapes[conv.source][1], grid)
-            copies = Planes(phases.grid, phases.planes, self._slots(False))
+            copies = Planes(phases.grid, phases.planes, self.threads)
             self.loose["phases of " + conv.name] = copies
-            source = plane_operand(copies, False)
-            steps = phases.steps(before, size, source, (0, grid.height), (0, size[0]))
+            source = plane_operand(copies)
+            for place, before in enumerate(memory.each(conv.source, in_tail)):
+                goal = source.moved(FLOAT * place * grid.apart)
+                steps += phases.steps(before, size, goal, whole, (0, size[0]))
             offsets = phases.offsets(conv, found)
         machine = Machine(self.kernels.lanes, self.threads)
         form = BlockForm.of(self.forms[conv.name])
         planes = out.plane, residual.plane if residual else 0
         product = SlicedProduct(conv, found, offsets, grid, planes, machine, form)
         steps += product.steps(source, out, residual)
-        segment, first = self._native_step(*steps)
+        segment, first = self._native_step(*steps, in_tail=in_tail)
         self.spans[conv.name] = segment, first, first + len(steps)
+
+    def _sum_in_place(self, conv: Convolution, read: Sequence[str]) -> Operand | None:
+        """The memory of the residual, if nothing else reads it and the result can lie there."""
+        if conv.residual is None or conv.residual not in read or conv.residual == conv.source:
+            return None
+        return self.memory.place_over(conv.name, conv.residual)
+
+    def _grid(self, value: str) -> PlaneGrid:
+        grid = self.memory.grid(value)
+        assert grid is not None
+        return grid
 
     def _in_bands(self, operations: list[Convolution | MaxPool]) -> None:
         """Native steps of several operations, band by band."""
@@ -288,10 +278,10 @@ class PlaneProgram:
                     whole[value] = self._whole(value, operation)
             users = {user.name for user in self.network.users(operation.name)}
             if users - made or operation.name == self.network.output:
-                whole[operation.name] = self._place(operation.name)
+                whole[operation.name] = self.memory.place(operation.name)
         machine = Machine(self.kernels.lanes, self.threads)
         forms = {name: BlockForm.of(form) for name, form in self.forms.items() if form in PLANES}
-        memory = self.network, operations, self.bands, self.grids, whole
+        memory = self.network, operations, self.bands, self.memory.grids, whole
         stretch = self.loose["bands"] = BandedStretch(*memory, forms, machine)
         self._native_step(*stretch.steps())
 
@@ -299,23 +289,21 @@ class PlaneProgram:
         """A value that others write, as a band's operation reads it."""
         copied = isinstance(reader, Convolution) and not reads_planes(self.network, reader)
         return (
-            self._source(value) if copied and value == reader.inputs[0] else self._on_planes(value)
+            self.memory.operand(value)
+            if copied and value == reader.inputs[0]
+            else self._on_planes(value)
         )
 
     def _read(self, value: str, count: int) -> Any:
         """A value as PyTorch's own operations read it, in memory of its own."""
-        if value in self.planes:
-            channels = self.network.shapes[value][1]
-            view = self.planes[value].view(channels, count)
-            return view.clone(memory_format=torch.contiguous_format)
+        if value in self.memory.planes:
+            return self.memory.planes[value].read(self.network.shapes[value][1], count)
         return self.loose[value]
 
     def _torch_step(self, operation: Operation, read: Sequence[str]) -> Callable[[int], None]:
-        grid = self._grid(operation.name)
-        if grid is not None:
-            self._place(operation.name)
-        planes = self.planes.get(operation.name)
-        channels = self.network.shapes.get(operation.name, (0, 0))[1] if planes else 0
+        if self.memory.grid(operation.name) is not None:
+            self.memory.place(operation.name)
+        planes = self.memory.planes.get(operation.name)
         compute = torch_operation(operation, self.linears)
 
         def run(count: int) -> None:
@@ -325,6 +313,6 @@ class PlaneProgram:
             if planes is None:
                 self.loose[operation.name] = result
             else:
-                planes.view(channels, count).copy_(result)
+                planes.write(result)
 
         return run

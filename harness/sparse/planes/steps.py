@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -29,17 +30,28 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Operand:
-    """Where a value of an image lies, in bytes: pixel (0, 0) of plane 0 of image i in slot s at
-    address + s * slot + i * image; `before` and `after` that pixel there is memory to touch.
-    plane, line: from one plane and one line of pixels to the next."""
+    """Where a value of an image lies, in bytes: pixel (0, 0) of plane 0 at address + slot * number
+    of the thread + image * number of the image + work * its number among those that the thread has
+    in work; `before` and `after` that pixel there is memory to touch. plane, line: from one plane
+    and one line of pixels to the next."""
 
     address: int
-    slot: int
-    image: int
     plane: int
     line: int
     before: int
     after: int
+    slot: int = 0
+    image: int = 0
+    work: int = 0
+
+    def moved(self, shift: int) -> Operand:
+        """The same memory, counted from `shift` bytes further on."""
+        return replace(
+            self,
+            address=self.address + shift,
+            before=self.before + shift,
+            after=self.after - shift,
+        )
 
     def holds(self, low: int, high: int) -> None:
         """Check that all bytes low <= b < high from pixel (0, 0) on are the value's."""
@@ -48,14 +60,24 @@ class Operand:
             raise AssertionError(msg)
 
 
-def plane_operand(planes: Planes, shared: bool) -> Operand:
-    """Planes as an operand; shared: with one place per image instead of one per slot."""
-    image, grid = FLOAT * planes.image, planes.grid
+class Room(Enum):
+    """How much memory a value has."""
+
+    THREAD = "one place for every thread"
+    WORK = "one for every image that a thread has in work"
+    IMAGE = "one for every image"
+
+
+def plane_operand(planes: Planes, room: Room = Room.THREAD, work: int = 1) -> Operand:
+    """Planes as an operand. work: images that a thread has in work."""
+    size, grid = FLOAT * planes.image, planes.grid
     before, after = planes.room
-    return Operand(
-        planes.address, 0 if shared else image, image if shared else 0,
-        FLOAT * grid.plane, FLOAT * grid.pitch, before, after,
-    )  # fmt: skip
+    found = Operand(planes.address, FLOAT * grid.plane, FLOAT * grid.pitch, before, after)
+    if room is Room.IMAGE:
+        return replace(found, image=size)
+    if room is Room.WORK:
+        return replace(found, slot=work * size, work=size)
+    return replace(found, slot=size)
 
 
 @dataclass
@@ -73,8 +95,8 @@ class NativeStep:
         for name, place in (("x", Field.X), ("y", Field.Y), ("residual", Field.RESIDUAL)):
             operand = operands.get(name)
             if operand is not None:
-                step.fields[place] = operand.address
-                step.fields[place + 1], step.fields[place + 2] = operand.slot, operand.image
+                values = operand.address, operand.slot, operand.image, operand.work
+                step.fields[place : place + len(values)] = torch.tensor(values)
         return step
 
     def set(self, **values: int | float | Tensor) -> NativeStep:
@@ -139,12 +161,14 @@ def pool_step(pool: MaxPool, source: Operand, out: Operand, shape: tuple[int, ..
 
 
 def mean_step(source: Operand, out: Operand, grid: PlaneGrid, channels: int) -> NativeStep:
-    """Mean over the pixels; the zeros between them add nothing."""
-    source.holds(0, source.plane * (channels - 1) + FLOAT * grid.positions)
+    """Mean over the pixels of one image; the zeros between those of a plane add nothing."""
+    lines, columns = (1, grid.positions) if grid.images == 1 else (grid.height, grid.width)
+    last = source.line * (lines - 1) + FLOAT * columns
+    source.holds(0, source.plane * (channels - 1) + last)
     out.holds(0, out.plane * (channels - 1) + FLOAT)
     return NativeStep.of(StepKind.MEAN, x=source, y=out).set(
-        channels=channels, x_plane=source.plane, y_plane=out.plane, positions=grid.positions,
-        scale=1.0 / (grid.height * grid.width),
+        channels=channels, x_plane=source.plane, y_plane=out.plane, x_line=source.line,
+        height=lines, width=columns, scale=1.0 / (grid.height * grid.width),
     )  # fmt: skip
 
 
@@ -216,9 +240,15 @@ def product_step(
 
 
 def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
-    """(first float, registers) of blocks of nearly equal size, none above `cap` registers."""
-    count = -(-vectors // cap)
-    sizes = [vectors // count + (n < vectors % count) for n in range(count)]
+    """(first float, registers) of blocks of nearly equal size, none above `cap` registers.
+
+    All sum in the same order (see `interleaved`), so that images beside each other are equal in
+    every bit wherever they are.
+    """
+    for count in range(-(-vectors // cap), vectors + 1):
+        sizes = [vectors // count + (n < vectors % count) for n in range(count)]
+        if len({interleaved(size) for size in sizes}) == 1:
+            break
     return [(lanes * sum(sizes[:n]), size) for n, size in enumerate(sizes)]
 
 

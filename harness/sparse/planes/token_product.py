@@ -84,12 +84,12 @@ def _product(layer: Linear, source: Planes, out: Planes, machine: Machine) -> Na
     conv = Convolution(layer.name, layer.label, layer.source, weight, layer.bias)
     found = NonZeros.of(conv)
     offsets = found.channels * source.grid.plane
-    operands = (plane_operand(source, False), plane_operand(out, False), None)
+    operands = (plane_operand(source), plane_operand(out), None)
     return product_step(conv, found, offsets, operands, out.grid, machine, CAP)
 
 
 def _gelu(planes: Planes) -> NativeStep:
-    place, positions = plane_operand(planes, False), planes.grid.positions
+    place, positions = plane_operand(planes), planes.grid.positions
     place.holds(0, place.plane * (planes.channels - 1) + FLOAT * positions)
     return NativeStep.of(StepKind.GELU, x=place).set(
         channels=planes.channels, x_plane=place.plane, positions=positions
@@ -105,7 +105,7 @@ class RowProgram:
     def __init__(self, between: Sequence[NativeStep], planes: Sequence[Planes]) -> None:
         self.kept = list(between), list(planes)  # the memory whose addresses are in the fields
         source, out, count = planes[0], planes[-1], planes[0].grid.width
-        read, made = (plane_operand(p, False) for p in (source, out))
+        read, made = (plane_operand(p) for p in (source, out))
         for place, width in ((read, source.channels), (made, out.channels)):
             place.holds(0, place.plane * (width - 1) + FLOAT * count)
         into = NativeStep.of(StepKind.TRANSPOSE, y=read).set(
@@ -119,10 +119,11 @@ class RowProgram:
         self.fields = torch.stack([step.fields for step in (into, *between, back)])
         self.numbers = self.fields.numpy()  # of the same memory, quicker to write
 
-    def between(self, rows: Tensor, result: Tensor, added: Tensor | None) -> tuple[int, int]:
-        """First and last address of the steps that turn `rows` into `result`, plus what is added to
-        it; all contiguous."""
+    def between(self, rows: Tensor, result: Tensor, added: Tensor | None) -> tuple[int, int, int]:
+        """Addresses of the steps that turn `rows` into `result`, plus what is added to it; all
+        contiguous. There is no tail."""
         self.numbers[0, Field.X], self.numbers[-1, Field.Y] = rows.data_ptr(), result.data_ptr()
         self.numbers[-1, Field.RESIDUAL] = 0 if added is None else added.data_ptr()
         first = self.fields.data_ptr()
-        return first, first + FIELD_BYTES * FIELDS * len(self.fields)
+        end = first + FIELD_BYTES * FIELDS * len(self.fields)
+        return first, end, end

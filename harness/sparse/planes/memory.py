@@ -1,0 +1,139 @@
+"""Where the values of a network lie while images go through its native steps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from harness.sparse.operation_graph import Operation, OperationGraph, is_feature_map
+from harness.sparse.planes.grids import plane_grids, size_of
+from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.small_maps import Tail
+from harness.sparse.planes.steps import FLOAT, Operand, Room, plane_operand
+
+
+class PlaneMemory:
+    """Planes of all values, handed on from one to the next.
+
+    native: whether an operation is a native step. count: images at a time. A value has planes for
+    every image where others than native steps read or write it, or operations of another stretch
+    of them; for every image that a thread has in work where only the tail reads it; else one per
+    thread.
+    """
+
+    def __init__(
+        self,
+        network: OperationGraph,
+        native: Callable[[Operation], bool],
+        tail: Tail,
+        count: int,
+        threads: int,
+    ) -> None:
+        self.network, self.tail, self.count, self.threads = network, tail, count, threads
+        self.grids, self.tail_grids = (plane_grids(network, n) for n in (1, tail.images))
+        self.planes: dict[str, Planes] = {}
+        self.beside: dict[str, Planes] = {}  # copies of values made before the tail
+        self.free: dict[tuple[PlaneGrid, Room], list[Planes]] = defaultdict(list)
+        self.rooms = self._rooms(native)
+
+    def _rooms(self, native: Callable[[Operation], bool]) -> dict[str, Room]:
+        operations = self.network.operations
+        stretch, number = {self.network.input: -1}, 0  # value -> number of that it is made in
+        for place, operation in enumerate(operations):
+            if place and not (native(operation) and native(operations[place - 1])):
+                number += 1
+            stretch[operation.name] = number
+        rooms = {}
+        for value, made in stretch.items():
+            maker, readers = self.network.producer(value), self.network.users(value)
+            crosses = value not in self.tail.made
+            if (
+                value == self.network.output
+                or any(stretch[reader.name] != made for reader in readers)
+                or not (maker is None or native(maker))
+            ):
+                rooms[value] = Room.IMAGE
+            elif crosses and any(reader.name in self.tail.made for reader in readers):
+                rooms[value] = Room.WORK
+            else:
+                rooms[value] = Room.THREAD
+        return rooms
+
+    def grid(self, value: str) -> PlaneGrid | None:
+        """None for what is no feature map."""
+        shape = self.network.shapes.get(value, ())
+        grids = self.tail_grids if value in self.tail.made else self.grids
+        return grids[shape[2:]] if is_feature_map(shape) else None
+
+    def place(self, value: str) -> Operand:
+        """Memory for a value, from what is free if any fits."""
+        grid, channels = self.grid(value), self.network.shapes[value][1]
+        assert grid is not None
+        self.planes[value] = self._take(grid, channels, self.rooms[value])
+        return self.operand(value)
+
+    def place_over(self, value: str, other: str) -> Operand | None:
+        """A value in the memory of another one of its shape, which nobody reads any more, if both
+        have as much."""
+        if self.rooms[value] != self.rooms[other] or self.grid(value) != self.grid(other):
+            return None
+        self.planes[value] = self.planes.pop(other)
+        return self.operand(value)
+
+    def operand(self, value: str) -> Operand:
+        """A value; the images handed in are where they are."""
+        if value in self.planes:
+            return plane_operand(self.planes[value], self.rooms[value], self.tail.images)
+        assert value == self.network.input
+        channels, height, width = self.network.shapes[value][1:]
+        image = FLOAT * channels * height * width
+        return Operand(0, FLOAT * height * width, FLOAT * width, 0, image, image=image)
+
+    def each(self, value: str, in_tail: bool) -> list[Operand]:
+        """Of every image that is beside others in the values of the tail: where it lies in this
+        value. in_tail: for the tail; else there is one image."""
+        operand, images = self.operand(value), self.tail.images
+        if not in_tail:
+            return [operand]
+        if value in self.tail.made:
+            apart = FLOAT * self.planes[value].grid.apart
+            return [operand.moved(place * apart) for place in range(images)]
+        apart = operand.image + operand.work  # one of them
+        first = replace(operand, image=images * operand.image, work=0)
+        return [replace(first, address=operand.address + n * apart) for n in range(images)]
+
+    def place_beside(self, value: str) -> tuple[Operand, list[Operand]]:
+        """Memory for a copy of a value with images beside each other: of all, and of each."""
+        grid = self.tail_grids[size_of(self.network, value)]
+        planes = self._take(grid, self.network.shapes[value][1], Room.THREAD)
+        self.beside[value], whole = planes, plane_operand(planes)
+        apart = FLOAT * grid.apart
+        return whole, [whole.moved(place * apart) for place in range(grid.images)]
+
+    def hand_on(self, values: Sequence[str]) -> None:
+        """Nobody reads these any more."""
+        for value in values:
+            if value in self.planes:
+                self._free(self.planes[value], self.rooms[value])
+            if value in self.beside:
+                self._free(self.beside.pop(value), Room.THREAD)
+
+    def _free(self, planes: Planes, room: Room) -> None:
+        self.free[planes.grid, room].append(planes)
+
+    def _take(self, grid: PlaneGrid, channels: int, room: Room) -> Planes:
+        free = self.free[grid, room]
+        fitting = [planes for planes in free if planes.channels >= channels]
+        if fitting:
+            planes = min(fitting, key=lambda planes: planes.channels)
+            free.remove(planes)
+            return planes
+        return Planes(grid, channels, self._count(grid, room))
+
+    def _count(self, grid: PlaneGrid, room: Room) -> int:
+        """How many planes there are; of every image also those beside the last one."""
+        images = self.tail.images
+        if room is Room.IMAGE:
+            return -(-self.count // images) * (images // grid.images)
+        return self.threads * (images if room is Room.WORK else 1)

@@ -1,0 +1,67 @@
+"""Several images beside each other on the planes of small maps.
+
+A line of few pixels fills registers badly (7x7 maps take 64 floats, 77 % of them pixels), and every
+weight is fetched from memory for few pixels. The last operations of a network, from where all maps
+are small, therefore run on planes whose lines hold the pixels of several images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.sparse.operation_graph import Convolution, Operation, OperationGraph, is_feature_map
+from harness.sparse.planes.grids import plane_grids, size_of
+
+SMALL = 64  # pixels of a map
+MOST = 16  # images beside each other
+ENOUGH = 1.02  # more images beside each other have to save this much
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The operations that run on planes of several images.
+
+    made: the values they make. images: beside each other.
+    """
+
+    made: frozenset[str] = frozenset()
+    images: int = 1
+
+
+def tail_of(
+    network: OperationGraph, native: Callable[[Operation], bool], after: int, images: int
+) -> Tail:
+    """after: the number of operations that are none of it in any case. images: of each thread."""
+    tail = network.operations[_first(network, native, after) :]
+    if not any(isinstance(operation, Convolution) and native(operation) for operation in tail):
+        return Tail()
+    costs = {n: _cost(network, tail, n) for n in range(1, min(images, MOST) + 1) if images % n == 0}
+    enough = ENOUGH * min(costs.values())
+    found = next(number for number, cost in costs.items() if cost <= enough)
+    return Tail(frozenset(op.name for op in tail), found) if found > 1 else Tail()
+
+
+def _first(network: OperationGraph, native: Callable[[Operation], bool], after: int) -> int:
+    """The place of the first operation from which on all native ones make small maps."""
+    first = len(network.operations)
+    for place in range(len(network.operations) - 1, after - 1, -1):
+        operation = network.operations[place]
+        if network.input in operation.inputs:
+            break
+        if native(operation):
+            height, width = size_of(network, operation.name)
+            if height * width > SMALL:
+                break
+            first = place
+    return first
+
+
+def _cost(network: OperationGraph, tail: list[Operation], images: int) -> float:
+    """Multiply-accumulates for an image, those between the pixels included."""
+    grids = plane_grids(network, images)
+    return sum(
+        op.nnz * grids[size_of(network, op.name)].positions / images
+        for op in tail
+        if isinstance(op, Convolution) and is_feature_map(network.shapes[op.name])
+    )
