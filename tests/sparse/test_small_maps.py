@@ -81,7 +81,7 @@ def test_any_chain_of_layers_on_small_maps_equals_the_model(
 
 def test_two_images_of_7x7_pixels_fill_seven_registers() -> None:
     grid = PlaneGrid(7, 7, gap=1, lead=32, images=2)
-    assert (grid.positions, -int(grid.mask().sum())) == (7 * 16, 2 * 49)
+    assert (grid.positions, int(grid.pixels().sum())) == (7 * 16, 2 * 49)
     planes, values = Planes(grid, 3, 2), images(3, 3, 7, 7)  # one place stays empty
     planes.write(values)
     assert torch.equal(planes.read(3, 3), values)

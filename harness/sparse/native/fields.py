@@ -49,7 +49,7 @@ class Field(IntEnum):
     # product
     ENTRIES = 15  # int32 offset in bytes, float32 weight
     ROWS = 16  # per filter: see Row
-    MASK = 17  # int32 per position, -1 for pixels, 0 between them
+    MASK = 17  # which positions are pixels, see masked_by_bits
     TILES = 18  # per block: first byte in a plane, vectors
     TILE_BOUNDS = 19  # (first, end) for a thread alone, then the bounds for all threads
     ROW_BOUNDS = 20
@@ -79,6 +79,12 @@ FIELD_BYTES = 8
 ROW_BYTES = 32
 ENTRY_BYTES = 8
 TILE_BYTES = 16
+
+
+def masked_by_bits(lanes: int) -> bool:
+    """Whether a mask has a bit for every position, as AVX-512 takes them; else an int32, -1 for
+    pixels and 0 between them."""
+    return lanes == 16
 
 
 def interleaved(vectors: int) -> int:

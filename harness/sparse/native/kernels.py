@@ -32,14 +32,21 @@ def kernels() -> Kernels | None:
     """The compiled kernels; None without llvmlite."""
     try:
         import llvmlite.binding as llvm
-
-        from harness.sparse.native.schedule import KernelModule
     except ImportError:
         return None
+    features = llvm.get_host_cpu_features()
+    return kernels_of(16 if features.get("avx512f") else 8 if features.get("avx2") else 4)
+
+
+def kernels_of(lanes: int) -> Kernels:
+    """Kernels for registers of `lanes` floats; this processor must have such. Needs llvmlite."""
+    import llvmlite.binding as llvm
+
+    from harness.sparse.native.schedule import KernelModule
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
-    lanes = 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
     module = llvm.parse_assembly(str(KernelModule(lanes)))
     module.verify()
     machine = llvm.Target.from_default_triple().create_target_machine(

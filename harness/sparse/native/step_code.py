@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -28,6 +29,7 @@ from harness.sparse.native.fields import (
     Field,
     StepKind,
     interleaved,
+    masked_by_bits,
 )
 from harness.sparse.native.gelu import Gelu
 from harness.sparse.native.transpose import Transposition
@@ -83,8 +85,7 @@ class StepCode:
     def _block(self, vectors: int) -> ir.Function:
         """Some filters at `vectors` registers of pixels: the sparse product itself."""
         function, code = self._function(f"block_{vectors}", [PTR] * 7 + [F32] * 2)
-        x, y, residual, entries, row, end, mask, low, high = function.args
-        low, high = code.splat(low, self.lanes), code.splat(high, self.lanes)
+        x, y, residual, entries, row, end, mask, *limits = function.args
         sums = [
             [code.local(self.vector) for _ in range(vectors)] for _ in range(interleaved(vectors))
         ]
@@ -94,7 +95,7 @@ class StepCode:
             self._sum(code, sums, x, entries, row)
             offset = code.get(I64, row, 0, 8)
             beside = code.sext(code.get(I32, row, 28), I64)
-            self._finish(code, sums, code.at(y, offset), residual, beside, mask, (low, high))
+            self._finish(code, sums, code.at(y, offset), residual, beside, mask, limits)
         code.ret_void()
         return function
 
@@ -127,7 +128,7 @@ class StepCode:
         residual: Value,
         offset: Value,
         mask: Value,
-        limits: tuple[Value, Value],
+        limits: Sequence[Value],
     ) -> None:
         """Add the parts and the residual, clamp, clear what is no pixel, write."""
         total = sums[0]
@@ -139,13 +140,26 @@ class StepCode:
             for index, place in enumerate(total):
                 added = self._vector(code, code.at(residual, offset), index)
                 code.store(code.fadd(code.load(place, typ=self.vector), added), place)
-        whole = ir.VectorType(I32, self.lanes)
+        low, high = (code.splat(limit, self.lanes) for limit in limits)
+        with code.if_then(code.fcmp_ordered("<", limits[1], ir.Constant(F32, math.inf))):
+            for place in total:
+                code.store(code.smaller(code.load(place, typ=self.vector), high), place)
         for index, place in enumerate(total):
-            value = code.larger(code.load(place, typ=self.vector), limits[0])
-            bits = code.bitcast(code.smaller(value, limits[1]), whole)
-            keep = code.get(whole, mask, FLOAT * self.lanes * index)
-            at = code.at(y, FLOAT * self.lanes * index)
-            code.store(code.bitcast(code.and_(bits, keep), self.vector), at, align=4)
+            value = self._kept(
+                code, code.larger(code.load(place, typ=self.vector), low), mask, index
+            )
+            code.store(value, code.at(y, FLOAT * self.lanes * index), align=4)
+
+    def _kept(self, code: Code, value: Value, mask: Value, index: int) -> Value:
+        """The pixels of a register, and zeros; index: its number in the block that the mask is
+        of."""
+        if masked_by_bits(self.lanes):
+            bits = code.get(ir.IntType(self.lanes), mask, self.lanes // 8 * index, 2)
+            known = code.bitcast(bits, ir.VectorType(I1, self.lanes))
+            return code.select(known, value, ir.Constant(self.vector, None))
+        whole = ir.VectorType(I32, self.lanes)
+        keep = code.get(whole, mask, FLOAT * self.lanes * index)
+        return code.bitcast(code.and_(code.bitcast(value, whole), keep), self.vector)
 
     def _step(self, name: str) -> tuple[ir.Function, Code]:
         """A step on one image: (fields, images handed in, slot, image, its number among those in
@@ -191,7 +205,9 @@ class StepCode:
             place, vectors = code.get(I64, at, 0, 8), code.get(I64, at, 8, 8)
             beside = code.select(none, int64(0), code.add(residual, place))
             arguments = [code.at(x, place), code.at(y, place), code.inttoptr(beside, PTR)]
-            arguments += [entries, first, last, code.at(mask, place), low, high]
+            bits = 8 * FLOAT if masked_by_bits(self.lanes) else 1  # positions in a byte, times 4
+            known = code.at(mask, code.udiv(place, int64(bits)))
+            arguments += [entries, first, last, known, low, high]
             self._switch(code, vectors, {n: (block, arguments) for n, block in blocks.items()})
         code.ret_void()
         return function

@@ -53,11 +53,10 @@ class PlaneGrid:
         """Floats from one plane to the next."""
         return self.lead + self.positions
 
-    def mask(self) -> Tensor:
-        """(positions,) int32: -1 for pixels, 0 between them."""
+    def pixels(self) -> Tensor:
+        """(positions,) bool: whether there is a pixel, not a zero between them."""
         place = torch.arange(self.positions)
-        inside = (place < self.height * self.pitch) & (place % self.apart < self.width)
-        return -inside.to(torch.int32)
+        return (place < self.height * self.pitch) & (place % self.apart < self.width)
 
 
 class Planes:

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from harness.sparse.native.fields import (
     Field,
     StepKind,
     interleaved,
+    masked_by_bits,
 )
 from harness.sparse.operation_graph import Activation, Convolution, MaxPool
 from harness.sparse.planes.layout import PlaneGrid, Planes
@@ -210,8 +212,8 @@ class Product:
         tile_bounds, row_bounds = _shares(len(tiles), work, machine.threads)
         places = torch.tensor([(FLOAT * first, vectors) for first, vectors in tiles])
         self.tables = {
-            "entries": entries, "rows": rows, "mask": grid.mask(), "tiles": places,
-            "tile_bounds": tile_bounds, "row_bounds": row_bounds,
+            "entries": entries, "rows": rows, "tiles": places, "tile_bounds": tile_bounds,
+            "row_bounds": row_bounds, "mask": _mask(grid.pixels(), machine.lanes),
         }  # fmt: skip
 
     def step(self, source: Operand, out: Operand, residual: Operand | None) -> NativeStep:
@@ -250,6 +252,13 @@ def blocks(vectors: int, cap: int, lanes: int) -> list[tuple[int, int]]:
         if len({interleaved(size) for size in sizes}) == 1:
             break
     return [(lanes * sum(sizes[:n]), size) for n, size in enumerate(sizes)]
+
+
+def _mask(pixels: Tensor, lanes: int) -> Tensor:
+    """As the kernels read it, see masked_by_bits."""
+    if not masked_by_bits(lanes):
+        return -pixels.to(torch.int32)
+    return torch.from_numpy(np.packbits(pixels.numpy(), bitorder="little"))
 
 
 def _entries(
