@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from harness import sparse
 from harness.sparse.operation_graph import Convolution
-from harness.sparse.planes.layout import PlaneGrid, Planes
+from harness.sparse.planes.grids import plane_grids
+from harness.sparse.planes.layout import PlaneGrid, Planes, rounded
 from harness.sparse.planes.program import PlaneProgram, Segment
+from harness.sparse.tracing import trace
 from tests.sparse.chains import CHANNELS, Residual, blocks, fits, program
 from tests.sparse.pruned import ORDER_OF_SUMS, images, pruned, relative_difference
 
@@ -133,3 +135,17 @@ def test_a_compiled_network_with_small_maps_is_the_same_after_loading(
     assert torch.equal(sparse.load(tmp_path / "net.sparse")(batch), fast(batch))
     with torch.inference_mode():
         assert relative_difference(fast(batch[:3]), model(batch[:3])) < ORDER_OF_SUMS
+
+
+@pytest.mark.parametrize(
+    ("side", "beside", "gap"),
+    [(14, 1, 2), (14, 2, 1), (7, 1, 1), (7, 2, 1), (28, 1, 1), (16, 1, 1)],
+)
+def test_lines_begin_with_registers_where_planes_get_no_larger(
+    side: int, beside: int, gap: int
+) -> None:
+    layers = nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1) for _ in range(2)])
+    grid = plane_grids(trace(layers, images(1, 4, side, side)), beside)[side, side]
+    assert (grid.gap, grid.images) == (gap, beside)
+    assert grid.positions == rounded(side * beside * (side + 1))
+    assert grid.lead >= grid.pitch + 1

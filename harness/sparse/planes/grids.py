@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from harness.sparse.operation_graph import Convolution, MaxPool, OperationGraph, is_feature_map
 from harness.sparse.planes.depthwise_step import is_depthwise
@@ -43,9 +44,19 @@ def plane_grids(network: OperationGraph, images: int = 1) -> dict[Size, PlaneGri
         if is_feature_map(shape):
             size = (shape[2], shape[3])
             lines, columns = borders[size]
-            lead = max(VECTOR, rounded(lines * images * (size[1] + gaps[size]) + columns))
-            grids[size] = PlaneGrid(*size, gaps[size], lead, images)
+            grid = _aligned(PlaneGrid(*size, gaps[size], images=images))
+            lead = max(VECTOR, rounded(lines * grid.pitch + columns))
+            grids[size] = replace(grid, lead=lead)
     return grids
+
+
+def _aligned(grid: PlaneGrid) -> PlaneGrid:
+    """With lines that begin where a register does, if that takes no more room: reads of the lines
+    above and below then touch one line of the cache instead of two."""
+    apart = rounded(grid.pitch) // grid.images
+    wider = replace(grid, gap=apart - grid.width)
+    same = wider.pitch % VECTOR == 0 and wider.positions == grid.positions
+    return wider if same else grid
 
 
 def size_of(network: OperationGraph, value: str) -> Size:
