@@ -24,7 +24,7 @@ from harness.sparse.step_timing import milliseconds
 SPARSE_FOR_SURE = 0.1
 # A stride of 16, as of patches, would be 256 copies, and threads wait for each other after each.
 MOST_PHASES = 16
-TURNS = 3
+TURNS = 7  # three chose by noise where bands gain a twentieth
 BANDS_GAIN = 0.98  # bands take more memory: they have to be faster by this
 LINEAR_FORMS = {"csr": TABLES, "dense": tuple(DENSE), PLANES[-1]: PLANES}  # with what allows each
 
