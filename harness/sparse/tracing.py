@@ -40,7 +40,7 @@ JOINS = (torch.cat, torch.concat)
 POINTWISE = (
     nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU,
 )  # fmt: skip
-COMPARED = (
+PURE = (
     getattr,
     operator.getitem,
     operator.eq,
@@ -122,18 +122,14 @@ def _unread(graph: fx.Graph) -> set[fx.Node]:
     """
     found: set[fx.Node] = set()
     for node in reversed(graph.nodes):
-        if node.op == "call_function" and (_asserts(node) or _changes_nothing(node)):
-            if all(user in found for user in node.users):
-                found.add(node)
+        idle = node.op == "call_function" and (_asserts(node) or node.target in PURE)
+        if idle and all(user in found for user in node.users):
+            found.add(node)
     return found
 
 
 def _asserts(node: fx.Node) -> bool:
     return getattr(node.target, "__name__", "").startswith("_assert")
-
-
-def _changes_nothing(node: fx.Node) -> bool:
-    return node.target in COMPARED
 
 
 class _Shapes(fx.Interpreter):

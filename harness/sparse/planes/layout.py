@@ -64,7 +64,8 @@ class Planes:
 
     def __init__(self, grid: PlaneGrid, channels: int, count: int) -> None:
         self.grid, self.channels, self.count = grid, channels, count
-        self.image = channels * grid.plane + grid.lead + SLACK
+        size, each = channels * grid.plane + grid.lead + SLACK, VECTOR * grid.images
+        self.image = -(-size // each) * each  # every image beside others has a whole share of it
         self.memory = torch.zeros(count * self.image)
 
     @property

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from harness.sparse.operation_graph import Operation, OperationGraph, is_feature_map
 from harness.sparse.planes.grids import plane_grids, size_of
 from harness.sparse.planes.layout import PlaneGrid, Planes
 from harness.sparse.planes.small_maps import Tail
-from harness.sparse.planes.steps import FLOAT, Operand, Room, plane_operand
+from harness.sparse.planes.steps import FLOAT, Operand, Room, one_beside, plane_operand
 
 
 class PlaneMemory:
@@ -18,8 +17,8 @@ class PlaneMemory:
 
     native: whether an operation is a native step. count: images at a time. A value has planes for
     every image where others than native steps read or write it, or operations of another stretch
-    of them; for every image that a thread has in work where only the tail reads it; else one per
-    thread.
+    of them; else one per thread. What the steps before the tail write for it is not handed on
+    before: they all run before the tail does.
     """
 
     def __init__(
@@ -47,15 +46,12 @@ class PlaneMemory:
         rooms = {}
         for value, made in stretch.items():
             maker, readers = self.network.producer(value), self.network.users(value)
-            crosses = value not in self.tail.made
             if (
                 value == self.network.output
                 or any(stretch[reader.name] != made for reader in readers)
                 or not (maker is None or native(maker))
             ):
                 rooms[value] = Room.IMAGE
-            elif crosses and any(reader.name in self.tail.made for reader in readers):
-                rooms[value] = Room.WORK
             else:
                 rooms[value] = Room.THREAD
         return rooms
@@ -68,10 +64,14 @@ class PlaneMemory:
 
     def place(self, value: str) -> Operand:
         """Memory for a value, from what is free if any fits."""
-        grid, channels = self.grid(value), self.network.shapes[value][1]
-        assert grid is not None
+        grid, channels = self._grid(value), self.network.shapes[value][1]
         self.planes[value] = self._take(grid, channels, self.rooms[value])
         return self.operand(value)
+
+    def _grid(self, value: str) -> PlaneGrid:
+        grid = self.grid(value)
+        assert grid is not None
+        return grid
 
     def place_over(self, value: str, other: str) -> Operand | None:
         """A value in the memory of another one of its shape, which nobody reads any more, if both
@@ -84,32 +84,29 @@ class PlaneMemory:
     def operand(self, value: str) -> Operand:
         """A value; the images handed in are where they are."""
         if value in self.planes:
-            return plane_operand(self.planes[value], self.rooms[value], self.tail.images)
+            return plane_operand(self.planes[value], self.rooms[value])
         assert value == self.network.input
         channels, height, width = self.network.shapes[value][1:]
         image = FLOAT * channels * height * width
         return Operand(0, FLOAT * height * width, FLOAT * width, 0, image, image=image)
 
-    def each(self, value: str, in_tail: bool) -> list[Operand]:
-        """Of every image that is beside others in the values of the tail: where it lies in this
-        value. in_tail: for the tail; else there is one image."""
-        operand, images = self.operand(value), self.tail.images
-        if not in_tail:
-            return [operand]
-        if value in self.tail.made:
-            apart = FLOAT * self.planes[value].grid.apart
-            return [operand.moved(place * apart) for place in range(images)]
-        apart = operand.image + operand.work  # one of them
-        first = replace(operand, image=images * operand.image, work=0)
-        return [replace(first, address=operand.address + n * apart) for n in range(images)]
+    def each(self, value: str) -> list[Operand]:
+        """The images that are beside each other in a value of the tail."""
+        whole, apart = self.operand(value), FLOAT * self.planes[value].grid.apart
+        return [whole.moved(place * apart) for place in range(self.tail.images)]
 
-    def place_beside(self, value: str) -> tuple[Operand, list[Operand]]:
-        """Memory for a copy of a value with images beside each other: of all, and of each."""
+    def place_beside(self, value: str) -> Operand:
+        """Memory for a value of the tail that is written before it, one image at a time."""
+        grid, channels = self._grid(value), self.network.shapes[value][1]
+        room = self.rooms[value]
+        self.planes[value] = Planes(grid, channels, self._count(grid, room))
+        return one_beside(self.planes[value], room)
+
+    def copy_beside(self, value: str) -> tuple[Operand, Operand]:
+        """Memory for a copy of a value with images beside each other: of all, and of one."""
         grid = self.tail_grids[size_of(self.network, value)]
-        planes = self._take(grid, self.network.shapes[value][1], Room.THREAD)
-        self.beside[value], whole = planes, plane_operand(planes)
-        apart = FLOAT * grid.apart
-        return whole, [whole.moved(place * apart) for place in range(grid.images)]
+        self.beside[value] = planes = Planes(grid, self.network.shapes[value][1], self.threads)
+        return plane_operand(planes), one_beside(planes)
 
     def hand_on(self, values: Sequence[str]) -> None:
         """Nobody reads these any more."""
@@ -132,8 +129,5 @@ class PlaneMemory:
         return Planes(grid, channels, self._count(grid, room))
 
     def _count(self, grid: PlaneGrid, room: Room) -> int:
-        """How many planes there are; of every image also those beside the last one."""
-        images = self.tail.images
-        if room is Room.IMAGE:
-            return -(-self.count // images) * (images // grid.images)
-        return self.threads * (images if room is Room.WORK else 1)
+        """How many planes there are, of one or several images."""
+        return -(-self.count // grid.images) if room is Room.IMAGE else self.threads

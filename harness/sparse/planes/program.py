@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -82,7 +82,8 @@ class Segment:
 
 
 class PlaneProgram:
-    """Logits of images (N,...); one thread takes one image through the native steps at a time.
+    """Logits of images (N,...); a thread takes one image through the native steps at a time, and
+    several together through those of the tail, see small_maps.
 
     forms: layer -> one of PLANES (see BlockForm), "dense", and for linear ones "csr" or "dense".
     batch: images to expect; more are run in several goes. bands: in which the layers around large
@@ -112,7 +113,7 @@ class PlaneProgram:
         }
         self.steps: list[Segment | Callable[[int], None]] = []
         self.images = torch.empty(0)
-        self.spans: dict[str, tuple[Segment, int, int]] = {}  # native steps of a convolution
+        self.spans: dict[str, tuple[Segment, list[NativeStep]]] = {}  # of a convolution
         self._build()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -132,13 +133,15 @@ class PlaneProgram:
         return result
 
     def _run(self, program: tuple[int, int, int], count: int) -> None:
-        images, work = self.images.data_ptr(), self.tail.images if program[1] < program[2] else 1
-        run_together(self.kernels, program, images, count, work, self.threads)
+        images = self.images.data_ptr()
+        run_together(self.kernels, program, images, count, self.tail.images, self.threads)
 
     def milliseconds(self, convolution: str, count: int) -> float:
         """Of the native steps of one convolution, on what the last images left in memory."""
-        segment, first, last = self.spans[convolution]
-        return milliseconds(lambda: self._run(segment.addresses(first, last), count))
+        segment, steps = self.spans[convolution]
+        first = next(n for n, step in enumerate(segment.steps) if step is steps[0])
+        program = segment.addresses(first, first + len(steps))
+        return milliseconds(lambda: self._run(program, count))
 
     def _native(self, operation: Operation) -> bool:
         if isinstance(operation, Convolution):
@@ -164,35 +167,29 @@ class PlaneProgram:
     def _on_planes(self, value: str, in_tail: bool = False) -> Operand:
         """A value as planes; the images handed in are copied there first. in_tail: for the tail,
         with images beside each other."""
-        memory, (_, *size) = self.memory, self.network.shapes[value]
-        channels, height, width = size
+        memory, (_, channels, height, width) = self.memory, self.network.shapes[value]
+        size = channels, height, width
         if value not in memory.planes:
             source = memory.operand(value)
-            self._native_step(
-                resample(source, memory.place(value), (0, 0), (channels, height, width), 1)
-            )
-        if not in_tail or value in self.tail.made:
+            self._native_step(resample(source, memory.place(value), (0, 0), size, 1))
+        if not in_tail or self._in_tail(value):
             return memory.operand(value)
         if value in memory.beside:
             return plane_operand(memory.beside[value])
-        whole, places = memory.place_beside(value)
-        for source, goal in zip(memory.each(value, True), places, strict=True):
-            copy = resample(source, goal, (0, 0), (channels, height, width), 1)
-            self._native_step(copy, in_tail=True)
+        whole, one = memory.copy_beside(value)
+        self._native_step(resample(memory.operand(value), one, (0, 0), size, 1))
         return whole
 
-    def _native_step(self, *steps: NativeStep, in_tail: bool = False) -> tuple[Segment, int]:
-        """Append to the stretch of native steps; which, and the number of the first of `steps`.
-
-        in_tail: to its tail.
-        """
+    def _native_step(self, *steps: NativeStep, in_tail: bool = False) -> Segment:
+        """Add to the stretch of native steps, or to its tail. Returns the stretch."""
         if not self.steps or not isinstance(self.steps[-1], Segment):
             self.steps.append(Segment())
         segment = self.steps[-1]
         assert isinstance(segment, Segment)
-        segment.steps.extend(steps)
+        place = len(segment.steps) if in_tail else segment.before
+        segment.steps[place:place] = steps
         segment.before += 0 if in_tail else len(steps)
-        return segment, len(segment.steps) - len(steps)
+        return segment
 
     def _add(self, operation: Operation, read: Sequence[str]) -> None:
         """read: the values that no later operation reads."""
@@ -214,16 +211,18 @@ class PlaneProgram:
         self,
         operation: Convolution | MaxPool | Mean,
         made: Callable[[Operand, Operand], NativeStep],
-    ) -> tuple[Segment, int, int]:
-        """A step for each of the images that are beside each other. Where all those steps are."""
-        memory, in_tail = self.memory, operation.name in self.tail.made
-        if not in_tail:
-            self._on_planes(operation.source)
-        memory.place(operation.name)
-        places = (memory.each(value, in_tail) for value in (operation.source, operation.name))
-        steps = [made(*pair) for pair in zip(*places, strict=True)]
-        segment, first = self._native_step(*steps, in_tail=in_tail)
-        return segment, first, first + len(steps)
+    ) -> tuple[Segment, list[NativeStep]]:
+        """A step for each of the images that are beside each other, and where they are added."""
+        memory, source = self.memory, operation.source
+        if not self._in_tail(operation.name):
+            steps = [made(self._on_planes(source), memory.place(operation.name))]
+        elif not self._in_tail(source):
+            steps = [made(memory.operand(source), memory.place_beside(operation.name))]
+        else:
+            memory.place(operation.name)
+            pairs = zip(memory.each(source), memory.each(operation.name), strict=True)
+            steps = [made(*pair) for pair in pairs]
+        return self._native_step(*steps, in_tail=self._in_tail(source)), steps
 
     def _depthwise(self, conv: Convolution) -> None:
         shape = self.network.shapes[conv.name]
@@ -232,30 +231,47 @@ class PlaneProgram:
         )
 
     def _convolution(self, conv: Convolution, read: Sequence[str]) -> None:
-        memory, shapes, grid = self.memory, self.network.shapes, self._grid(conv.name)
-        in_tail, steps, found = conv.name in self.tail.made, list[NativeStep](), NonZeros.of(conv)
+        shapes, grid, in_tail = self.network.shapes, self._grid(conv.name), self._in_tail(conv.name)
         residual = self._on_planes(conv.residual, in_tail) if conv.residual else None
-        out = self._sum_in_place(conv, read) or memory.place(conv.name)
+        out = self._sum_in_place(conv, read) or self.memory.place(conv.name)
+        steps, found = list[NativeStep](), NonZeros.of(conv)
         if reads_in_place(conv, shapes[conv.source], shapes[conv.name]):
             source = self._on_planes(conv.source, in_tail)
             offsets = in_place_offsets(conv, found, grid.plane, grid.pitch)
         else:
-            size, whole = size_of(self.network, conv.source), (0, grid.height)
             phases = Phases(conv, shapes[conv.source][1], grid)
-            copies = Planes(phases.grid, phases.planes, self.threads)
-            self.loose["phases of " + conv.name] = copies
-            source = plane_operand(copies)
-            for place, before in enumerate(memory.each(conv.source, in_tail)):
-                goal = source.moved(FLOAT * place * grid.apart)
-                steps += phases.steps(before, size, goal, whole, (0, size[0]))
+            source, steps = self._phases(conv, phases, grid)
             offsets = phases.offsets(conv, found)
         machine = Machine(self.kernels.lanes, self.threads)
         form = BlockForm.of(self.forms[conv.name])
         planes = out.plane, residual.plane if residual else 0
         product = SlicedProduct(conv, found, offsets, grid, planes, machine, form)
         steps += product.steps(source, out, residual)
-        segment, first = self._native_step(*steps, in_tail=in_tail)
-        self.spans[conv.name] = segment, first, first + len(steps)
+        self.spans[conv.name] = self._native_step(*steps, in_tail=in_tail), steps
+
+    def _phases(
+        self, conv: Convolution, phases: Phases, grid: PlaneGrid
+    ) -> tuple[Operand, list[NativeStep]]:
+        """Memory for the copies of a convolution's input, and the steps that make them; those of
+        the tail that read what comes before it are added there."""
+        copies, memory = Planes(phases.grid, phases.planes, self.threads), self.memory
+        self.loose["phases of " + conv.name] = copies
+        goal, apart = plane_operand(copies), FLOAT * grid.apart
+        size = size_of(self.network, conv.source)
+
+        def copied(source: Operand, goal: Operand) -> list[NativeStep]:
+            return phases.steps(source, size, goal, (0, grid.height), (0, size[0]))
+
+        if not self._in_tail(conv.name):
+            return goal, copied(memory.operand(conv.source), goal)
+        if not self._in_tail(conv.source):
+            self._native_step(*copied(memory.operand(conv.source), replace(goal, work=apart)))
+            return goal, []
+        sources = enumerate(memory.each(conv.source))
+        return goal, [step for n, one in sources for step in copied(one, goal.moved(n * apart))]
+
+    def _in_tail(self, value: str) -> bool:
+        return value in self.tail.made
 
     def _sum_in_place(self, conv: Convolution, read: Sequence[str]) -> Operand | None:
         """The memory of the residual, if nothing else reads it and the result can lie there."""

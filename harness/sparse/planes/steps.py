@@ -66,20 +66,23 @@ class Room(Enum):
     """How much memory a value has."""
 
     THREAD = "one place for every thread"
-    WORK = "one for every image that a thread has in work"
     IMAGE = "one for every image"
 
 
-def plane_operand(planes: Planes, room: Room = Room.THREAD, work: int = 1) -> Operand:
-    """Planes as an operand. work: images that a thread has in work."""
+def plane_operand(planes: Planes, room: Room = Room.THREAD) -> Operand:
+    """Planes as an operand."""
     size, grid = FLOAT * planes.image, planes.grid
     before, after = planes.room
     found = Operand(planes.address, FLOAT * grid.plane, FLOAT * grid.pitch, before, after)
-    if room is Room.IMAGE:
-        return replace(found, image=size)
-    if room is Room.WORK:
-        return replace(found, slot=work * size, work=size)
-    return replace(found, slot=size)
+    return replace(found, image=size) if room is Room.IMAGE else replace(found, slot=size)
+
+
+def one_beside(planes: Planes, room: Room = Room.THREAD) -> Operand:
+    """Planes of several images beside each other, as steps that run for one image at a time write
+    each one's part: images come in turn, the first of all at the first place."""
+    whole, apart = plane_operand(planes, room), FLOAT * planes.grid.apart
+    share = whole.image // planes.grid.images  # of the planes' distance, for each of their images
+    return replace(whole, image=share, work=apart - share)
 
 
 @dataclass
