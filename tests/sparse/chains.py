@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -57,11 +59,16 @@ def fits(model: nn.Module, batch: Tensor) -> bool:
     return True
 
 
-def program(model: nn.Module, example: Tensor, form: str, bands: int) -> PlaneProgram:
-    """Every convolution of the model in one form, the layers around large maps in bands."""
+def program(
+    model: nn.Module, example: Tensor, form: str, bands: int, dense: Collection[int] = ()
+) -> PlaneProgram:
+    """Every convolution of the model in one form but those whose numbers are in `dense`, the layers
+    around large maps in bands."""
     found = kernels()
     assert found is not None
     network = trace(model, example[:1])
     simplify(network)
     forms = {op.name: form if isinstance(op, Convolution) else "dense" for op in network.operations}
+    for number, conv in enumerate(network.convolutions()):
+        forms[conv.name] = "dense" if number in dense else form
     return PlaneProgram(network, found, forms, len(example), torch.get_num_threads(), bands)

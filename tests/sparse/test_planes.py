@@ -137,6 +137,29 @@ def test_a_step_outside_its_memory_is_not_made() -> None:
         operand.holds(0, 516)
 
 
+class Sums(nn.Module):
+    """Sums with what others read before, with a parameter, and with the network's own input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(6, 6, 3, padding=1) for _ in range(3))
+        self.place = nn.Parameter(images(1, 6, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = torch.sigmoid(x)  # before anything copies the input to planes
+        x = self.first(read) + x
+        return torch.relu(self.second(torch.sigmoid(x)) + x) + self.third(x + self.place)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_sums_with_values_that_others_read_equal_the_model(two_threads: None, count: int) -> None:
+    model, batch = pruned(Sums(), 0.5), images(count, 6, 8, 8)
+    fast = sparse.compile(model, batch, only=["planes-8"])
+    expected = output(model, batch)
+    assert relative_difference(fast(batch), expected) < ORDER_OF_SUMS
+    assert relative_difference(fast(batch.flip(0)), expected.flip(0)) < ORDER_OF_SUMS
+
+
 @given(st.integers(1, 60), st.integers(1, MOST_VECTORS))
 def test_blocks_cover_every_register_once_and_sum_in_one_order(vectors: int, cap: int) -> None:
     made = blocks(vectors, cap, 8)

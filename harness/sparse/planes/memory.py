@@ -33,6 +33,7 @@ class PlaneMemory:
         self.grids, self.tail_grids = (plane_grids(network, n) for n in (1, tail.images))
         self.planes: dict[str, Planes] = {}
         self.beside: dict[str, Planes] = {}  # copies of values made before the tail
+        self.taken_over: set[str] = set()  # values in whose memory another one lies now
         self.free: dict[tuple[PlaneGrid, Room], list[Planes]] = defaultdict(list)
         self.rooms = self._rooms(native)
 
@@ -78,7 +79,8 @@ class PlaneMemory:
         have as much."""
         if self.rooms[value] != self.rooms[other] or self.grid(value) != self.grid(other):
             return None
-        self.planes[value] = self.planes.pop(other)
+        self.planes[value] = self.planes[other]
+        self.taken_over.add(other)
         return self.operand(value)
 
     def operand(self, value: str) -> Operand:
@@ -111,7 +113,7 @@ class PlaneMemory:
     def hand_on(self, values: Sequence[str]) -> None:
         """Nobody reads these any more."""
         for value in values:
-            if value in self.planes:
+            if value in self.planes and value not in self.taken_over:
                 self._free(self.planes[value], self.rooms[value])
             if value in self.beside:
                 self._free(self.beside.pop(value), Room.THREAD)

@@ -312,7 +312,7 @@ class PlaneProgram:
 
     def _read(self, value: str, count: int) -> Any:
         """A value as PyTorch's own operations read it, in memory of its own."""
-        if value in self.memory.planes:
+        if value in self.memory.planes and value != self.network.input:
             return self.memory.planes[value].read(self.network.shapes[value][1], count)
         return self.loose[value]
 
@@ -329,6 +329,6 @@ class PlaneProgram:
             if planes is None:
                 self.loose[operation.name] = result
             else:
-                planes.write(result)
+                planes.write(result.expand(count, *result.shape[1:]))  # of all images, or for all
 
         return run
