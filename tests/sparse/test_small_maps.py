@@ -33,6 +33,17 @@ class Gate(nn.Module):
         return x * torch.sigmoid(self.layer(x.mean((2, 3), keepdim=True)))
 
 
+class TwoReaders(nn.Module):
+    """x is read by native steps before and after an operation of PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.sigmoid(self.first(x))) + x
+
+
 class Block(nn.Module):
     """relu(second(relu(first(x))) + x): the sum can lie where x was."""
 
@@ -57,7 +68,7 @@ def tailed(
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        blocks() | st.builds(Gate) | st.builds(Block, st.just(CHANNELS)), min_size=1, max_size=4
+        blocks() | st.sampled_from([Gate(), TwoReaders(), Block(CHANNELS)]), min_size=1, max_size=4
     ),
     st.tuples(st.integers(3, 20), st.integers(3, 20)),
     st.integers(2, 9),
@@ -83,7 +94,7 @@ def test_any_chain_of_layers_on_small_maps_equals_the_model(
         fast, expected = tailed(model, batch[:tuned], patch, dense), model(batch)
         for count in (9, 1, 9, tuned):  # also on what others left in memory
             assert relative_difference(fast(batch[:count]), expected[:count]) < ORDER_OF_SUMS
-        if not dense and not any(isinstance(layer, Gate) for layer in layers):  # PyTorch's own
+        if not dense and not any(isinstance(one, Gate | TwoReaders) for one in layers):
             order = torch.randperm(9, generator=torch.Generator().manual_seed(tuned))
             assert torch.equal(fast(batch[order]), fast(batch)[order])
     torch.set_num_threads(before)
@@ -157,3 +168,16 @@ def test_lines_begin_with_registers_where_planes_get_no_larger(
     assert (grid.gap, grid.images) == (gap, beside)
     assert grid.positions == rounded(side * beside * (side + 1))
     assert grid.lead >= grid.pitch + 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_two_stretches_read_is_laid_beside_each_other_for_both(threads: int) -> None:
+    start = [nn.Conv2d(3, CHANNELS, 3, padding=1), nn.AvgPool2d(2)]
+    model, batch = pruned(nn.Sequential(*start, TwoReaders()), 0.5), images(8, 3, 16, 16)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        fast = program(model, batch, "planes-8", 1)
+        assert fast.tail.images < 8 // threads  # several turns, so that copies are overwritten
+        assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
+    torch.set_num_threads(before)

@@ -130,7 +130,8 @@ class StepCode:
         mask: Value,
         limits: Sequence[Value],
     ) -> None:
-        """Add the parts and the residual, clamp, clear what is no pixel, write."""
+        """Add the parts and the residual, clamp (above only where there is a limit), clear what is
+        no pixel, write."""
         total = sums[0]
         for index, place in enumerate(total):
             for part in sums[1:]:

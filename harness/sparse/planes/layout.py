@@ -1,10 +1,10 @@
 """How the native kernels lay feature maps out: one zero-padded plane per channel.
 
 Pixel (h, w) of a plane lies at h * pitch + w; pitch exceeds the width, so that the zeros after a
-line are both its right border and the left border of the next one. Before each plane lie `lead`
-more zeros, the border above it and below the plane before. A 3x3 convolution then reads shifted
-planes where they are, without a copy. Steps write zeros between the lines and never elsewhere, so
-memory can be handed on among values of one grid.
+line are both its right border and the left border of the next one, or of the next image beside it.
+Before each plane lie `lead` more zeros, the border above it and below the plane before. A 3x3
+convolution then reads shifted planes where they are, without a copy. No step ever writes anything
+but zeros between the pixels, so memory can be handed on among values of one grid.
 """
 
 from __future__ import annotations

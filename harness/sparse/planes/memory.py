@@ -110,6 +110,12 @@ class PlaneMemory:
         self.beside[value] = planes = Planes(grid, self.network.shapes[value][1], self.threads)
         return plane_operand(planes), one_beside(planes)
 
+    def forget_copies(self) -> None:
+        """What follows runs on other images than those that were last written beside each other."""
+        for planes in self.beside.values():
+            self._free(planes, Room.THREAD)
+        self.beside.clear()
+
     def hand_on(self, values: Sequence[str]) -> None:
         """Nobody reads these any more."""
         for value in values:

@@ -64,8 +64,7 @@ def linear_step(
 
 @dataclass
 class Segment:
-    """Native steps without anything else in between. before: how many of them are none of the
-    tail."""
+    """Native steps without anything else in between. before: how many come before the tail."""
 
     steps: list[NativeStep] = field(default_factory=list)
     before: int = 0
@@ -194,6 +193,7 @@ class PlaneProgram:
     def _add(self, operation: Operation, read: Sequence[str]) -> None:
         """read: the values that no later operation reads."""
         if not self._native(operation):
+            self.memory.forget_copies()
             self.steps.append(self._torch_step(operation, read))
         elif isinstance(operation, Convolution):
             if is_depthwise(operation):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.sparse.operation_graph import Convolution, Operation, OperationGraph, is_feature_map
+from harness.sparse.operation_graph import Convolution, Operation, OperationGraph
 from harness.sparse.planes.grids import plane_grids, size_of
 
 SMALL = 64  # pixels of a map
@@ -36,7 +36,9 @@ def tail_of(
     tail = network.operations[_first(network, native, after) :]
     if not any(isinstance(operation, Convolution) and native(operation) for operation in tail):
         return Tail()
-    costs = {n: _cost(network, tail, n) for n in range(1, min(images, MOST) + 1) if images % n == 0}
+    nnz = {op.name: op.nnz for op in tail if isinstance(op, Convolution)}
+    candidates = [n for n in range(1, min(images, MOST) + 1) if images % n == 0]
+    costs = {n: _cost(network, nnz, n) for n in candidates}
     enough = ENOUGH * min(costs.values())
     found = next(number for number, cost in costs.items() if cost <= enough)
     return Tail(frozenset(op.name for op in tail), found) if found > 1 else Tail()
@@ -57,11 +59,9 @@ def _first(network: OperationGraph, native: Callable[[Operation], bool], after: 
     return first
 
 
-def _cost(network: OperationGraph, tail: list[Operation], images: int) -> float:
-    """Multiply-accumulates for an image, those between the pixels included."""
+def _cost(network: OperationGraph, nnz: dict[str, int], images: int) -> float:
+    """Multiply-accumulates for an image, those between the pixels included. nnz: per layer."""
     grids = plane_grids(network, images)
     return sum(
-        op.nnz * grids[size_of(network, op.name)].positions / images
-        for op in tail
-        if isinstance(op, Convolution) and is_feature_map(network.shapes[op.name])
+        count * grids[size_of(network, name)].positions / images for name, count in nnz.items()
     )
