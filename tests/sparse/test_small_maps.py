@@ -34,14 +34,16 @@ class Gate(nn.Module):
 
 
 class TwoReaders(nn.Module):
-    """x is read by native steps before and after an operation of PyTorch."""
+    """x is read by native steps before and after an operation of PyTorch, whose map has a pixel."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = (nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(2))
+        self.third, self.mean = nn.Conv2d(CHANNELS, CHANNELS, 1), nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.sigmoid(self.first(x))) + x
+        gate = torch.sigmoid(self.mean(self.first(x)))
+        return self.third(gate) + self.mean(self.second(x))
 
 
 class Block(nn.Module):
@@ -178,6 +180,15 @@ def test_what_two_stretches_read_is_laid_beside_each_other_for_both(threads: int
     torch.set_num_threads(threads)
     with torch.inference_mode():
         fast = program(model, batch, "planes-8", 1)
-        assert fast.tail.images < 8 // threads  # several turns, so that copies are overwritten
+        assert 1 < fast.tail.images < 8 // threads  # several turns, so copies are overwritten
+        assert sum(isinstance(step, Segment) for step in fast.steps) == 3
         assert relative_difference(fast(batch), model(batch)) < ORDER_OF_SUMS
     torch.set_num_threads(before)
+
+
+def test_a_tail_begins_after_the_last_map_that_pytorch_makes(two_threads: None) -> None:
+    start, (first, second) = nn.Conv2d(3, CHANNELS, 3, padding=1), (Block(CHANNELS) for _ in "ab")
+    layers = [start, Gate(), first, Gate(), second]
+    made = program(nn.Sequential(*layers), images(8, 3, 8, 8), "planes-8", 1)
+    assert made.tail.images > 1
+    assert {name.split("_")[1] for name in made.tail.made} == {"4"}

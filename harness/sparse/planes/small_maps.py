@@ -2,15 +2,22 @@
 
 A line of few pixels fills registers badly (7x7 maps take 64 floats, 77 % of them pixels), and every
 weight is fetched from memory for few pixels. The last operations of a network, from where all maps
-are small, therefore run on planes whose lines hold the pixels of several images.
+are small and made by native steps, therefore run on planes whose lines hold the pixels of several
+images.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.sparse.operation_graph import Convolution, Operation, OperationGraph
+from harness.sparse.operation_graph import (
+    Convolution,
+    Operation,
+    OperationGraph,
+    is_feature_map,
+)
 from harness.sparse.planes.grids import plane_grids, size_of
 
 SMALL = 64  # pixels of a map
@@ -45,17 +52,16 @@ def tail_of(
 
 
 def _first(network: OperationGraph, native: Callable[[Operation], bool], after: int) -> int:
-    """The place of the first operation from which on all native ones make small maps."""
+    """The place of the first operation from which on all maps are small and made by native steps:
+    PyTorch's own operations would take the images apart and lay them beside each other again."""
     first = len(network.operations)
     for place in range(len(network.operations) - 1, after - 1, -1):
         operation = network.operations[place]
-        if network.input in operation.inputs:
+        shape = network.shapes.get(operation.name, ())
+        pixels = math.prod(shape[2:]) if is_feature_map(shape) else 1
+        if network.input in operation.inputs or pixels > (SMALL if native(operation) else 1):
             break
-        if native(operation):
-            height, width = size_of(network, operation.name)
-            if height * width > SMALL:
-                break
-            first = place
+        first = place if native(operation) else first
     return first
 
 
