@@ -1,6 +1,7 @@
 """Steps of a network on planes, as rows of fields for the native kernels.
 
-Every address that a step can touch is checked here, before a kernel sees it.
+Every address that a step can touch from where an image lies is checked here, before a kernel sees
+it; planes.memory makes as many places as there are threads and images.
 """
 
 from __future__ import annotations
