@@ -65,11 +65,12 @@ class PlaneMemory:
 
     def place(self, value: str) -> Operand:
         """Memory for a value, from what is free if any fits."""
-        grid, channels = self._grid(value), self.network.shapes[value][1]
+        grid, channels = self.map_grid(value), self.network.shapes[value][1]
         self.planes[value] = self._take(grid, channels, self.rooms[value])
         return self.operand(value)
 
-    def _grid(self, value: str) -> PlaneGrid:
+    def map_grid(self, value: str) -> PlaneGrid:
+        """Of a feature map."""
         grid = self.grid(value)
         assert grid is not None
         return grid
@@ -99,7 +100,7 @@ class PlaneMemory:
 
     def place_beside(self, value: str) -> Operand:
         """Memory for a value of the tail that is written before it, one image at a time."""
-        grid, channels = self._grid(value), self.network.shapes[value][1]
+        grid, channels = self.map_grid(value), self.network.shapes[value][1]
         room = self.rooms[value]
         self.planes[value] = Planes(grid, channels, self._count(grid, room))
         return one_beside(self.planes[value], room)

@@ -204,7 +204,8 @@ class PlaneProgram:
             shape = self.network.shapes[operation.name]
             self._of_each(operation, lambda read, made: pool_step(operation, read, made, shape))
         elif isinstance(operation, Mean):
-            grid, channels = self._grid(operation.source), self.network.shapes[operation.name][1]
+            grid = self.memory.map_grid(operation.source)
+            channels = self.network.shapes[operation.name][1]
             self._of_each(operation, lambda read, made: mean_step(read, made, grid, channels))
 
     def _of_each(
@@ -231,7 +232,8 @@ class PlaneProgram:
         )
 
     def _convolution(self, conv: Convolution, read: Sequence[str]) -> None:
-        shapes, grid, in_tail = self.network.shapes, self._grid(conv.name), self._in_tail(conv.name)
+        shapes, in_tail = self.network.shapes, self._in_tail(conv.name)
+        grid = self.memory.map_grid(conv.name)
         residual = self._on_planes(conv.residual, in_tail) if conv.residual else None
         out = self._sum_in_place(conv, read) or self.memory.place(conv.name)
         steps, found = list[NativeStep](), NonZeros.of(conv)
@@ -278,11 +280,6 @@ class PlaneProgram:
         if conv.residual is None or conv.residual not in read or conv.residual == conv.source:
             return None
         return self.memory.place_over(conv.name, conv.residual)
-
-    def _grid(self, value: str) -> PlaneGrid:
-        grid = self.memory.grid(value)
-        assert grid is not None
-        return grid
 
     def _in_bands(self, operations: list[Convolution | MaxPool]) -> None:
         """Native steps of several operations, band by band."""

@@ -69,7 +69,7 @@ class SlicedProduct:
         form: BlockForm,
     ) -> None:
         count, channels = form.slices(conv, grid, machine.lanes), conv.weight.shape[1]
-        number = found.channels * count // channels
+        number = found.channels * count // channels if count > 1 else None
         self.parts = []
         for n in range(count):
             part = replace(
@@ -79,7 +79,7 @@ class SlicedProduct:
             )
             beside = planes[1] if n == 0 else planes[0]
             inside, places = found, offsets
-            if count > 1:
+            if number is not None:
                 inside, places = found.where(number == n), offsets[number == n]
             bytes_apart = planes[0], beside
             self.parts.append(Product(part, inside, places, grid, bytes_apart, machine, form.cap))
